@@ -1,0 +1,1 @@
+"""The building blocks of the networks, in plain PyTorch."""

@@ -1,0 +1,119 @@
+"""The information density of shallow features: estimator, quantisation, coding cost, and the mask of the densest sites."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from iafmsr.layers.bound import lower_bound
+from iafmsr.layers.gdn import GDN
+from iafmsr.layers.precision import full_precision
+
+THETA_MIN = 0.11  # least standard deviation, in quantisation bins (the usual bound in learned compression)
+LIKELIHOOD_MIN = 1e-9  # least probability of a bin: no value costs more than 29.9 bits
+
+
+class Density(NamedTuple):
+    """What the estimator knows of a batch: all that the entropy loss and the tools need.
+
+    Attributes:
+        features (Tensor): (B, C, H, W), F0 times the gain, as quantised (noise in training, rounded in evaluation).
+        mu (Tensor): (B, C, H, W), the predicted mean, in quantisation bins.
+        theta (Tensor): (B, C, H, W), the predicted standard deviation, in quantisation bins, at least THETA_MIN.
+        idm (Tensor): (B, 1, H, W), the information density map that guides the network, not negative.
+        mask (Tensor): bool, (B, 1, H, W), the active sites.
+    """
+
+    features: Tensor
+    mu: Tensor
+    theta: Tensor
+    idm: Tensor
+    mask: Tensor
+
+
+def quantise(features: Tensor, training: bool) -> Tensor:
+    """Quantisation to whole numbers: U(-1/2, 1/2) added in training, rounding in evaluation (IAFMNet, section 3.1)."""
+    return features + (torch.rand_like(features) - 0.5) if training else features.round()
+
+
+def interval_probability(features: Tensor, mu: Tensor, theta: Tensor) -> Tensor:
+    """p = Phi((f + 1/2 - mu) / theta) - Phi((f - 1/2 - mu) / theta): the Gaussian mass of the bin around f.
+
+    The bin is mirrored into the lower tail first, where erfc keeps its precision. Value and gradient are finite for
+    any finite input.
+
+    Args:
+        features, mu (Tensor): any shape, in quantisation bins.
+        theta (Tensor): the standard deviation, positive, of the same shape.
+
+    Returns:
+        Tensor: p in [0, 1]; not bounded from below.
+    """
+    # the clamp keeps the quotients below finite; at such a distance p is zero anyway
+    distance = (features - mu).abs().clamp(max=1e18)
+    scale = theta * math.sqrt(2)
+    return 0.5 * (torch.erfc((distance - 0.5) / scale) - torch.erfc((distance + 0.5) / scale))
+
+
+def information(features: Tensor, mu: Tensor, theta: Tensor) -> Tensor:
+    """R = -log2 p of each quantised value, in bits, between 0 and 29.9 (the likelihood has a floor of 1e-9).
+
+    Computed in float32 at least, also under autocast. Shapes as in :func:`interval_probability`.
+    """
+    with full_precision(features):
+        features, mu, theta = (t if t.dtype == torch.float64 else t.float() for t in (features, mu, theta))
+        return -torch.log2(lower_bound(interval_probability(features, mu, theta), LIKELIHOOD_MIN))
+
+
+def num_active(height: int, width: int, k: float) -> int:
+    """Number of active sites of a picture: max(1, floor(k H W + 0.5))."""
+    return max(1, math.floor(k * height * width + 0.5))
+
+
+def top_k_mask(idm: Tensor, k: float) -> Tensor:
+    """The sites with the highest values of a map, exactly :func:`num_active` of them in every picture.
+
+    Ties go to the lowest raster index, so that a flat picture has as many active sites as any other.
+
+    Args:
+        idm (Tensor): (B, 1, H, W).
+        k (float): the share of active sites, in (0, 1].
+
+    Returns:
+        Tensor: bool, (B, 1, H, W), without gradient.
+    """
+    b, _, h, w = idm.shape
+    values, n = idm.detach().reshape(b, -1), num_active(h, w, k)
+    threshold = values.topk(n, dim=1).values[:, -1:]
+    above, tied = values > threshold, values == threshold
+    chosen_ties = tied & (tied.cumsum(dim=1) <= n - above.sum(dim=1, keepdim=True))
+    return (above | chosen_ties).view(b, 1, h, w)
+
+
+class InformationDensityEstimator(nn.Module):
+    """mu and theta of a Gaussian for every value of F0, from two separate branches (IAFMNet, figure 3).
+
+    Literal form: mu = GELU(GDN(Conv(F0))), theta = softplus(GDN(Conv(F0))), bounded from below.
+
+    Args:
+        num_feat (int): channels C.
+        kernel_size (int): of both convolutions; 1 as drawn.
+        gdn (bool): False leaves GDN out (the paper's ablation "C" against "C+G").
+    """
+
+    def __init__(self, num_feat: int, kernel_size: int = 1, gdn: bool = True) -> None:
+        super().__init__()
+
+        def branch() -> nn.Sequential:
+            conv = nn.Conv2d(num_feat, num_feat, kernel_size, padding=kernel_size // 2)
+            return nn.Sequential(conv, GDN(num_feat) if gdn else nn.Identity())
+
+        self.mu, self.theta = branch(), branch()
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, H, W) in quantisation bins -> mu, theta, both (B, C, H, W) in bins."""
+        return F.gelu(self.mu(features)), lower_bound(F.softplus(self.theta(features)), THETA_MIN)

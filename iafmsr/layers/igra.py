@@ -1,0 +1,62 @@
+"""Information-guided resource allocation."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from iafmsr.ops.submanifold import ActiveSites, SubmanifoldConv2d
+
+POOL_SIZE = 8  # side of the cells in which the attention is computed, in LR pixels
+
+
+def down(x: Tensor) -> Tensor:
+    """Max pooling over 8x8 cells on one grid from the top left corner: (B, C, H, W) -> (B, C, ceil(H/8), ceil(W/8)).
+
+    Local, unlike the adaptive pooling of SAFMN: any size works, and a tile cut on the grid sees the same cells.
+    """
+    return F.max_pool2d(x, POOL_SIZE, stride=POOL_SIZE, ceil_mode=True)
+
+
+def up(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Each value spread over its 8x8 cell, cropped to ``size`` (H, W): the counterpart of :func:`down`."""
+    return F.interpolate(x, scale_factor=POOL_SIZE, mode='nearest')[..., :size[0], :size[1]]
+
+
+class IGRA(nn.Module):
+    """Hard branch of IFEM: submanifold sparse convolution at the active sites, then attention guided by the IDM.
+
+    F_ssc = SSC(F1, M);  A = Up(g(Down(F_ssc)) + Down(idm));  F_refined = A * F_ssc.  IAFMNet, figure 3 and section 3.2.
+
+    Args:
+        num_feat (int): channels C.
+        attention (str): ``figure``: g is a depthwise 3x3 convolution of Down(F_ssc); ``text``: A = Up(Conv1x1(Down(F_ssc)
+            + Down(idm))), as the paper's text writes it.
+        ssconv (bool): False leaves the sparse convolution out (the paper's ablation "no SSConv").
+        sparse_backend (str): see :func:`iafmsr.ops.submanifold.submanifold_conv2d`.
+
+    Raises:
+        ValueError: when ``attention`` or ``sparse_backend`` is unknown.
+    """
+
+    def __init__(self, num_feat: int, attention: str = 'figure', ssconv: bool = True,
+                 sparse_backend: str = 'dense') -> None:
+        super().__init__()
+        self.ssconv = SubmanifoldConv2d(num_feat, 3, sparse_backend) if ssconv else None
+        if attention == 'figure':
+            self.attention = nn.Conv2d(num_feat, num_feat, 3, padding=1, groups=num_feat)
+        elif attention == 'text':
+            self.attention = nn.Conv2d(num_feat, num_feat, 1)
+        else:
+            raise ValueError(f"attention must be 'figure' or 'text', got {attention!r}")
+        self.add_idm_first = attention == 'text'
+
+    def forward(self, x: Tensor, sites: ActiveSites, idm_down: Tensor) -> Tensor:
+        """(B, C, H, W), sites of the mask, Down(idm) (B, 1, ceil(H/8), ceil(W/8)) -> (B, C, H, W)."""
+        if self.ssconv is not None:
+            x = self.ssconv(x, sites)
+        if self.add_idm_first:
+            a = self.attention(down(x) + idm_down)
+        else:
+            a = self.attention(down(x)) + idm_down
+        return up(a, x.shape[-2:]) * x

@@ -1,0 +1,77 @@
+"""Parameters, multiply-accumulates and activations of a network, as this field reports them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from basicsr.archs import build_network
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from iafmsr.layers.density import num_active
+from iafmsr.ops.submanifold import SubmanifoldConv2d
+from iafmsr.utils.options import read_options
+
+
+class Complexity(NamedTuple):
+    """params: learned numbers; macs: multiply-accumulates; activations: values that convolutions and linear layers
+    write. macs and activations hold for one picture."""
+
+    params: int
+    macs: int
+    activations: int
+
+
+def count(net: nn.Module, scale: int, output_size: tuple[int, int] = (1280, 720), num_in_ch: int = 3) -> Complexity:
+    """Count one forward pass at an output size; nothing is computed (the meta device), so any size takes seconds.
+
+    Convolutions and matrix products are counted by torch's own counter (two operations a multiply-accumulate), the
+    submanifold convolution at its share of active sites: 9 k H W C^2, an upper bound, since inactive neighbours cost
+    nothing. Element-wise work is left out, as in the papers' tables.
+
+    Args:
+        net (nn.Module): takes (1, num_in_ch, H, W).
+        scale (int): the input is output_size / scale, rounded up.
+        output_size (tuple[int, int]): width and height of the output, in pixels.
+        num_in_ch (int): input channels.
+    """
+    width, height = (-(-side // scale) for side in output_size)
+    net = net.to('meta').eval()
+    share = {name: num_active(height, width, net.k) / (height * width)
+             for name, module in net.named_modules() if isinstance(module, SubmanifoldConv2d)}
+    activations = 0
+
+    def add(name: str):
+        def hook(_module, _inputs, output) -> None:
+            nonlocal activations
+            activations += round(output.numel() * share.get(name, 1))
+        return hook
+
+    for name, module in net.named_modules():
+        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear, SubmanifoldConv2d)):
+            module.register_forward_hook(add(name))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net(torch.empty(1, num_in_ch, height, width, device='meta'))
+    by_module = counter.get_flop_counts()
+    macs = counter.get_total_flops() / 2
+    for name, active in share.items():
+        macs -= (1 - active) * sum(by_module[f'{type(net).__name__}.{name}'].values()) / 2
+    return Complexity(sum(p.numel() for p in net.parameters()), round(macs), activations)
+
+
+def table(option_files: list[str], output_size: tuple[int, int]) -> str:
+    """A Markdown table of the networks (``network_g``) of option files, each at the same output size.
+
+    Raises:
+        UserError: when an option file cannot be read or names no network that can be built.
+    """
+    rows = [f'| options | net | params | GMACs at {output_size[0]}x{output_size[1]} | M activations |',
+            '|---|---|---|---|---|']
+    for file in option_files:
+        opt = read_options(file)
+        c = count(build_network(opt['network_g']), opt['scale'], output_size)
+        rows.append(f'| {Path(file).stem} | {opt["network_g"]["type"]} x{opt["scale"]} | {c.params:,} '
+                    f'| {c.macs / 1e9:.2f} | {c.activations / 1e6:.1f} |')
+    return '\n'.join(rows)

@@ -1,0 +1,26 @@
+"""Sizes are those of the paper's ceilings, counted as the documentation says."""
+
+import pytest
+from torch import nn
+
+from iafmsr.archs import IAFMNet
+from iafmsr.utils.complexity import count
+
+
+@pytest.mark.parametrize('scale, params, gmacs, ceiling', [
+    (2, 184_572, 22.5, (198_000, 42)), (3, 189_987, 10.5, (208_000, 19)), (4, 197_568, 6.4, (220_000, 11))])
+def test_default_net_is_within_the_papers_ceilings(scale, params, gmacs, ceiling):
+    c = count(IAFMNet(scale), scale)
+    assert c.params == params <= ceiling[0]
+    assert round(c.macs / 1e9, 1) == gmacs <= ceiling[1]
+
+
+def test_counted_by_hand():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 12, 1), nn.PixelShuffle(2))
+    c = count(net, 2, (64, 48))
+    assert c == (3 * 8 * 9 + 8 + 8 * 12 + 12, (3 * 8 * 9 + 8 * 12) * 32 * 24, (8 + 12) * 32 * 24)
+
+
+def test_sparse_convolution_counts_its_active_sites():
+    macs = [count(IAFMNet(4, k=k, num_block=2), 4, (320, 160)).macs for k in (0.05, 1.0)]
+    assert macs[1] - macs[0] == 2 * 9 * 40 * 40 * (80 * 40 - 160)

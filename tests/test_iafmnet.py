@@ -1,0 +1,111 @@
+"""IAFMNet: sizes, shapes, seams between its parts."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from basicsr.archs import build_network
+
+from iafmsr.archs import IAFMNet
+from iafmsr.layers.density import num_active
+from iafmsr.layers.igra import down, up
+
+SMALL = {'num_feat': 8, 'num_block': 2}
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+@pytest.mark.parametrize('size', [(1, 1), (1, 9), (7, 3), (8, 8), (17, 26)])
+def test_any_size_and_batch(scale, size):
+    net = IAFMNet(scale, **SMALL).eval()
+    for batch in (1, 3):
+        sr, density = net(torch.rand(batch, 3, *size), return_density=True)
+        assert sr.shape == (batch, 3, scale * size[0], scale * size[1])
+        assert density.features.shape == density.mu.shape == density.theta.shape == (batch, 8, *size)
+        assert density.idm.shape == density.mask.shape == (batch, 1, *size)
+        assert density.mask.flatten(1).sum(1).tolist() == [num_active(*size, 0.05)] * batch
+        assert torch.isfinite(sr).all()
+
+
+def test_image_alone_by_default_and_the_same():
+    net, lq = IAFMNet(**SMALL).eval(), torch.rand(1, 3, 12, 10)
+    assert torch.equal(net(lq), net(lq, return_density=True)[0])
+
+
+def test_pictures_of_a_batch_do_not_mix():
+    net, lq = IAFMNet(**SMALL).eval().double(), torch.rand(3, 3, 11, 14, dtype=torch.float64)
+    torch.testing.assert_close(net(lq)[1:2], net(lq[1:2]))
+
+
+@pytest.mark.parametrize('options', [
+    {}, {'gdn': False}, {'ide_kernel_size': 3}, {'norm': 'l2'}, {'norm': 'layer'}, {'attention': 'text'},
+    {'ssconv': False}, {'arm_idm': False}, {'detach_features': True}, {'gain': 16.0}, {'k': 0.5}, {'k': 1.0},
+    {'sparse_backend': 'gather'}, {'ffn_scale': 1.5}], ids=str)
+def test_gradients_reach_every_parameter(options):
+    torch.manual_seed(0)
+    net = IAFMNet(**SMALL, **options)
+    net(torch.rand(2, 3, 24, 24)).sum().backward()
+    assert [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+def test_gradient_routing():
+    """detach_idm: the image does not train theta. detach_features: theta and mu do not train the head."""
+    lq = torch.rand(2, 3, 24, 24)
+    net = IAFMNet(**SMALL, detach_idm=True)
+    net(lq).sum().backward()
+    assert all(p.grad is None for p in net.ide.theta.parameters())
+    assert all(p.grad is not None for p in net.ide.mu.parameters())
+    for detached in (False, True):
+        net = IAFMNet(**SMALL, detach_features=detached)
+        _, density = net(lq, return_density=True)
+        (density.theta.sum() + density.mu.sum() + density.features.sum()).backward()
+        assert (net.head.weight.grad is None) == detached
+
+
+def test_one_checkpoint_for_every_backend():
+    torch.manual_seed(0)
+    dense, gather = (IAFMNet(**SMALL, sparse_backend=b).eval() for b in ('dense', 'gather'))
+    gather.load_state_dict(dense.state_dict())
+    lq = torch.rand(2, 3, 20, 31)
+    torch.testing.assert_close(gather(lq), dense(lq), rtol=0, atol=1e-5)
+
+
+def test_pooling_is_local_on_one_grid():
+    x = torch.rand(1, 2, 19, 30)
+    pooled = down(x)
+    assert pooled.shape == (1, 2, 3, 4)
+    torch.testing.assert_close(pooled[..., 1, 2], x[..., 8:16, 16:24].amax((-2, -1)))
+    torch.testing.assert_close(pooled[..., 2, 3], x[..., 16:, 24:].amax((-2, -1)))
+    spread = up(pooled, (19, 30))
+    assert spread.shape == x.shape and torch.equal(spread[..., 15, 23], pooled[..., 1, 2])
+
+
+def test_the_map_reaches_the_image_through_figure_three():
+    """With blocks that pass x through, the tail sees F0 * idm + mu / gain."""
+    net = IAFMNet(4, **SMALL, gain=2.0).eval()
+    for block in net.blocks:
+        block.forward = lambda x, *_: x
+    lq = torch.rand(1, 3, 9, 9)
+    f0 = net.head(lq)
+    density = net.estimate(f0)
+    expected = F.pixel_shuffle(net.tail(f0 * density.theta.mean(1, keepdim=True) + density.mu / 2), 4)
+    torch.testing.assert_close(net(lq), expected)
+
+
+@pytest.mark.parametrize('options, name', [
+    ({'scale': 5}, 'scale'), ({'k': 0}, 'k must'), ({'k': 1.5}, 'k must'), ({'norm': 'batch'}, 'norm'),
+    ({'attention': 'self'}, 'attention'), ({'sparse_backend': 'magic'}, 'sparse backend')])
+def test_bad_arguments_are_named(options, name):
+    with pytest.raises(ValueError, match=name):
+        IAFMNet(**options)
+
+
+def test_registered():
+    assert isinstance(build_network({'type': 'IAFMNet', 'scale': 2, **SMALL}), IAFMNet)
+
+
+def test_runs_under_autocast():
+    torch.manual_seed(0)
+    net, lq = IAFMNet(**SMALL).eval(), torch.rand(1, 3, 16, 16)
+    with torch.autocast('cpu', torch.bfloat16):
+        sr, density = net(lq, return_density=True)
+    assert density.theta.dtype == torch.float32
+    torch.testing.assert_close(sr.float(), net(lq), rtol=0, atol=0.05)

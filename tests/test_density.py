@@ -5,8 +5,15 @@ import math
 import pytest
 import torch
 
-from iafmsr.layers.density import (LIKELIHOOD_MIN, THETA_MIN, InformationDensityEstimator, information,
-                                   interval_probability, quantise, top_k_mask)
+from iafmsr.layers.density import (
+    LIKELIHOOD_MIN,
+    THETA_MIN,
+    InformationDensityEstimator,
+    information,
+    interval_probability,
+    quantise,
+    top_k_mask,
+)
 
 
 @pytest.mark.parametrize('theta', [THETA_MIN, 0.5, 3.0, 20.0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""The information density of shallow features: estimator, quantisation, coding cost, and the mask of the densest sites."""
+"""The information density of shallow features: estimator, quantisation, coding cost, mask of the densest sites."""
 
 from __future__ import annotations
 

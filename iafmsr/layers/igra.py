@@ -30,8 +30,8 @@ class IGRA(nn.Module):
 
     Args:
         num_feat (int): channels C.
-        attention (str): ``figure``: g is a depthwise 3x3 convolution of Down(F_ssc); ``text``: A = Up(Conv1x1(Down(F_ssc)
-            + Down(idm))), as the paper's text writes it.
+        attention (str): ``figure``: g is a depthwise 3x3 convolution of Down(F_ssc); ``text``: A = Up(Conv1x1(
+            Down(F_ssc) + Down(idm))), as the paper's text writes it.
         ssconv (bool): False leaves the sparse convolution out (the paper's ablation "no SSConv").
         sparse_backend (str): see :func:`iafmsr.ops.submanifold.submanifold_conv2d`.
 

@@ -28,7 +28,8 @@ class IAFMNetModel(SRModel):
     def init_training_settings(self) -> None:
         ie_opt = self.opt['train'].get('ie_opt')
         self.cri_ie = build_loss(ie_opt).to(self.device) if ie_opt else None
-        if self.cri_ie and 'return_density' not in inspect.signature(self.get_bare_model(self.net_g).forward).parameters:
+        forward = self.get_bare_model(self.net_g).forward
+        if self.cri_ie and 'return_density' not in inspect.signature(forward).parameters:
             raise UserError(f'train.ie_opt: {self.opt["network_g"]["type"]} gives no density; leave ie_opt out')
         super().init_training_settings()
 

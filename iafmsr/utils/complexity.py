@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from iafmsr.layers.density import num_active
 from iafmsr.ops.submanifold import SubmanifoldConv2d
-from iafmsr.utils.options import read_options
+from iafmsr.utils.options import load_options
 
 
 class Complexity(NamedTuple):
@@ -70,7 +70,7 @@ def table(option_files: list[str], output_size: tuple[int, int]) -> str:
     rows = [f'| options | net | params | GMACs at {output_size[0]}x{output_size[1]} | M activations |',
             '|---|---|---|---|---|']
     for file in option_files:
-        opt = read_options(file)
+        opt = load_options(file)
         c = count(build_network(opt['network_g']), opt['scale'], output_size)
         rows.append(f'| {Path(file).stem} | {opt["network_g"]["type"]} x{opt["scale"]} | {c.params:,} '
                     f'| {c.macs / 1e9:.2f} | {c.activations / 1e6:.1f} |')

@@ -1,0 +1,288 @@
+"""Cures for what BasicSR 1.4.2 breaks on with a current stack; nothing else in the project patches BasicSR.
+
+`apply()` runs on `import iafmsr`, which must come before `import basicsr`: at the top of main modules, so that spawned
+data workers, which import the main module again, get it too. Each cure looks for its fault and leaves alone what works;
+no file of BasicSR is edited.
+"""
+import functools
+import importlib.machinery
+import importlib.util
+import os
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+import yaml
+
+from iafmsr.errors import UserError
+
+Options = dict[str, Any]
+
+
+@functools.cache
+def apply() -> None:
+    """Applies every cure, once per process."""
+    declare_torchvision_operators()
+    provide_functional_tensor()
+    provide_distutils()
+    read_options_safely()
+    fit_options_to_machine()
+    launch_without_cuda()
+    resume_from_the_run_itself()
+    validate_without_gt()
+
+
+_kept_alive: list[torch.library.Library] = []  # a Library's declarations go when it is collected
+
+
+def declare_torchvision_operators() -> None:
+    """Lets torchvision be imported beside a torch of another build.
+
+    A CUDA build of torchvision cannot load its native library beside a CPU build of torch; `import torchvision` then
+    dies of `operator torchvision::nms does not exist` while it describes its operators. BasicSR's image nets use none
+    of them, so their declaration alone is enough. Where the library loads, it declares them itself.
+    """
+    package = importlib.util.find_spec('torchvision')
+    native = importlib.machinery.PathFinder.find_spec('_C', package.submodule_search_locations)
+    if native is not None:
+        try:
+            torch.ops.load_library(native.origin)
+        except OSError:
+            pass
+    schemas = {
+        'nms': 'nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
+        'qnms': 'qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
+    }
+    missing = [schema for name, schema in schemas.items() if not hasattr(torch.ops.torchvision, name)]
+    if missing:
+        library = torch.library.Library('torchvision', 'FRAGMENT')
+        for schema in missing:
+            library.define(schema)
+        _kept_alive.append(library)
+
+
+def provide_functional_tensor() -> None:
+    """Brings back `torchvision.transforms.functional_tensor`, gone since torchvision 0.17.
+
+    BasicSR's degradations import `rgb_to_grayscale` from it; `torchvision.transforms.functional` has the same function.
+    """
+    name = 'torchvision.transforms.functional_tensor'
+    if name in sys.modules or importlib.util.find_spec(name) is not None:
+        return
+    from torchvision.transforms.functional import rgb_to_grayscale
+    module = ModuleType(name, 'Stands in for the module of this name in torchvision before 0.17.')
+    module.rgb_to_grayscale = rgb_to_grayscale
+    sys.modules[name] = module
+
+
+def provide_distutils() -> None:
+    """Brings back `distutils`, gone with Python 3.12, whose `LooseVersion` BasicSR's arch_util imports.
+
+    setuptools has a copy. Its start-up file puts it in place where packages are installed as usual; where their folder
+    is merely on PYTHONPATH, importing setuptools does.
+    """
+    if importlib.util.find_spec('distutils') is None:
+        import setuptools  # noqa: F401
+
+
+class OptionLoader(yaml.SafeLoader):
+    """The YAML of option files: plain data only, and `1e-4` is a number."""
+
+
+# YAML 1.1 wants a dot and a signed exponent (1.0e-4); everybody writes 1e-4.
+OptionLoader.add_implicit_resolver(
+    'tag:yaml.org,2002:float', re.compile(r'[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$'), list('-+.0123456789'))
+
+
+def parse_value(text: str) -> Any:
+    """Reads the value of a `--force_yml key=value` as an option file would.
+
+    Args:
+        text: What follows the equals sign.
+
+    Returns:
+        None (also for the word `none`), or the bool, int, float, str, list or dict.
+
+    Raises:
+        UserError: If it is not YAML.
+    """
+    if text.lower() == 'none':
+        return None
+    try:
+        return yaml.load(text, OptionLoader)
+    except yaml.YAMLError:
+        raise UserError(f'--force_yml: {text!r} is not a YAML value') from None
+
+
+def read_options_safely() -> None:
+    """Makes numbers numbers, in option files and in `--force_yml` alike, and keeps code out of both.
+
+    The stock parser of `--force_yml` leaves `1e-4` and `-1` strings, on which the optimizer dies, and passes lists to
+    `eval`; the stock loader of files leaves `1e-4` a string as well and builds any Python object a file names.
+    """
+    from basicsr.utils import options
+    options._postprocess_yml_value = parse_value
+    options.ordered_yaml = lambda: (OptionLoader, yaml.SafeDumper)
+
+
+def without_cuda(opt: Options) -> list[str]:
+    """Rewrites in place the options that need CUDA.
+
+    Args:
+        opt: Parsed options.
+
+    Returns:
+        What was changed, each as `key: new (was old)`.
+    """
+    changes = []
+
+    def change(section: Options, key: str, value: Any, name: str) -> None:
+        changes.append(f'{name}: {value} (was {section[key]})')
+        section[key] = value
+
+    if opt.get('num_gpu', 0) != 0:
+        change(opt, 'num_gpu', 0, 'num_gpu')
+    train = opt['datasets'].get('train', {})
+    if train.get('prefetch_mode') == 'cuda':
+        # not `cpu`: that one reads ahead in a thread, which hangs where persistent_workers is on
+        change(train, 'prefetch_mode', None, 'datasets: train: prefetch_mode')
+    return changes
+
+
+def fit_options_to_machine() -> None:
+    """Lets an option file written for GPUs run without one, and says so in a line.
+
+    `num_gpu: 1` and `prefetch_mode: cuda` make BasicSR touch CUDA at once, and die where there is none.
+    """
+    import basicsr.test
+    import basicsr.train
+    from basicsr.utils import options
+    stock = options.parse_options
+
+    @functools.wraps(stock)
+    def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, Any]:
+        opt, args = stock(root_path, is_train)
+        if not torch.cuda.is_available():
+            changes = without_cuda(opt)
+            if changes and opt['rank'] == 0:
+                print('No CUDA device: ' + ', '.join(changes), flush=True)
+        return opt, args
+
+    for module in (options, basicsr.train, basicsr.test):
+        module.parse_options = parse_options
+
+
+def launch_without_cuda() -> None:
+    """Lets torchrun start processes without CUDA (gloo), and gives each process the GPU that LOCAL_RANK says.
+
+    The stock start divides the rank by the number of GPUs, zero on a CPU, and never reads LOCAL_RANK, which is wrong
+    where the ranks of a machine do not begin at a multiple of its GPUs. The stock wrapper then hands
+    DistributedDataParallel a GPU's number where there is none. Slurm's launcher stays as it is.
+    """
+    from basicsr.models.base_model import BaseModel
+    from basicsr.utils import options
+    from torch.nn.parallel import DistributedDataParallel
+    stock_init, stock_wrap = options.init_dist, BaseModel.model_to_device
+
+    @functools.wraps(stock_init)
+    def init_dist(launcher: str, backend: str = 'nccl', **kwargs: Any) -> None:
+        if launcher != 'pytorch':
+            return stock_init(launcher, backend, **kwargs)
+        if 'LOCAL_RANK' not in os.environ:
+            raise UserError('--launcher pytorch needs torchrun: torchrun --nproc_per_node=N iafmsr/train.py ...')
+        if torch.multiprocessing.get_start_method(allow_none=True) is None:
+            torch.multiprocessing.set_start_method('spawn')
+        if torch.cuda.is_available():
+            local_rank, count = int(os.environ['LOCAL_RANK']), torch.cuda.device_count()
+            if local_rank >= count:
+                raise UserError(f'torchrun --nproc_per_node: more processes than CUDA devices ({count})')
+            torch.cuda.set_device(local_rank)
+        else:
+            backend = 'gloo'
+        torch.distributed.init_process_group(backend, **kwargs)
+
+    @functools.wraps(stock_wrap)
+    def model_to_device(self: BaseModel, net: torch.nn.Module) -> torch.nn.Module:
+        if not self.opt['dist'] or self.device.type == 'cuda':
+            return stock_wrap(self, net)
+        return DistributedDataParallel(
+            net.to(self.device), find_unused_parameters=self.opt.get('find_unused_parameters', False))
+
+    options.init_dist = init_dist
+    BaseModel.model_to_device = model_to_device
+
+
+def newest_state(folder: str) -> str | None:
+    """Finds the training state of the highest iteration.
+
+    Args:
+        folder: Where the run keeps its states; need not exist.
+
+    Returns:
+        The path of its `<iteration>.state`, or None.
+    """
+    states = [path for path in Path(folder).glob('*.state') if path.stem.isdecimal()]
+    return str(max(states, key=lambda path: int(path.stem))) if states else None
+
+
+def load_resume_state(opt: Options) -> Options | None:
+    """Loads the state to resume from, in place of BasicSR's function of this name (see `resume_from_the_run_itself`).
+
+    Args:
+        opt: Parsed options. Under `path`, `resume_state` and the networks' `pretrain_*` are set to what is resumed.
+
+    Returns:
+        The state (iter, epoch, optimizers, schedulers), its tensors on the CPU: `load_state_dict` moves them on. None
+        if there is nothing to resume.
+
+    Raises:
+        UserError: If the file cannot be read, or is no training state.
+    """
+    from basicsr.utils import check_resume
+    path = newest_state(opt['path']['training_states']) if opt['auto_resume'] else opt['path'].get('resume_state')
+    if path is None:
+        return None
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # a damaged file can raise almost anything
+        raise UserError(f'{path}: cannot be loaded as a training state ({type(error).__name__})') from error
+    if not isinstance(state, dict) or not {'iter', 'epoch', 'optimizers', 'schedulers'} <= state.keys():
+        raise UserError(f'{path}: not a training state')
+    opt['path']['resume_state'] = path
+    check_resume(opt, state['iter'])
+    return state
+
+
+def resume_from_the_run_itself() -> None:
+    """Lets a run resume without CUDA and from any working directory.
+
+    The stock function asks for the current GPU, and with `--auto_resume` it looks for `experiments/` in the working
+    directory: started from elsewhere, a run silently begins at 0 and its old folder is renamed.
+    """
+    import basicsr.train
+    basicsr.train.load_resume_state = load_resume_state
+
+
+def validate_without_gt() -> None:
+    """Lets a test set without ground truth stand beside others while metrics are on.
+
+    The stock validation computes every metric on every set and dies of a TypeError where the ground truth is missing;
+    for such a set the metrics are now off.
+    """
+    from basicsr.models.sr_model import SRModel
+    stock = SRModel.nondist_validation
+
+    @functools.wraps(stock)
+    def nondist_validation(self: SRModel, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
+        val = self.opt['val']
+        if dataloader.dataset.opt.get('dataroot_gt') is None:
+            self.opt['val'] = {**val, 'metrics': None}
+        try:
+            stock(self, dataloader, current_iter, tb_logger, save_img)
+        finally:
+            self.opt['val'] = val
+
+    SRModel.nondist_validation = nondist_validation

@@ -1,0 +1,1 @@
+"""Data: pictures, their preparation for training, and where they are kept."""

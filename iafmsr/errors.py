@@ -1,0 +1,29 @@
+"""Errors that a user can cause, and how a command reports them."""
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class UserError(ValueError):
+    """A mistake of the user's. Its message names the culprit (a file, an option key or a value) in one line; where
+    several faults were found, it has a line for each."""
+
+
+@contextmanager
+def cli_errors() -> Iterator[None]:
+    """Turns a `UserError` into `iafmsr: error: ...` on stderr and exit code 2, Ctrl-C into exit code 130, both without
+    a traceback.
+
+    For the entry points of commands, as a context manager (`with cli_errors():`) or a decorator (`@cli_errors()`).
+
+    Raises:
+        SystemExit: In place of the two.
+    """
+    try:
+        yield
+    except UserError as error:
+        for fault in str(error).splitlines():
+            print(f'iafmsr: error: {fault}', file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

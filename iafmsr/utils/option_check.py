@@ -1,0 +1,307 @@
+"""What must hold for an option file before a run can start.
+
+BasicSR reads its options where it needs them, some after the previous run's folder has been renamed and some after
+days. Here they are checked first, all faults at once, each naming its key and, when misspelt, the nearest known one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import math
+import re
+from typing import Any
+
+import torch
+from basicsr.models.srgan_model import SRGANModel
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+
+from iafmsr.errors import UserError
+from iafmsr.models.iafmnet_model import IAFMNetModel
+from iafmsr.utils.checkpoint_check import check_checkpoint, check_resume_state
+from iafmsr.utils.dataset_check import check_dataset
+from iafmsr.utils.option_keys import (
+    ANY,
+    COUNT,
+    DATASETS,
+    ITERATIONS,
+    KNOWN,
+    LOADER,
+    NATURAL,
+    NUMBERS,
+    OPTIMIZERS,
+    PATCHES,
+    SCHEDULERS,
+    SECTION,
+)
+from iafmsr.utils.option_sections import Options, Report, SectionCheck, is_foreign, is_ours, subsection
+
+
+def check_options(opt: Options, is_train: bool, root_path: str, processes: int = 1, distributed: bool = False,
+                  files: bool = True) -> Report:
+    """Check options as read from a file, with absolute paths.
+
+    Args:
+        opt: the options; left as they are.
+        is_train: options for training, or for a test.
+        root_path: repository root, where experiments/ lies.
+        processes: number of training processes.
+        distributed: the processes are a distributed run (else one process, with all of ``num_gpu``).
+        files: look at this machine as well: data, checkpoints, CUDA. False checks the text alone.
+
+    Returns:
+        Faults and warnings, none when the run can start.
+    """
+    return _Check(opt, is_train, root_path, processes, distributed, files).run()
+
+
+class _Check(SectionCheck):
+    """One check of one option file; each method looks at one part and adds what it finds to the report."""
+
+    def __init__(self, opt: Options, is_train: bool, root_path: str, processes: int, distributed: bool,
+                 files: bool) -> None:
+        super().__init__()
+        self.opt, self.is_train, self.root_path, self.files = opt, is_train, root_path, files
+        self.processes, self.distributed = processes, distributed
+        self.train, self.path, self.val = (subsection(opt, key) for key in ('train', 'path', 'val'))
+        self.scale = opt['scale'] if COUNT.accepts(opt.get('scale')) else None
+
+    def run(self) -> Report:
+        networks = [key for key in self.opt if re.fullmatch(r'network_\w+', str(key))]
+        self.keys('', self.opt, KNOWN[''] | dict.fromkeys(networks, SECTION))
+        self.require('', self.opt, 'name', 'scale', 'num_gpu', 'datasets', 'path', 'network_g')
+        for section in ('path', 'val', 'logger', 'dist_params'):
+            self.keys(section, subsection(self.opt, section), KNOWN[section])
+        if re.search(r'[/\\]|^\.*$', name := str(self.opt.get('name', '-'))):
+            self.fault('name', f'a plain folder name is wanted, got {name!r}')
+        self.model()
+        for key in networks:
+            self.network(key, subsection(self.opt, key))
+        if self.is_train:
+            self.require('', self.opt, 'train', 'logger')
+            self.training()
+            self.logger()
+        self.validation()
+        self.datasets()
+        if self.files:
+            self.machine()
+        return self.report
+
+    def model(self) -> None:
+        model = self.choose('model_type', self.opt.get('model_type'), dict(iter(MODEL_REGISTRY)))
+        if not self.is_train or model is None:
+            return
+        if issubclass(model, SRGANModel):
+            self.require('', self.opt, 'network_d')
+            self.require('train', self.train, 'optim_d', 'gan_opt')
+        elif not (self.train.get('pixel_opt') or self.train.get('perceptual_opt')):
+            self.fault('train', 'a loss is missing: pixel_opt, perceptual_opt or both')
+        if self.train.get('ie_opt'):
+            name = subsection(self.opt, 'network_g').get('type')
+            arch = next((cls for key, cls in ARCH_REGISTRY if key == name), None)
+            if not issubclass(model, IAFMNetModel):
+                self.fault('train.ie_opt', f'{model.__name__} makes no use of it, IAFMNetModel does')
+            elif arch is not None and 'return_density' not in inspect.signature(arch.forward).parameters:
+                self.fault('train.ie_opt', f'{arch.__name__} gives no density to take the entropy of')
+
+    def network(self, where: str, section: Options) -> None:
+        found = len(self.report.faults)
+        cls = self.constructor(where, section, dict(iter(ARCH_REGISTRY)))
+        if cls is None:
+            return
+        if where == 'network_g':
+            self.scales(where, cls, section)
+        pretrained = self.files and isinstance(self.path.get(f'pretrain_{where}'), str)
+        if len(self.report.faults) == found and (is_ours(cls) or pretrained):
+            net = self.build(where, cls, section)
+            if net is not None and pretrained:
+                self.checkpoint(where, net)
+
+    def scales(self, where: str, cls: Any, section: Options) -> None:
+        if is_ours(cls) and self.scale not in (None, 2, 3, 4):
+            self.fault('scale', f'2, 3 or 4 is wanted, got {self.scale}')
+        parameters = inspect.signature(cls).parameters
+        for word in ('scale', 'upscale'):
+            if word in parameters and self.scale:
+                scale = section.get(word, parameters[word].default)
+                if scale != self.scale:
+                    self.fault(f'{where}.{word}', f'{scale}, but the scale of the option file is {self.scale}')
+
+    def checkpoint(self, where: str, net: torch.nn.Module) -> None:
+        suffix = where.removeprefix('network_')
+        try:
+            check_checkpoint(self.path[f'pretrain_{where}'], net, self.path.get(f'param_key_{suffix}', 'params'),
+                             strict=self.path.get(f'strict_load_{suffix}', True))
+        except UserError as error:
+            self.fault(f'path.pretrain_{where}', str(error))
+
+    def training(self) -> None:
+        self.keys('train', self.train, KNOWN['train'])
+        self.require('train', self.train, 'total_iter', 'optim_g', 'scheduler')
+        parameter = torch.zeros(1, requires_grad=True)
+        for key in self.train:
+            where, section, found = f'train.{key}', subsection(self.train, key), len(self.report.faults)
+            if not section or key not in KNOWN['train']:
+                continue
+            if key.startswith('optim_'):
+                cls = self.constructor(where, section, OPTIMIZERS, given=('params',))
+                self.require(where, section, 'lr')
+                if len(self.report.faults) == found:
+                    self.build(where, cls, section, [parameter])
+            elif key == 'scheduler':
+                self.schedule(where, section, torch.optim.SGD([parameter]))
+            else:
+                cls = self.constructor(where, section, dict(iter(LOSS_REGISTRY)))
+                # PerceptualLoss loads a VGG; what others do is theirs
+                if len(self.report.faults) == found and not is_foreign(cls) and cls.__name__ != 'PerceptualLoss':
+                    self.build(where, cls, section)
+
+    def schedule(self, where: str, section: Options, optimizer: torch.optim.Optimizer) -> None:
+        found = len(self.report.faults)
+        cls = self.constructor(where, section, SCHEDULERS, given=('optimizer', 'last_epoch'))
+        lists = ('periods', 'milestones', 'restarts', 'restart_weights')
+        self.keys(where, {key: section[key] for key in lists if key in section}, dict.fromkeys(lists, NUMBERS))
+        if len(self.report.faults) > found:
+            return
+        starts, total = 'periods' if 'periods' in section else 'restarts', self.train.get('total_iter')
+        lengths = [len(section.get(key) or [0]) for key in (starts, 'restart_weights')]
+        if lengths[0] != lengths[1]:
+            self.fault(where, f'{starts} and restart_weights differ in length: {lengths[0]}, {lengths[1]}')
+        elif self.build(where, cls, section, optimizer) and starts == 'periods' and ITERATIONS.accepts(total):
+            if (end := sum(section['periods'])) < total:
+                self.fault(f'{where}.periods', f'they end at iteration {end}, before total_iter, {total}')
+
+    def logger(self) -> None:
+        logger = subsection(self.opt, 'logger')
+        self.require('logger', logger, 'print_freq', 'save_checkpoint_freq', 'use_tb_logger')
+        self.keys('logger.wandb', subsection(logger, 'wandb'), KNOWN['logger.wandb'])
+        wanted = {'tensorboard': logger.get('use_tb_logger'), 'wandb': subsection(logger, 'wandb').get('project')}
+        for package in (name for name, used in wanted.items() if used and self.files):
+            if importlib.util.find_spec(package) is None:
+                self.fault('logger', f'{package} is not installed: pip install {package}, or leave it out')
+
+    def validation(self) -> None:
+        if not self.is_train:
+            self.require('', self.opt, 'val')
+        if not self.val:
+            return
+        self.require('val', self.val, 'save_img', *['val_freq'] * self.is_train)
+        if not self.is_train and self.val.get('save_img') and 'suffix' not in self.val:
+            self.fault('val.suffix', 'missing, save_img needs it (~ for the name of the run)')
+        for name, section in subsection(self.val, 'metrics').items():
+            where = f'val.metrics.{name}'
+            if not isinstance(section, dict):
+                self.fault(where, f'a section of keys is wanted, got {section!r}')
+                continue
+            metric = self.constructor(where, {key: value for key, value in section.items() if key != 'better'},
+                                      dict(iter(METRIC_REGISTRY)), given=('img', 'img2'))
+            if metric is None:
+                continue
+            # BasicSR's metrics swallow any keyword: what is misspelt would be lost in silence
+            known = ['type', 'better', *inspect.signature(metric).parameters]
+            for key in (key for key in section if key not in known):
+                self.unknown(f'{where}.{key}', metric, key, known)
+            self.keys(where, {key: section[key] for key in KNOWN['metric'] if key in section}, KNOWN['metric'])
+            if section.get('better', 'higher') not in ('higher', 'lower'):
+                self.fault(f'{where}.better', f'higher or lower is wanted, got {section["better"]!r}')
+            if self.scale and section.get('crop_border', self.scale) != self.scale:
+                self.warn(f'{where}.crop_border', f'{section["crop_border"]}; published figures crop the scale, '
+                                                  f'{self.scale} pixels')
+
+    def datasets(self) -> None:
+        datasets = subsection(self.opt, 'datasets')
+        if self.is_train or not datasets:
+            self.require('datasets', datasets, 'train' if self.is_train else 'test')
+        for phase, dataset in datasets.items():
+            where, kind = f'datasets.{phase}', str(phase).split('_')[0]
+            if kind not in (('train', 'val') if self.is_train else ('test', 'val')):
+                self.fault(where, f'unknown phase; {"train, val and val_*" if self.is_train else "test and test_*"} '
+                                  'are known')
+            elif not isinstance(dataset, dict):
+                self.fault(where, f'a section of keys is wanted, got {dataset!r}')
+            else:
+                self.dataset(where, kind, dataset)
+
+    def dataset(self, where: str, phase: str, dataset: Options) -> None:
+        found = len(self.report.faults)
+        cls = self.choose(f'{where}.type', dataset.get('type'), dict(iter(DATASET_REGISTRY)))
+        self.require(where, dataset, 'name')
+        if cls is None:
+            return
+        own = DATASETS.get(dataset['type']) or dict.fromkeys(getattr(cls, 'OPTION_KEYS', ()), ANY)
+        if not own:
+            self.warn(where, f'the keys of {dataset["type"]} are not checked')
+            return
+        self.keys(where, dataset, LOADER | own)
+        self.keys(f'{where}.io_backend', subsection(dataset, 'io_backend'), KNOWN['io_backend'])
+        self.require(where, dataset, 'io_backend', *(key for key in own if key.startswith('dataroot')))
+        if subsection(dataset, 'io_backend').get('type') not in ('disk', 'lmdb', 'memcached'):
+            self.fault(f'{where}.io_backend.type', 'disk, lmdb or memcached is wanted')
+        if dataset.get('prefetch_mode') not in (None, 'cpu', 'cuda'):
+            self.fault(f'{where}.prefetch_mode', f'~, cpu or cuda is wanted, got {dataset["prefetch_mode"]!r}')
+        if dataset.get('prefetch_mode') == 'cuda' and not dataset.get('pin_memory'):
+            self.fault(f'{where}.prefetch_mode', 'cuda needs pin_memory: true')
+        if dataset.get('persistent_workers') and not (phase == 'train' and dataset.get('num_worker_per_gpu')):
+            self.fault(f'{where}.persistent_workers', 'there are no workers to keep')
+        if phase == 'train':
+            self.patches(where, dataset)
+            self.batches(where, dataset)
+        if self.files and self.scale and len(self.report.faults) == found:
+            count, faults = check_dataset(dataset, self.scale, phase)
+            self.report.faults.extend(f'{where}.{fault}' for fault in faults)
+            if phase == 'train' and not faults and ITERATIONS.accepts(self.train.get('total_iter')):
+                self.epochs(where, dataset, count)
+
+    def patches(self, where: str, dataset: Options) -> None:
+        self.require(where, dataset, *PATCHES, 'num_worker_per_gpu')
+        size = dataset.get('gt_size')
+        if COUNT.accepts(size) and self.scale and size % self.scale:
+            self.fault(f'{where}.gt_size', f'{size} is no multiple of the scale, {self.scale}')
+
+    @property
+    def loaders(self) -> int:
+        """Shares that a total batch is cut into: one a process, or one a GPU when one process drives them all."""
+        gpus, wanted = torch.cuda.device_count(), self.opt.get('num_gpu')
+        return self.processes if self.distributed else max(1, min(gpus, wanted) if NATURAL.accepts(wanted) else gpus)
+
+    def batches(self, where: str, dataset: Options) -> None:
+        total, each, shares = dataset.get('total_batch_size'), dataset.get('batch_size_per_gpu'), self.loaders
+        if total is None:
+            self.require(where, dataset, 'batch_size_per_gpu')
+        elif COUNT.accepts(total) and total % shares:
+            near = [n for n in (total - total % shares, total + -total % shares) if n]
+            self.fault(f'{where}.total_batch_size', f'{total} is no multiple of {shares} processes or GPUs '
+                                                    f'(nearest: {", ".join(map(str, near))})')
+        elif each is not None and COUNT.accepts(total) and each * shares != total:
+            self.warn(f'{where}.total_batch_size', f'{total} wins over batch_size_per_gpu {each} '
+                                                   f'(times {shares}): {total // shares} each')
+
+    def epochs(self, where: str, dataset: Options, count: int) -> None:
+        """BasicSR counts an epoch's last, incomplete batch and then drops it: with few pictures a run ends early."""
+        each = (dataset.get('total_batch_size') or 0) // self.loaders or dataset['batch_size_per_gpu']
+        processes = self.processes if self.distributed else 1
+        total = int(self.train['total_iter'])
+
+        def reached(ratio: int) -> int:
+            epochs = math.ceil(total / math.ceil(count * ratio / (each * processes))) + 1
+            return epochs * (math.ceil(count * ratio / processes) // (each * self.loaders // processes))
+
+        ratio = dataset.get('dataset_enlarge_ratio') or 1
+        if reached(ratio) < total:
+            enough = next((n for n in range(ratio + 1, 10_000) if reached(n) >= total), None)
+            cure = f'{enough} will do' if enough else 'start one process a GPU by torchrun'
+            self.fault(f'{where}.dataset_enlarge_ratio', f'{ratio}: with {count} pictures and batches of '
+                       f'{each * self.loaders} the run would end after {reached(ratio)} of {total} iterations; {cure}')
+
+    def machine(self) -> None:
+        """What this machine lacks, and files that BasicSR opens late."""
+        gpus, wanted = torch.cuda.device_count(), self.opt.get('num_gpu')
+        # without any CUDA device a run goes to the CPU
+        if NATURAL.accepts(wanted) and wanted > gpus > 0:
+            self.fault('num_gpu', f'{wanted}, but this machine has {gpus} CUDA devices (auto takes them all)')
+        if self.is_train and isinstance(state := self.path.get('resume_state'), str):
+            try:
+                check_resume_state(state, f'{self.root_path}/experiments/{self.opt.get("name")}/models',
+                                   [key for key in self.opt if str(key).startswith('network_')])
+            except UserError as error:
+                self.fault('path.resume_state', str(error))

@@ -1,0 +1,27 @@
+"""Fixtures that all tests share."""
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+import iafmsr  # noqa: F401  first: BasicSR imports by its cures
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope='session')
+def repo_root() -> Path:
+    """The root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope='session')
+def data_root() -> Path:
+    """The folder of real data (benchmarks/, train/, weights/); the test is skipped where there is none."""
+    root = Path(os.environ.get('IAFMSR_DATA', ROOT.parent / 'shared' / 'data'))
+    if not root.is_dir():
+        pytest.skip(f'no real data: {root} is not a folder; set IAFMSR_DATA')
+    return root

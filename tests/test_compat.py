@@ -1,0 +1,282 @@
+"""Each cure of BasicSR: that it cures, and that it leaves alone what works."""
+import importlib
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import iafmsr
+from iafmsr import compat
+from iafmsr.errors import UserError
+
+# A main module as ours are; besides, every rank writes down its weights where BasicSR saves those of rank 0 alone.
+MAIN = '''
+import sys
+
+import iafmsr
+
+if __name__ == '__main__':
+    import torch
+    from basicsr.models.sr_model import SRModel
+    from basicsr.test import test_pipeline
+    from basicsr.train import train_pipeline
+    root, runs = sys.argv[1], ' '.join(sys.argv[2:]).split(' then ')
+    save = SRModel.save
+
+    def save_every_rank(self, epoch, current_iter):
+        torch.save(self.get_bare_model(self.net_g).state_dict(), f'{root}/rank{self.opt["rank"]}.pth')
+        save(self, epoch, current_iter)
+
+    SRModel.save = save_every_rank
+    for run in runs:
+        task, *flags = run.split()
+        sys.argv[1:] = ['-opt', f'{root}/{task}.yml', *flags]
+        {'train': train_pipeline, 'test': test_pipeline}[task](root)
+'''
+
+
+# ---------------------------------------------------------------- imports
+
+def test_the_cures_of_the_import_are_needed() -> None:
+    """When this fails, a new stack needs them no more: take them out."""
+    done = subprocess.run([sys.executable, '-c', 'import basicsr'], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert 'torchvision::nms' in done.stderr or 'functional_tensor' in done.stderr
+
+
+def test_torchvision_operators_are_declared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hasattr(torch.ops.torchvision, 'nms')
+    monkeypatch.setattr(torch.library, 'Library', lambda *_: pytest.fail('declared although present'))
+    compat.declare_torchvision_operators()
+
+
+def test_functional_tensor_has_the_function_of_functional() -> None:
+    from basicsr.data import degradations
+    from torchvision.transforms import functional
+    assert degradations.rgb_to_grayscale is functional.rgb_to_grayscale
+
+
+def test_a_present_functional_tensor_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    present = object()
+    monkeypatch.setitem(sys.modules, 'torchvision.transforms.functional_tensor', present)
+    compat.provide_functional_tensor()
+    assert sys.modules['torchvision.transforms.functional_tensor'] is present
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason='Python 3.11 has distutils')
+def test_distutils_is_found_without_start_up_files(repo_root: Path) -> None:
+    path = os.pathsep.join([str(repo_root), sysconfig.get_path('purelib')])
+    done = subprocess.run(
+        [sys.executable, '-S', '-c', 'import iafmsr, distutils.version'], env={**os.environ, 'PYTHONPATH': path})
+    assert done.returncode == 0
+
+
+def test_importing_again_registers_nothing_twice() -> None:
+    """BasicSR's registries raise an AssertionError at a name they have."""
+    from basicsr.utils.registry import ARCH_REGISTRY
+    importlib.reload(iafmsr)
+    assert 'IAFMNet' in ARCH_REGISTRY
+
+
+def test_applying_twice_changes_nothing() -> None:
+    import basicsr.test
+    import basicsr.train
+    from basicsr.models.base_model import BaseModel
+    from basicsr.models.sr_model import SRModel
+    from basicsr.utils import options
+    owners = (basicsr.train, basicsr.test, options, BaseModel, SRModel)
+    before = [dict(vars(owner)) for owner in owners]
+    compat.apply()
+    assert all(dict(vars(owner)) == old for owner, old in zip(owners, before, strict=True))
+
+
+# ---------------------------------------------------------------- options
+
+@pytest.mark.parametrize(('text', 'value'), [
+    ('1e-4', 1e-4), ('-1', -1), ('-1.5', -1.5), ('+2.5E+3', 2500.0), ('.5e-1', 0.05), ('!!float 1e-4', 1e-4), ('7', 7),
+    ('0.5', 0.5), ('[1e-4, -2, a]', [1e-4, -2, 'a']), ('true', True), ('False', False), ('~', None), ('None', None),
+    ('none', None), ('x4', 'x4'), ('e-4', 'e-4'), ('1e', '1e'), ('a/b.yml', 'a/b.yml'), ('1.2.3', '1.2.3'),
+    ('[__import__("os").abort()]', ['__import__("os").abort()']),
+])
+def test_force_yml_reads_numbers_as_numbers(text: str, value: Any) -> None:
+    from basicsr.utils import options
+    read = options._postprocess_yml_value(text)
+    assert read == value and type(read) is type(value)
+
+
+@pytest.mark.parametrize('text', ['!!python/object/apply:os.abort []', '[1,', '@x'])
+def test_force_yml_refuses_what_is_no_value(text: str) -> None:
+    from basicsr.utils import options
+    with pytest.raises(UserError, match='--force_yml'):
+        options._postprocess_yml_value(text)
+
+
+def test_option_files_are_data() -> None:
+    from basicsr.utils import options
+    loader = options.ordered_yaml()[0]
+    assert yaml.load('{lr: 1e-4, name: IAFMNet_x4}', loader) == {'lr': 1e-4, 'name': 'IAFMNet_x4'}
+    with pytest.raises(yaml.YAMLError):
+        yaml.load('a: !!python/object/apply:os.abort []', loader)
+
+
+def test_options_for_gpus_are_rewritten_and_named() -> None:
+    opt = {'num_gpu': 2, 'datasets': {'train': {'prefetch_mode': 'cuda'}, 'val': {}}}
+    assert compat.without_cuda(opt) == ['num_gpu: 0 (was 2)', 'datasets: train: prefetch_mode: None (was cuda)']
+    assert opt == {'num_gpu': 0, 'datasets': {'train': {'prefetch_mode': None}, 'val': {}}}
+    assert compat.without_cuda(opt) == []
+
+
+# ---------------------------------------------------------------- resuming
+
+@pytest.fixture
+def resuming(tmp_path: Path) -> dict[str, Any]:
+    """Options of a run with states 5 and 10, of different Adam moments."""
+    folder = tmp_path / 'experiments' / 'run' / 'training_states'
+    folder.mkdir(parents=True)
+    weight = torch.nn.Parameter(torch.ones(2))
+    adam = torch.optim.Adam([weight])
+    for iteration in (5, 10):
+        weight.grad = torch.full((2,), float(iteration))
+        adam.step()
+        state = {'epoch': 0, 'iter': iteration, 'optimizers': [adam.state_dict()], 'schedulers': []}
+        torch.save(state, folder / f'{iteration}.state')
+    (folder / 'notes.state').touch()
+    return {'auto_resume': True, 'network_g': {}, 'path': {'training_states': str(folder), 'models': str(tmp_path)}}
+
+
+def test_auto_resume_finds_the_newest_state_from_anywhere(
+        resuming: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import basicsr.train
+    monkeypatch.chdir('/')
+    state = basicsr.train.load_resume_state(resuming)
+    assert state['iter'] == 10
+    assert state['optimizers'][0]['state'][0]['step'] == 2
+    assert resuming['path']['resume_state'].endswith('10.state')
+    assert resuming['path']['pretrain_network_g'] == str(tmp_path / 'net_g_10.pth')
+
+
+def test_without_states_nothing_is_resumed(resuming: dict[str, Any], tmp_path: Path) -> None:
+    resuming['path']['training_states'] = str(tmp_path / 'absent')
+    assert compat.load_resume_state(resuming) is None
+    assert compat.load_resume_state({'auto_resume': False, 'path': {}}) is None
+
+
+class Payload:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ('ran',)
+
+
+@pytest.mark.parametrize('content', ['absent', 'empty', 'cut', 'code', 'weights'])
+def test_a_bad_state_is_named(
+        resuming: dict[str, Any], content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    good = Path(resuming['path']['training_states']) / '10.state'
+    bad = tmp_path / 'bad.state'
+    if content == 'code':
+        torch.save({'iter': Payload()}, bad)
+    elif content == 'weights':
+        torch.save({'params': {}}, bad)
+    elif content != 'absent':
+        bad.write_bytes(good.read_bytes()[:600] if content == 'cut' else b'')
+    resuming['auto_resume'] = False
+    resuming['path']['resume_state'] = str(bad)
+    with pytest.raises(UserError, match=str(bad)):
+        compat.load_resume_state(resuming)
+    assert not Path('ran').exists()
+
+
+# ---------------------------------------------------------------- whole runs, with a tiny net of BasicSR's own
+
+@pytest.fixture(scope='module')
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with pictures, and with option files written for a GPU."""
+    root = tmp_path_factory.mktemp('project')
+    noise = np.random.default_rng(0)
+    for scale, size in (('hr', 32), ('lr', 16)):
+        (root / scale).mkdir()
+        for name in 'abcd':
+            cv2.imwrite(str(root / scale / f'{name}.png'), noise.integers(0, 256, (size, size, 3), np.uint8))
+    pairs = {'type': 'PairedImageDataset', 'dataroot_gt': str(root / 'hr'), 'dataroot_lq': str(root / 'lr'),
+             'io_backend': {'type': 'disk'}}
+    common = {
+        'name': 'tiny', 'model_type': 'SRModel', 'scale': 2, 'num_gpu': 1, 'manual_seed': 0,
+        'network_g': {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 1, 'upscale': 2},
+        'val': {'val_freq': 2, 'save_img': True, 'suffix': None,
+                'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 2, 'test_y_channel': True}}},
+        'path': {'strict_load_g': True, 'resume_state': None},
+    }
+    train = {
+        **common,
+        'datasets': {
+            'train': {**pairs, 'name': 'train', 'gt_size': 16, 'use_hflip': True, 'use_rot': True,
+                      'batch_size_per_gpu': 1, 'num_worker_per_gpu': 1, 'dataset_enlarge_ratio': 10,
+                      'persistent_workers': True, 'prefetch_mode': 'cuda', 'pin_memory': True},
+            'val': {**pairs, 'name': 'val'}},
+        'train': {'ema_decay': 0.9, 'optim_g': {'type': 'Adam', 'lr': 1},
+                  'scheduler': {'type': 'MultiStepLR', 'milestones': [3]}, 'total_iter': 2,
+                  'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'}},
+        'logger': {'print_freq': 1, 'save_checkpoint_freq': 2, 'use_tb_logger': False},
+    }
+    test = {
+        **common,
+        'datasets': {
+            'test_1': {**pairs, 'name': 'with_gt'},
+            'test_2': {'type': 'SingleImageDataset', 'name': 'lq_only', 'dataroot_lq': str(root / 'lr'),
+                       'io_backend': {'type': 'disk'}},
+            'test_3': {**pairs, 'name': 'with_gt_again'}}}
+    (root / 'train.yml').write_text(yaml.safe_dump(train))
+    (root / 'test.yml').write_text(yaml.safe_dump(test))
+    (root / 'main.py').write_text(MAIN)
+    return root
+
+
+def run(project: Path, *runs: str, launcher: tuple[str, ...] = ()) -> str:
+    """Runs BasicSR's pipelines as a user without a GPU would, from a working directory of no meaning."""
+    done = subprocess.run(
+        [sys.executable, *launcher, str(project / 'main.py'), str(project), *' then '.join(runs).split()],
+        cwd='/', env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_train_resume_and_test_without_cuda(project: Path) -> None:
+    weights = project / 'experiments/tiny/models/net_g_4.pth'
+    log = run(
+        project,
+        'train --force_yml train:optim_g:lr=1e-3',
+        'train --auto_resume --force_yml train:optim_g:lr=1e-3 train:total_iter=4',
+        f'test --force_yml path:pretrain_network_g={weights}')
+    assert log.count('No CUDA device: num_gpu: 0 (was 1), datasets: train: prefetch_mode: None (was cuda)\n') == 2
+    assert 'lr:(1.000e-03,)' in log
+    assert log.count('Resuming training from epoch: 0, iter: 2.') == 1
+    assert not list((project / 'experiments').glob('*_archived_*'))
+    assert weights.exists()
+    assert 'Validation with_gt\n' in log and 'Validation with_gt_again\n' in log and 'Validation lq_only' not in log
+    assert len(list((project / 'results/tiny/visualization/lq_only').iterdir())) == 4
+
+
+def test_torchrun_on_cpu_gives_both_ranks_the_same_weights(project: Path) -> None:
+    """Each rank learns from pictures of its own: equal weights mean averaged gradients."""
+    launcher = ('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2')
+    log = run(project, 'train --launcher pytorch --force_yml name=two train:optim_g:lr=1e-3', launcher=launcher)
+    assert 'World size (gpu number): 2' in log
+    first, second = (torch.load(project / f'rank{rank}.pth') for rank in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    saved = torch.load(project / 'experiments/two/models/net_g_2.pth')['params']
+    assert all(torch.equal(first[name], saved[name]) for name in first)
+
+
+def test_the_pytorch_launcher_asks_for_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    from basicsr.utils import options
+    monkeypatch.delenv('LOCAL_RANK', raising=False)
+    with pytest.raises(UserError, match='torchrun'):
+        options.init_dist('pytorch')

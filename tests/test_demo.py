@@ -1,0 +1,98 @@
+"""The demo's parts without its training: the photographs, the measurement, the figure."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.archs import build_network
+from PIL import Image
+
+from iafmsr import demo
+from iafmsr.data.pictures import read_picture
+from iafmsr.utils.figures import Panel, colour_panel, draw_figure, frame, image_panel
+from iafmsr.utils.options import load_options
+from iafmsr.utils.quality import y_quality
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('demo')
+    demo.prepare_photographs(folder)
+    return folder
+
+
+def test_the_photographs_are_there_and_no_scene_is_on_both_sides(data):
+    keys = {line.split('_s')[0] for line in (data / 'train/HR_sub.lmdb/meta_info.txt').read_text().splitlines()}
+    held_out = {path.stem for path in (data / 'val/HR').iterdir()}
+    assert keys == {name.split('.')[0] for name in demo.TRAINING}
+    assert held_out == {name.split('.')[0] for name in demo.VALIDATION} and demo.SHOWN in held_out
+    scenes = {name.split('_')[0] for name in keys}
+    assert not scenes & {name.split('_')[0] for name in held_out}
+
+
+def test_each_patch_of_the_option_file_fits_into_each_sub_image(data, repo_root):
+    gt_size = load_options(repo_root / 'options/demo_IAFMNet_x4.yml')['datasets']['train']['gt_size']
+    for line in (data / 'train/HR_sub.lmdb/meta_info.txt').read_text().splitlines():
+        assert min(map(int, line.split('(')[1].split(',')[:2])) >= gt_size
+
+
+def test_a_photograph_is_measured_and_drawn(data, repo_root):
+    torch.manual_seed(0)
+    net = build_network(load_options(repo_root / 'options/demo_IAFMNet_x4.yml')['network_g']).eval()
+    outcome = demo.evaluate(net, data / 'val/HR/chelsea.png', data / 'val/LR_bicubic/X4/chelseax4.png')
+    assert outcome.sr.shape == outcome.hr.shape == outcome.bicubic.shape == (3, 300, 448)
+    assert outcome.idm.shape == outcome.mask.shape == (75, 112)
+    assert outcome.bicubic_quality.psnr == pytest.approx(31.47, abs=0.01)
+    *_, chelsea, mean = demo.table([outcome]).splitlines()
+    assert chelsea.split()[1:] == mean.split()[1:]
+    assert float(chelsea.split()[5]) == pytest.approx(outcome.sr_quality.psnr - 31.47, abs=0.02)
+    image = demo.draw(outcome)
+    assert image.mode == 'RGB' and image.width > 448 + 448 + 448 and image.height > 300 + 256
+
+
+def test_quality_is_that_of_the_y_channel_inside_the_border():
+    hr = torch.full((3, 40, 40), 100, dtype=torch.uint8)
+    sr = hr.clone()
+    sr[:, :4] = 255  # in the border
+    assert y_quality(sr, hr, 4).psnr == np.inf and y_quality(sr, hr, 4).ssim == pytest.approx(1)
+    sr = hr + 20  # gray: Y rises by 20 * 219 / 255
+    assert y_quality(sr, hr, 4).psnr == pytest.approx(20 * np.log10(255 / (20 * 219 / 255)), abs=1e-3)
+
+
+def test_the_colours_of_a_map_are_ordered_by_lightness():
+    panel = colour_panel('map', torch.linspace(-3, 5, 256)[None], height=20, width=256)
+    pixels = np.asarray(panel.image)[10, :256]
+    lightness = cv2.cvtColor(pixels[None], cv2.COLOR_RGB2LAB)[0, :, 0].astype(int)
+    assert (np.diff(lightness) >= -1).all() and lightness[-1] - lightness[0] > 150
+    assert panel.image.width > 256  # the bar with the values
+
+
+def test_a_flat_map_is_drawn():
+    assert np.asarray(colour_panel('flat', torch.ones(3, 3), 9, 9).image)[:, :9].std((0, 1)).max() == 0
+
+
+def test_a_frame_leaves_the_picture_inside_and_far_outside_as_it_is():
+    picture = torch.randint(0, 256, (3, 50, 60), dtype=torch.uint8)
+    framed = frame(picture, 10, 20, 15)
+    assert torch.equal(framed[:, 10:25, 20:35], picture[:, 10:25, 20:35])
+    assert torch.equal(framed[:, 30:], picture[:, 30:])
+    assert (framed[:, 8, 18:37] == 255).all() and (framed[:, 7, 17:38] == 0).all() and (framed[:, 9, 19:36] == 0).all()
+
+
+def test_panels_do_not_overlap():
+    red, blue = (image_panel('a long title', torch.tensor(c, dtype=torch.uint8)[:, None, None].expand(3, 30, 40))
+                 for c in ([255, 0, 0], [0, 0, 255]))
+    pixels = np.asarray(draw_figure([[red, blue], [blue, Panel('x\ny', Image.new('RGB', (9, 9), 'red'))]], 'legend'))
+    assert (pixels == (255, 0, 0)).all(-1).sum() == 30 * 40 + 81
+    assert (pixels == (0, 0, 255)).all(-1).sum() == 2 * 30 * 40
+
+
+def test_a_missing_scikit_image_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, 'find_spec', lambda name: None)
+    with pytest.raises(demo.UserError, match='scikit-image'):
+        demo.prepare_photographs(tmp_path)
+
+
+def test_originals_are_not_changed(data):
+    source = read_picture(data / 'originals/val/chelsea.png')
+    assert torch.equal(read_picture(data / 'val/HR/chelsea.png'), source)

@@ -1,0 +1,495 @@
+"""Option files: what is wrong is said in one line that names the key, before anything is created or renamed."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+import pytest
+import torch
+import yaml
+from basicsr.archs.edsr_arch import EDSR
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
+from PIL import Image
+
+from iafmsr.archs.iafmnet_arch import IAFMNet
+from iafmsr.errors import UserError, cli_errors
+from iafmsr.utils.option_check import check_options
+from iafmsr.utils.options import load_options, parse_options, resolve_paths
+
+DELETE = object()
+TINY = {'num_feat': 8, 'num_block': 1}
+
+
+def write_lmdb(folder: Path, pictures: dict[str, tuple[int, int]]) -> None:
+    """An LMDB of noise pictures, {key: (height, width)}, as BasicSR reads it."""
+    rng = np.random.default_rng(0)
+    with lmdb.open(str(folder), map_size=1 << 24) as env, env.begin(write=True) as transaction:
+        for key, size in pictures.items():
+            transaction.put(key.encode(), rng.integers(0, 256, 3 * size[0] * size[1], np.uint8).tobytes())
+    (folder / 'meta_info.txt').write_text(''.join(f'{key}.png ({h},{w},3) 1\n' for key, (h, w) in pictures.items()))
+
+
+def write_pictures(folder: Path, pictures: dict[str, tuple[int, int]]) -> None:
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name, size in pictures.items():
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(folder / name)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A repository root with data and with an earlier run of the same name."""
+    keys = [f'{i:02d}' for i in range(8)]
+    (tmp_path / 'data').mkdir()
+    write_lmdb(tmp_path / 'data/gt.lmdb', dict.fromkeys(keys, (64, 48)))
+    write_lmdb(tmp_path / 'data/lq.lmdb', dict.fromkeys(keys, (16, 12)))
+    write_pictures(tmp_path / 'data/val_gt', {'a.png': (32, 35), 'b.png': (40, 48)})
+    write_pictures(tmp_path / 'data/val_lq', {'ax4.png': (8, 8), 'bx4.png': (10, 12)})
+    (tmp_path / 'experiments/run').mkdir(parents=True)
+    (tmp_path / 'experiments/run/precious.txt').write_text('a day of work')
+    return tmp_path
+
+
+def train_options() -> dict[str, Any]:
+    """The smallest options with which a run can start."""
+    return yaml.safe_load("""
+        name: run
+        model_type: IAFMNetModel
+        scale: 4
+        num_gpu: 0
+        manual_seed: 0
+        datasets:
+          train: {name: T, type: PairedImageDataset, dataroot_gt: data/gt.lmdb, dataroot_lq: data/lq.lmdb,
+                  io_backend: {type: lmdb}, gt_size: 32, use_hflip: true, use_rot: true,
+                  batch_size_per_gpu: 4, num_worker_per_gpu: 0}
+          val: {name: V, type: PairedImageDataset, dataroot_gt: data/val_gt, dataroot_lq: data/val_lq,
+                filename_tmpl: '{}x4', io_backend: {type: disk}}
+        network_g: {type: IAFMNet, scale: 4, num_feat: 8, num_block: 1}
+        path: {pretrain_network_g: ~}
+        train:
+          total_iter: 20
+          optim_g: {type: Adam, lr: 0.001, betas: [0.9, 0.99]}
+          scheduler: {type: CosineAnnealingRestartLR, periods: [20], restart_weights: [1], eta_min: 0.00001}
+          pixel_opt: {type: L1Loss, loss_weight: 1.0, reduction: mean}
+          ie_opt: {type: InformationEntropyLoss, loss_weight: 0.0001}
+        val:
+          val_freq: 10
+          save_img: false
+          metrics: {psnr: {type: calculate_psnr, crop_border: 4, test_y_channel: true}}
+        logger: {print_freq: 5, save_checkpoint_freq: 10, use_tb_logger: false}
+    """)
+
+
+def set_key(opt: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split('.')
+    for section in sections:
+        opt = opt.setdefault(section, {})
+    if value is DELETE:
+        del opt[last]
+    else:
+        opt[last] = copy.deepcopy(value)
+
+
+def changed(**keys: Any) -> dict[str, Any]:
+    opt = train_options()
+    for key, value in keys.items():
+        set_key(opt, key, value)
+    return opt
+
+
+@pytest.fixture
+def parse(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Parse options as a command would: from a file, in another working directory than the root."""
+    def run(opt: dict[str, Any] | str, *arguments: str, is_train: bool = True) -> dict[str, Any]:
+        text = opt if isinstance(opt, str) else yaml.safe_dump(opt, sort_keys=False)
+        (root / 'elsewhere').mkdir(exist_ok=True)
+        (root / 'elsewhere/x.yml').write_text(text)
+        monkeypatch.chdir(root / 'elsewhere')
+        monkeypatch.setattr(sys, 'argv', ['train.py', '-opt', 'x.yml', *arguments])
+        with cli_errors():
+            return parse_options(str(root), is_train)[0]
+    return run
+
+
+@pytest.fixture
+def refused(root: Path, parse: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
+    """Parse options that must be refused: exit code 2, nothing in the root touched; returns the lines of the error."""
+    def run(opt: dict[str, Any] | str, *arguments: str, is_train: bool = True) -> list[str]:
+        def tree() -> list[Path]:
+            return sorted(path for path in root.rglob('*') if path.name not in ('elsewhere', 'x.yml'))
+        before = tree()
+        with pytest.raises(SystemExit) as exit_info:
+            parse(opt, *arguments, is_train=is_train)
+        assert exit_info.value.code == 2
+        assert tree() == before
+        output = capsys.readouterr()
+        assert output.out == ''
+        lines = output.err.splitlines()
+        assert lines and all(line.startswith('iafmsr: error: ') for line in lines)
+        return [line.removeprefix('iafmsr: error: ') for line in lines]
+    return run
+
+
+def test_minimal_options_pass(parse: Callable[..., Any], root: Path) -> None:
+    opt = parse(train_options())
+    assert opt['datasets']['train']['dataroot_gt'] == str(root / 'data/gt.lmdb')
+    assert opt['path']['experiments_root'] == str(root / 'experiments/run')
+    assert (root / 'experiments/run/precious.txt').exists()
+
+
+@pytest.mark.parametrize('file', sorted(Path(__file__).resolve().parent.parent.glob('options/**/*.yml')),
+                         ids=lambda file: file.stem)
+def test_option_files_of_the_project_pass(file: Path, repo_root: Path) -> None:
+    opt = load_options(file)
+    resolve_paths(opt, repo_root)
+    report = check_options(opt, 'train' in opt, str(repo_root), files=False)
+    assert report.faults == [] and report.warnings == []
+
+
+@pytest.mark.parametrize('key, value, culprit, near', [
+    # misspelt keys, section by section
+    ('modl_type', 'SRModel', 'modl_type: unknown key', 'model_type'),
+    ('netwrok_d', {}, 'netwrok_d: unknown key', 'network_d'),
+    ('datasets.train.gt_sise', 32, 'datasets.train.gt_sise: unknown key', 'gt_size'),
+    ('datasets.train.total_batchsize', 4, 'datasets.train.total_batchsize: unknown key', 'total_batch_size'),
+    ('datasets.train.io_backend.typ', 'lmdb', 'datasets.train.io_backend.typ: unknown key', 'type'),
+    ('datasets.val.filename_templ', '{}', 'datasets.val.filename_templ: unknown key', 'filename_tmpl'),
+    ('network_g.num_feats', 8, 'network_g.num_feats: unknown key', 'num_feat'),
+    ('path.pretrained_network_g', 'x.pth', 'path.pretrained_network_g: unknown key', 'pretrain_network_g'),
+    ('train.optimg', {}, 'train.optimg: unknown key', 'optim_g'),
+    ('train.pixle_opt', {}, 'train.pixle_opt: unknown key', 'pixel_opt'),
+    ('train.optim_g.weight_decai', 0, 'train.optim_g.weight_decai: unknown key', 'weight_decay'),
+    ('train.scheduler.etamin', 0, 'train.scheduler.etamin: unknown key', 'eta_min'),
+    ('train.pixel_opt.loss_wieght', 1, 'train.pixel_opt.loss_wieght: unknown key', 'loss_weight'),
+    ('train.ie_opt.reductoin', 'mean', 'train.ie_opt.reductoin: unknown key', 'reduction'),
+    ('val.val_freqs', 5, 'val.val_freqs: unknown key', 'val_freq'),
+    ('val.metrics.psnr.crop_boarder', 4, 'val.metrics.psnr.crop_boarder: unknown key', 'crop_border'),
+    ('logger.print_frq', 5, 'logger.print_frq: unknown key', 'print_freq'),
+    ('logger.wandb', {'projct': 'x'}, 'logger.wandb.projct: unknown key', 'project'),
+    ('dist_params', {'backnd': 'nccl'}, 'dist_params.backnd: unknown key', 'backend'),
+    # misspelt names of classes
+    ('model_type', 'IAFMNetmodel', "model_type: 'IAFMNetmodel' is not known", 'IAFMNetModel'),
+    ('network_g.type', 'IAFMNett', "network_g.type: 'IAFMNett' is not known", 'IAFMNet'),
+    ('datasets.val.type', 'PairedImageDatset', "datasets.val.type: 'PairedImageDatset'", 'PairedImageDataset'),
+    ('train.pixel_opt.type', 'L1', "train.pixel_opt.type: 'L1' is not known", 'L1Loss'),
+    ('train.optim_g.type', 'adam', "train.optim_g.type: 'adam' is not known", 'Adam'),
+    ('train.scheduler.type', 'CosineAnnealingLR', "'CosineAnnealingLR' is not known", 'CosineAnnealingRestartLR'),
+    ('val.metrics.psnr.type', 'psnr', "val.metrics.psnr.type: 'psnr' is not known", 'calculate_psnr'),
+])
+def test_misspelt_is_refused_with_the_nearest_name(refused: Callable[..., list[str]], key: str, value: Any,
+                                                   culprit: str, near: str) -> None:
+    lines = refused(changed(**{key: value}))
+    assert any(line.startswith('x.yml: ') and culprit in line and f'(did you mean {near}?)' in line for line in lines)
+
+
+@pytest.mark.parametrize('key, value, culprit', [
+    *[(key, DELETE, f'x.yml: {key}: missing') for key in (
+        'name', 'model_type', 'scale', 'num_gpu', 'datasets', 'network_g', 'path', 'train', 'logger', 'datasets.train',
+        'datasets.val.name', 'datasets.val.type', 'datasets.val.dataroot_lq', 'datasets.train.gt_size',
+        'datasets.train.batch_size_per_gpu', 'datasets.train.num_worker_per_gpu', 'network_g.type',
+        'train.total_iter', 'train.optim_g', 'train.optim_g.lr', 'train.scheduler', 'train.scheduler.periods',
+        'val.val_freq', 'val.save_img', 'val.metrics.psnr.crop_border', 'logger.print_freq',
+        'logger.save_checkpoint_freq', 'logger.use_tb_logger')],
+    ('train.pixel_opt', DELETE, 'train: a loss is missing'),
+    ('name', 'a/../b', 'name: a plain folder name'),
+    ('name', 7, 'name: a string is wanted, got 7'),
+    ('scale', 'four', "scale: a whole number from 1 is wanted, got 'four'"),
+    ('num_gpu', 'all', 'num_gpu: auto or a whole number'),
+    ('network_g.num_feat', 'wide', "network_g.num_feat: a number is wanted, got 'wide'"),
+    ('network_g.k', 5, 'network_g: IAFMNet cannot be built: k must be in (0, 1], got 5'),
+    ('network_g.scale', 2, 'network_g.scale: 2, but the scale of the option file is 4'),
+    ('datasets.train.gt_size', 34, 'datasets.train.gt_size: 34 is no multiple of the scale, 4'),
+    ('datasets.train.gt_size', '32px', "datasets.train.gt_size: a whole number from 1 is wanted, got '32px'"),
+    ('datasets.train.prefetch_mode', 'gpu', 'datasets.train.prefetch_mode: ~, cpu or cuda'),
+    ('datasets.val.persistent_workers', True, 'datasets.val.persistent_workers: there are no workers'),
+    ('datasets.val.io_backend.type', 'disc', 'datasets.val.io_backend.type: disk, lmdb'),
+    ('datasets.extra', {}, 'datasets.extra: unknown phase'),
+    ('train.total_iter', 0, 'train.total_iter: a whole number from 1 is wanted, got 0'),
+    ('train.total_iter', 21, 'train.scheduler.periods: they end at iteration 20, before total_iter, 21'),
+    ('train.scheduler.restart_weights', [1, 1], 'periods and restart_weights differ in length: 1, 2'),
+    ('train.optim_g.lr', 'fast', "train.optim_g.lr: a number is wanted, got 'fast'"),
+    ('network_g.gdn', 'no', "network_g.gdn: true or false is wanted, got 'no'"),
+    ('network_g.type', ['IAFMNet'], "network_g.type: ['IAFMNet'] is not known"),
+    ('path.pretrain_network_g', 5, 'path.pretrain_network_g: a string is wanted, got 5'),
+    ('val.val_freq', -5, 'val.val_freq: a whole number from 1 is wanted, got -5'),
+    ('train.optim_g.lr', -1, 'train.optim_g: Adam cannot be built: Invalid learning rate: -1'),
+    ('train.pixel_opt.reduction', 'avg', 'train.pixel_opt: L1Loss cannot be built: Unsupported reduction mode: avg'),
+    ('train.scheduler.periods', [20, 'x'], 'train.scheduler.periods: a list of numbers is wanted'),
+    ('val.metrics.psnr.crop_border', 'x4', 'val.metrics.psnr.crop_border: a whole number from 0'),
+    ('val.metrics.psnr.test_y_channel', 'yes', 'val.metrics.psnr.test_y_channel: true or false'),
+    ('val.metrics.psnr.better', 'more', 'val.metrics.psnr.better: higher or lower'),
+    ('model_type', 'SRModel', 'train.ie_opt: SRModel makes no use of it, IAFMNetModel does'),
+    ('model_type', 'ESRGANModel', 'train.gan_opt: missing'),
+    ('network_g', {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 4}, 'train.ie_opt: EDSR gives no'),
+    ('network_g', {'type': 'EDSR', 'num_in_ch': 3, 'upscale': 4}, 'network_g.num_out_ch: missing, EDSR needs it'),
+    ('network_g', {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 2}, 'network_g.upscale: 2, but'),
+])
+def test_wrong_value_is_refused(refused: Callable[..., list[str]], key: str, value: Any, culprit: str) -> None:
+    assert any(culprit in line for line in refused(changed(**{key: value})))
+
+
+@pytest.mark.parametrize('scale', [1, 5, 8])
+def test_scale_other_than_2_3_4_is_refused(refused: Callable[..., list[str]], scale: int) -> None:
+    lines = refused(changed(**{'scale': scale, 'network_g.scale': scale}))
+    assert f'x.yml: scale: 2, 3 or 4 is wanted, got {scale}' in lines
+
+
+def test_all_faults_are_listed_at_once(refused: Callable[..., list[str]]) -> None:
+    lines = refused(changed(**{'scal': 4, 'train.optimg': {}, 'datasets.val.dataroot_gt': 'nowhere'}))
+    assert len(lines) == 3
+    assert all(any(name in line for line in lines) for name in ('scal', 'optimg', 'nowhere'))
+
+
+@pytest.mark.parametrize('text, culprit', [
+    ('name: [run', 'x.yml, line 1: not valid YAML'),
+    ('name: run\nname: other\n', 'x.yml, line 2: not valid YAML: name is given twice'),
+    ('- a\n- b\n', 'x.yml: not an option file'),
+    ('', 'x.yml: not an option file'),
+    ("name: !!python/object/apply:os.mkdir ['hacked']\n", 'x.yml, line 1: not valid YAML'),
+])
+def test_file_that_is_no_mapping_is_refused(refused: Callable[..., list[str]], text: str, culprit: str) -> None:
+    line, = refused(text)
+    assert line.startswith(culprit)
+
+
+def test_missing_and_binary_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match='nowhere.yml: No such file'):
+        load_options(tmp_path / 'nowhere.yml')
+    (tmp_path / 'binary.yml').write_bytes(b'\xff\xfe\x00name')
+    with pytest.raises(UserError, match='binary.yml: not a text file'):
+        load_options(tmp_path / 'binary.yml')
+
+
+# -- numbers, --force_yml, batch sizes --------------------------------------------------------------------------------
+def test_numbers_in_scientific_notation_are_numbers(parse: Callable[..., Any]) -> None:
+    text = yaml.safe_dump(train_options()).replace('0.001', '1e-3').replace('total_iter: 20', 'total_iter: 2e1')
+    opt = parse(text, '--force_yml', 'train:optim_g:weight_decay=1e-4', 'train:warmup_iter=-1')
+    assert opt['train']['optim_g']['lr'] == 1e-3
+    assert opt['train']['optim_g']['weight_decay'] == 1e-4
+    assert opt['train']['warmup_iter'] == -1
+    assert opt['train']['total_iter'] == 20
+
+
+@pytest.mark.parametrize('entry, culprit', [
+    ('trian:total_iter=5', '--force_yml trian:total_iter=5: no section trian (did you mean train?)'),
+    ('train:totl_iter=5', '--force_yml: train.totl_iter: unknown key (did you mean total_iter?)'),
+    ('train:total_iter=soon', "--force_yml: train.total_iter: a whole number from 1 is wanted, got 'soon'"),
+    ('train:total_iter', '--force_yml train:total_iter: section:key=value is wanted'),
+    ('train"]=1;x["total_iter=5', 'section:key=value is wanted'),
+])
+def test_force_yml_is_checked(refused: Callable[..., list[str]], entry: str, culprit: str) -> None:
+    line, = refused(train_options(), '--force_yml', entry)
+    assert culprit in line
+
+
+@pytest.mark.parametrize('processes', [1, 2, 4])
+def test_total_batch_is_kept_over_processes(processes: int) -> None:
+    opt = changed(**{'datasets.train.total_batch_size': 64, 'datasets.train.batch_size_per_gpu': DELETE})
+    assert check_options(opt, True, '', processes, distributed=True, files=False).faults == []
+
+
+def test_total_batch_sets_the_batch_of_a_gpu(parse: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+    opt = parse(changed(**{'datasets.train.total_batch_size': 2}))
+    assert opt['datasets']['train']['batch_size_per_gpu'] == 2
+    assert 'total_batch_size: 2 wins over batch_size_per_gpu 4' in capsys.readouterr().err
+
+
+def test_total_batch_that_does_not_divide_names_its_neighbours() -> None:
+    opt = changed(**{'datasets.train.total_batch_size': 64})
+    fault, = check_options(opt, True, '', 3, distributed=True, files=False).faults
+    assert 'total_batch_size: 64 is no multiple of 3' in fault and '63, 66' in fault
+
+
+def test_launcher_without_its_environment_is_refused(refused: Callable[..., list[str]],
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv('WORLD_SIZE', raising=False)
+    line, = refused(train_options(), '--launcher', 'pytorch')
+    assert 'WORLD_SIZE' in line and 'torchrun' in line
+
+
+def test_too_few_pictures_for_the_iterations_are_refused(refused: Callable[..., list[str]],
+                                                         parse: Callable[..., Any]) -> None:
+    # 8 pictures and batches of 5: each epoch is counted as two batches and has one
+    line, = refused(changed(**{'datasets.train.batch_size_per_gpu': 5}))
+    assert 'datasets.train.dataset_enlarge_ratio: 1: with 8 pictures and batches of 5' in line
+    assert '11 of 20 iterations; 3 will do' in line
+    parse(changed(**{'datasets.train.batch_size_per_gpu': 5, 'datasets.train.dataset_enlarge_ratio': 3}))
+
+
+# -- classes of others ------------------------------------------------------------------------------------------------
+def test_unknown_keyword_of_a_foreign_class_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ForeignLoss(torch.nn.Module):
+        def __init__(self, weight: float = 1.0) -> None:
+            super().__init__()
+
+    monkeypatch.setitem(LOSS_REGISTRY._obj_map, 'ForeignLoss', ForeignLoss)
+    report = check_options(changed(**{'train.pixel_opt': {'type': 'ForeignLoss', 'wieght': 1}}), True, '', files=False)
+    assert report.faults == []
+    assert report.warnings == ['train.pixel_opt.wieght: unknown key (did you mean weight?)']
+
+
+def test_dataset_class_may_declare_its_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OwnDataset:
+        OPTION_KEYS = ('dataroot_gt', 'gt_size', 'cache_size', 'use_hflip', 'use_rot')
+
+    monkeypatch.setitem(DATASET_REGISTRY._obj_map, 'OwnDataset', OwnDataset)
+    opt = changed(**{'datasets.train.type': 'OwnDataset', 'datasets.train.dataroot_lq': DELETE,
+                     'datasets.train.cache_siz': 1})
+    assert check_options(opt, True, '', files=False).faults == [
+        'datasets.train.cache_siz: unknown key (did you mean cache_size?)']
+
+
+def test_arch_that_takes_any_keyword_takes_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OpenNet(torch.nn.Module):
+        def __init__(self, scale: int = 4, **kwargs: Any) -> None:
+            super().__init__()
+
+        def forward(self, x: torch.Tensor, return_density: bool = False) -> torch.Tensor:
+            return x
+
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, 'OpenNet', OpenNet)
+    opt = changed(network_g={'type': 'OpenNet', 'anything': 1})
+    assert check_options(opt, True, '', files=False).faults == []
+
+
+# -- data -------------------------------------------------------------------------------------------------------------
+def _remove(name: str) -> Callable[[Path], None]:
+    return lambda data: (data / name).unlink()
+
+
+def _write(name: str, content: bytes) -> Callable[[Path], None]:
+    return lambda data: (data / name).write_bytes(content)
+
+
+def _picture(name: str, height: int, width: int) -> Callable[[Path], None]:
+    return lambda data: Image.new('RGB', (width, height)).save(data / name)
+
+
+def _cut(name: str, share: float) -> Callable[[Path], None]:
+    return lambda data: os.truncate(data / name, int(share * (data / name).stat().st_size))
+
+
+def _replace(name: str, old: str, new: str) -> Callable[[Path], None]:
+    return lambda data: (data / name).write_text((data / name).read_text().replace(old, new))
+
+
+@pytest.mark.parametrize('damage, culprits', [
+    (_remove('gt.lmdb/data.mdb'), ['train.dataroot_gt', 'gt.lmdb', 'data.mdb is missing']),
+    (_remove('lq.lmdb/meta_info.txt'), ['train.dataroot_lq', 'lq.lmdb', 'meta_info.txt is missing']),
+    (_write('lq.lmdb/meta_info.txt', b''), ['train.dataroot_lq', 'lq.lmdb', 'lists no picture']),
+    (_replace('lq.lmdb/meta_info.txt', '03.png (', '03.png '), ['lq.lmdb', 'line 4', 'not `name.png']),
+    (_replace('lq.lmdb/meta_info.txt', '03.png', '13.png'), ['8 keys', 'only in one of them: 03, 13']),
+    (_replace('lq.lmdb/meta_info.txt', '07.png (16,12,3) 1\n', ''), ['lq.lmdb', '8 pictures', '7 in meta_info']),
+    (_replace('lq.lmdb/meta_info.txt', '(16,12,3)', '(16,16,3)'), ['HR must be 4 x LR', '48x64', '16x16', '7 more']),
+    (_cut('gt.lmdb/data.mdb', 0.5), ['train.dataroot_gt', 'gt.lmdb', 'cut short']),
+    (_write('gt.lmdb/data.mdb', b'no database'), ['train.dataroot_gt', 'gt.lmdb', 'cannot be opened']),
+    (_remove('val_lq/bx4.png'), ['val.dataroot_lq: 1 pictures, dataroot_gt has 2']),
+    (lambda data: (data / 'val_lq/bx4.png').rename(data / 'val_lq/b.png'), ['val.dataroot_lq', 'bx4.png: no such']),
+    (_write('val_gt/b.png', b''), ['val.dataroot_gt', 'b.png: not a picture']),
+    (_cut('val_gt/b.png', 0.6), ['val.dataroot_gt', 'b.png: not a picture']),
+    (_picture('val_gt/b.png', 40, 52), ['HR must be 4 x LR', 'b.png is 52x40 and 12x10']),
+    (_picture('val_gt/b.png', 40, 47), ['HR must be 4 x LR', 'b.png is 47x40 and 12x10']),
+])
+def test_damaged_data_is_named(refused: Callable[..., list[str]], root: Path, damage: Callable[[Path], Any],
+                               culprits: list[str]) -> None:
+    damage(root / 'data')
+    line, = refused(train_options())
+    assert all(culprit in line for culprit in culprits), line
+
+
+@pytest.mark.parametrize('keys, culprit', [
+    ({'datasets.val.dataroot_gt': 'data/none'}, 'datasets.val.dataroot_gt: {root}/data/none: no such folder'),
+    ({'datasets.val.dataroot_gt': 'empty'}, 'datasets.val.dataroot_gt: {root}/empty: no pictures'),
+    ({'datasets.val.filename_tmpl': '{x}'}, "datasets.val.filename_tmpl: '{{x}}' is no template"),
+    ({'datasets.train.io_backend.type': 'disk'}, 'data/gt.lmdb: an LMDB: set io_backend'),
+    ({'datasets.train.gt_size': 52}, 'datasets.train.gt_size: patches of 52 do not fit into 00, 48x64 (and 7 more)'),
+    ({'datasets.val.meta_info_file': 'none.txt'}, 'datasets.val.meta_info_file: {root}/none.txt: cannot be read'),
+    ({'datasets.val.meta_info_file': 'up.txt'}, 'up.txt: ../precious.png leads out of the data folder'),
+    ({'datasets.val.meta_info_file': 'absolute.txt'}, 'absolute.txt: /etc/passwd leads out of the data folder'),
+])
+def test_wrong_data_option_is_refused(refused: Callable[..., list[str]], root: Path, keys: dict[str, Any],
+                                      culprit: str) -> None:
+    (root / 'empty').mkdir()
+    (root / 'up.txt').write_text('a.png (32,35,3)\n../precious.png (1,1,3)\n')
+    (root / 'absolute.txt').write_text('/etc/passwd\n')
+    lines = refused(changed(**keys))
+    assert any(culprit.format(root=root) in line for line in lines), lines
+
+
+def test_listing_and_relative_paths_are_taken(parse: Callable[..., Any], root: Path) -> None:
+    (root / 'list.txt').write_text('a.png (32,35,3)\n')
+    assert parse(changed(**{'datasets.val.meta_info_file': 'list.txt'}))['datasets']['val']['meta_info_file'] == str(
+        root / 'list.txt')
+
+
+def test_test_options_may_lack_ground_truth(parse: Callable[..., Any]) -> None:
+    opt = {key: value for key, value in train_options().items() if key not in ('train', 'logger')}
+    opt['datasets'] = {'test_1': opt['datasets']['val'], 'test_2': {
+        'name': 'LR', 'type': 'SingleImageDataset', 'dataroot_lq': 'data/val_lq', 'io_backend': {'type': 'disk'}}}
+    assert parse(opt, is_train=False)['datasets']['test_2']['phase'] == 'test'
+
+
+# -- checkpoints ------------------------------------------------------------------------------------------------------
+def test_checkpoint_that_fits_is_taken(parse: Callable[..., Any], root: Path) -> None:
+    torch.save({'params': IAFMNet(scale=4, **TINY).state_dict()}, root / 'net.pth')
+    opt = parse(changed(**{'path.pretrain_network_g': 'net.pth', 'path.param_key_g': 'params_ema'}))
+    assert opt['path']['pretrain_network_g'] == str(root / 'net.pth')
+
+
+def test_checkpoint_of_another_scale_names_the_keys(refused: Callable[..., list[str]], parse: Callable[..., Any],
+                                                    root: Path) -> None:
+    torch.save({'params': IAFMNet(scale=2, **TINY).state_dict()}, root / 'x2.pth')
+    opt = changed(**{'path.pretrain_network_g': 'x2.pth'})
+    line, = refused(opt)
+    assert 'path.pretrain_network_g' in line and 'x2.pth does not fit IAFMNet: 2 of another shape' in line
+    assert 'tail.weight (12, 8, 3, 3) instead of (48, 8, 3, 3)' in line
+    set_key(opt, 'path.strict_load_g', False)
+    parse(opt)
+
+
+def test_checkpoint_of_another_arch_names_the_keys(refused: Callable[..., list[str]], root: Path) -> None:
+    torch.save({'params': EDSR(3, 3, num_feat=8, num_block=1).state_dict()}, root / 'edsr.pth')
+    line, = refused(changed(**{'path.pretrain_network_g': 'edsr.pth'}))
+    assert 'missing: ' in line and 'head.weight' not in line.split('unexpected')[1]
+    assert 'unexpected: body.0.conv1.bias' in line
+
+
+class _Malicious:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ('hacked',)
+
+
+@pytest.mark.parametrize('content, culprit', [
+    (None, 'no such file'),
+    (b'not a checkpoint', 'not a file of weights that loads safely'),
+    (pickle.dumps({'params': _Malicious()}), 'not a file of weights that loads safely'),
+])
+def test_file_that_is_no_checkpoint_is_refused(refused: Callable[..., list[str]], root: Path, content: bytes | None,
+                                               culprit: str) -> None:
+    if content is not None:
+        (root / 'net.pth').write_bytes(content)
+    line, = refused(changed(**{'path.pretrain_network_g': 'net.pth'}))
+    assert f'path.pretrain_network_g: {root}/net.pth: {culprit}' in line
+
+
+def test_state_without_its_weights_is_refused(refused: Callable[..., list[str]], root: Path) -> None:
+    torch.save({'iter': 10, 'epoch': 0, 'optimizers': [], 'schedulers': []}, root / '10.state')
+    line, = refused(changed(**{'path.resume_state': '10.state'}))
+    assert f'the weights of its iteration 10 are missing: {root}/experiments/run/models/net_g_10.pth' in line
+
+
+def test_option_file_within_its_own_run_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = root / 'experiments/run/x.yml'
+    file.write_text(yaml.safe_dump(train_options()))
+    monkeypatch.setattr(sys, 'argv', ['train.py', '-opt', str(file)])
+    with pytest.raises(UserError, match='lies in the folder of its own run'):
+        parse_options(str(root), is_train=True)
+    assert file.exists()

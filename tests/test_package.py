@@ -1,0 +1,161 @@
+"""The package: its pins, its metadata, its installer, and what it says where it cannot run."""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import iafmsr
+from iafmsr.errors import UserError, cli_errors
+
+
+def read_pins(repo_root: Path) -> dict[str, str]:
+    lines = (repo_root / 'requirements.txt').read_text().splitlines()
+    return dict(line.split(' ;')[0].split('==') for line in lines if line and not line.startswith('#'))
+
+
+@pytest.fixture(scope='module')
+def tree(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the packaging files, in a folder whose name holds a space."""
+    tree = tmp_path_factory.mktemp('a tree')
+    for name in ('setup.py', 'pyproject.toml', 'requirements.txt', 'MANIFEST.in', 'LICENSE'):
+        shutil.copy(repo_root / name, tree)
+    for name in ('iafmsr', 'scripts'):
+        shutil.copytree(repo_root / name, tree / name, ignore=shutil.ignore_patterns('__pycache__'))
+    return tree
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120)
+
+
+def test_the_installed_stack_is_the_pinned_one(repo_root: Path) -> None:
+    pins = read_pins(repo_root)
+    for name in ('torch', 'torchvision', 'numpy', 'opencv-python', 'scikit-image', 'lmdb', 'basicsr'):
+        assert version(name).partition('+')[0] == pins[name], name
+
+
+def test_the_distributions_carry_pins_but_never_ask_pip_for_basicsr(tree: Path, repo_root: Path) -> None:
+    build = 'from setuptools import build_meta as b; b.build_sdist("dist"); b.build_wheel("dist")'
+    done = run(sys.executable, '-c', build, cwd=tree)
+    assert done.returncode == 0, done.stderr
+    stem = f'iafmsr-{iafmsr.__version__}'
+    names = tarfile.open(tree / 'dist' / f'{stem}.tar.gz').getnames()
+    assert f'{stem}/requirements.txt' in names and f'{stem}/LICENSE' in names
+    with zipfile.ZipFile(tree / 'dist' / f'{stem}-py3-none-any.whl') as wheel:
+        metadata = wheel.read(f'{stem}.dist-info/METADATA').decode()
+        assert {'iafmsr/archs/iafmnet_arch.py', 'iafmsr/compat.py'} <= set(wheel.namelist())
+    pins = read_pins(repo_root)
+    assert f'Requires-Dist: torch=={pins["torch"]}\n' in metadata
+    assert f'Requires-Dist: pytest=={pins["pytest"]}; extra == "test"\n' in metadata
+    assert 'Requires-Dist: spconv-cu120==2.3.6; python_version < "3.12" and extra == "spconv-cu120"\n' in metadata
+    assert 'basicsr' not in re.findall(r'^Requires-Dist: ([\w.-]+)', metadata, re.M)
+    assert {'<3.13', '>=3.11'} == set(re.search(r'^Requires-Python: (.+)$', metadata, re.M)[1].split(','))
+    assert 'License-Expression: Apache-2.0\n' in metadata
+
+
+@pytest.mark.parametrize('python', [(3, 10), (3, 13)])
+def test_another_python_is_told_why_not(tree: Path, python: tuple[int, int]) -> None:
+    # setuptools itself does not take a lie about the version: a stand-in for it
+    code = ('import runpy, sys, types; '
+            'sys.modules["setuptools"] = types.SimpleNamespace(setup=None, find_packages=None); '
+            f'sys.version_info = {python}; runpy.run_path("setup.py")')
+    done = run(sys.executable, '-c', code, cwd=tree)
+    assert done.returncode == 1
+    assert done.stderr.count('\n') == 1
+    assert 'needs Python 3.11 or 3.12, this is {}.{}: '.format(*python) in done.stderr
+
+
+def test_a_missing_basicsr_is_named_with_its_cure(repo_root: Path) -> None:
+    done = run(sys.executable, '-c', 'import sys; sys.modules["basicsr"] = None; import iafmsr', cwd=repo_root)
+    line = done.stderr.splitlines()[-1]
+    assert line == f'ImportError: BasicSR {read_pins(repo_root)["basicsr"]} is not installed; ' \
+                   'run: bash scripts/install.sh'
+
+
+def test_the_installer_keeps_its_hands_off_a_foreign_environment(tree: Path) -> None:
+    foreign = tree / '.venv' / 'mine'
+    foreign.parent.mkdir()
+    foreign.touch()
+    done = run('bash', tree / 'scripts/install.sh', cwd=Path('/'))
+    assert done.returncode == 1
+    assert done.stderr == f'install.sh: {tree}/.venv was not made by this script: move it away\n'
+    assert foreign.exists()
+    shutil.rmtree(foreign.parent)
+
+
+def test_the_installer_names_the_python_it_needs(tree: Path, tmp_path: Path) -> None:
+    for name in ('python3', 'python3.11', 'python3.12'):
+        (tmp_path / name).write_text('#!/bin/sh\nexit 1\n')
+        (tmp_path / name).chmod(0o755)
+    done = run('bash', tree / 'scripts/install.sh', cwd=Path('/'), PATH=f'{tmp_path}:{os.environ["PATH"]}')
+    assert done.returncode == 1
+    assert done.stderr.startswith('install.sh: no Python 3.11 or 3.12') and done.stderr.count('\n') == 1
+    assert not (tree / '.venv').exists()
+
+
+def test_a_finished_install_is_taken_as_it_is_and_an_outdated_one_is_not(tree: Path, tmp_path: Path) -> None:
+    """The stand-in for Python makes an environment of an empty script: what is tested is when it is called."""
+    python = tmp_path / 'python3'
+    python.write_text(
+        '#!/bin/sh\n'
+        'case "$*" in\n'
+        f'"-m venv "*) echo made >> "{tmp_path}/log"; mkdir "$3/bin"; ln -s /bin/true "$3/bin/python";;\n'
+        'esac\n')
+    python.chmod(0o755)
+
+    def installs() -> int:
+        done = run('bash', tree / 'scripts/install.sh', cwd=Path('/'), PATH=f'{tmp_path}:{os.environ["PATH"]}')
+        assert done.returncode == 0, done.stderr
+        return (tmp_path / 'log').read_text().count('made')
+
+    assert installs() == 1
+    assert installs() == 1
+    (tree / '.venv/.iafmsr-install').write_text('unfinished\n')
+    assert installs() == 2
+    with (tree / 'requirements.txt').open('a') as file:
+        file.write('# another pin\n')
+    assert installs() == 3
+    moved = tree.rename(tree.with_name('moved'))
+    try:
+        done = run('bash', moved / 'scripts/install.sh', cwd=Path('/'), PATH=f'{tmp_path}:{os.environ["PATH"]}')
+        assert '[1/3]' in done.stdout  # its files name the old place
+    finally:
+        shutil.rmtree(moved / '.venv')
+        moved.rename(tree)
+
+
+def test_the_licence_is_apache_2(repo_root: Path) -> None:
+    text = (repo_root / 'LICENSE').read_text()
+    assert text.split()[:4] == ['Apache', 'License', 'Version', '2.0,']
+    assert 'END OF TERMS AND CONDITIONS' in text
+
+
+def test_a_user_error_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture) -> None:
+    @cli_errors()
+    def command() -> None:
+        raise UserError('options/a.yml: no such file')
+
+    with pytest.raises(SystemExit) as stop:
+        command()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == 'iafmsr: error: options/a.yml: no such file\n'
+
+
+def test_ctrl_c_is_quiet(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stop, cli_errors():
+        raise KeyboardInterrupt
+    assert stop.value.code == 130
+    assert capsys.readouterr() == ('', '')
+
+
+def test_other_errors_pass() -> None:
+    with pytest.raises(ZeroDivisionError), cli_errors():
+        1 / 0  # noqa: B018

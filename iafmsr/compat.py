@@ -89,7 +89,34 @@ def provide_distutils() -> None:
 
 
 class OptionLoader(yaml.SafeLoader):
-    """The YAML of option files: plain data only, and `1e-4` is a number."""
+    """The YAML of option files: plain data only, `1e-4` is a number, and `base: FILE` starts from another option file.
+
+    The base's path counts from the folder of the file that names it; what this file says stands over what the base
+    says, section by section (`over`).
+    """
+
+    def get_single_data(self) -> Any:
+        opt = super().get_single_data()
+        if not isinstance(opt, dict) or 'base' not in opt:
+            return opt
+        base = Path(self.name).parent / str(opt.pop('base'))
+        try:
+            with open(base, encoding='utf-8') as file:
+                return over(yaml.load(file, type(self)), opt)
+        except OSError as error:
+            raise UserError(f'{self.name}: base: {base}: {error.strerror}') from None
+
+
+def over(base: Any, opt: Any) -> Any:
+    """Lays options over others: sections are merged key by key, anything else is replaced.
+
+    A section with another `type` than the base's replaces it whole: its other keys are the keywords of another class.
+    """
+    if not isinstance(base, dict) or not isinstance(opt, dict):
+        return opt
+    if 'type' in opt and opt['type'] != base.get('type'):
+        return opt
+    return {**base, **{key: over(base.get(key), value) for key, value in opt.items()}}
 
 
 # YAML 1.1 wants a dot and a signed exponent (1.0e-4); everybody writes 1e-4.

@@ -16,10 +16,10 @@ from iafmsr.errors import cli_errors  # noqa: E402
 def main() -> None:
     from basicsr import train as pipeline
 
-    from iafmsr.utils.options import parse_options
+    from iafmsr.utils.options import keep_options, parse_options
     from iafmsr.utils.progress import training_bar
 
-    pipeline.parse_options = parse_options
+    pipeline.parse_options, pipeline.copy_opt_file = parse_options, keep_options
     with training_bar(pipeline):
         pipeline.train_pipeline(ROOT)
 

@@ -22,7 +22,7 @@ from PIL import Image
 from iafmsr.archs.iafmnet_arch import IAFMNet
 from iafmsr.errors import UserError, cli_errors
 from iafmsr.utils.option_check import check_options
-from iafmsr.utils.options import load_options, parse_options, resolve_paths
+from iafmsr.utils.options import keep_options, load_options, parse_options, resolve_paths
 
 DELETE = object()
 TINY = {'num_feat': 8, 'num_block': 1}
@@ -493,3 +493,29 @@ def test_option_file_within_its_own_run_is_refused(root: Path, monkeypatch: pyte
     with pytest.raises(UserError, match='lies in the folder of its own run'):
         parse_options(str(root), is_train=True)
     assert file.exists()
+
+
+def test_a_file_that_starts_from_another(tmp_path: Path) -> None:
+    (tmp_path / 'sub').mkdir()
+    base = {'name': 'base', 'scale': 4, 'network_g': {'type': 'A', 'width': 40}, 'train': {'ie_opt': {'type': 'L'}}}
+    (tmp_path / 'base.yml').write_text(yaml.safe_dump(base))
+    (tmp_path / 'sub/x.yml').write_text(
+        'base: ../base.yml\nname: x\nnetwork_g: {width: 32, k: 1e-1}\ntrain: {ie_opt: ~}\n')
+    (tmp_path / 'y.yml').write_text('base: sub/x.yml\nname: y\nnetwork_g: {type: B, depth: 2}\n')
+    x = {'name': 'x', 'scale': 4, 'network_g': {'type': 'A', 'width': 32, 'k': 0.1}, 'train': {'ie_opt': None}}
+    assert load_options(tmp_path / 'sub/x.yml') == x
+    # another type: the base's keywords are another class's
+    assert load_options(tmp_path / 'y.yml') == {**x, 'name': 'y', 'network_g': {'type': 'B', 'depth': 2}}
+
+    (tmp_path / 'run').mkdir()
+    keep_options(str(tmp_path / 'y.yml'), str(tmp_path / 'run'))
+    assert load_options(tmp_path / 'run/y.yml') == load_options(tmp_path / 'y.yml')  # whole, without its bases
+
+
+def test_a_base_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / 'x.yml').write_text('base: nowhere.yml\n')
+    with pytest.raises(UserError, match='x.yml: base: .*nowhere.yml: No such file'):
+        load_options(tmp_path / 'x.yml')
+    (tmp_path / 'circle.yml').write_text('base: circle.yml\n')
+    with pytest.raises(UserError, match='circle.yml'):
+        load_options(tmp_path / 'circle.yml')

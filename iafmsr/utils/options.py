@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml
 from basicsr.utils import options as basicsr_options
+from basicsr.utils.dist_util import master_only
 
 from iafmsr.compat import OptionLoader, parse_value
 from iafmsr.errors import UserError
@@ -81,8 +82,8 @@ def load_options(file: str | Path, forced: Sequence[str] = ()) -> Options:
         UserError: the file cannot be read or is no YAML mapping, or an entry names a section that is not there.
     """
     try:
-        text = Path(file).read_text(encoding='utf-8')
-        opt = yaml.load(text, StrictLoader)
+        with open(file, encoding='utf-8') as stream:
+            opt = yaml.load(stream, StrictLoader)
     except OSError as error:
         raise UserError(f'{file}: {error.strerror}') from None
     except (UnicodeDecodeError, yaml.reader.ReaderError):
@@ -97,6 +98,13 @@ def load_options(file: str | Path, forced: Sequence[str] = ()) -> Options:
     for entry in forced:
         _force(opt, entry)
     return opt
+
+
+@master_only
+def keep_options(file: str, folder: str) -> None:
+    """Write the options of a run into its folder, whole whatever ``base`` they started from, and the command line."""
+    text = yaml.safe_dump(load_options(file), sort_keys=False, allow_unicode=True)
+    Path(folder, Path(file).name).write_text(f'# {" ".join(sys.argv)}\n{text}', encoding='utf-8')
 
 
 def resolve_paths(opt: Options, root_path: str | Path) -> None:

@@ -7,8 +7,6 @@ import torch
 
 from iafmsr.layers.density import (
     LIKELIHOOD_MIN,
-    THETA_MIN,
-    InformationDensityEstimator,
     information,
     interval_probability,
     quantise,
@@ -16,7 +14,7 @@ from iafmsr.layers.density import (
 )
 
 
-@pytest.mark.parametrize('theta', [THETA_MIN, 0.5, 3.0, 20.0])
+@pytest.mark.parametrize('theta', [0.11, 0.5, 3.0, 20.0])
 @pytest.mark.parametrize('mu', [0.0, 0.3, -7.5])
 def test_probabilities_of_all_bins_sum_to_one(mu, theta):
     bins = torch.arange(-400, 401, dtype=torch.float64)
@@ -44,7 +42,7 @@ def test_the_tail_keeps_its_precision_in_float32():
 
 @pytest.mark.parametrize('x', [0.0, 1e-30, 1.0, -50.0, 1e10, 3e38, -3e38])
 @pytest.mark.parametrize('mu', [0.0, 3e38, -3e38])
-@pytest.mark.parametrize('theta', [THETA_MIN, 1.0, 1e20, 3e38])
+@pytest.mark.parametrize('theta', [0.11, 1.0, 1e20, 3e38])
 def test_value_and_gradient_are_finite_for_any_finite_input(x, mu, theta):
     args = [torch.tensor([v], requires_grad=True) for v in (x, mu, theta)]
     bits = information(*args)
@@ -85,13 +83,3 @@ def test_exactly_k_sites_and_they_are_the_highest(size, k, kind):
     for values, chosen in zip(idm.flatten(1), mask.flatten(1), strict=True):
         order = sorted(range(len(values)), key=lambda i: (-values[i].item(), i))  # ties: lowest raster index
         assert sorted(order[:n]) == chosen.nonzero().flatten().tolist()
-
-
-@pytest.mark.parametrize('gdn', [True, False])
-def test_theta_has_its_bound_and_both_branches_learn(gdn):
-    torch.manual_seed(0)
-    ide = InformationDensityEstimator(4, gdn=gdn)
-    mu, theta = ide(10 * torch.randn(2, 4, 5, 5))
-    assert (theta >= THETA_MIN).all()
-    (mu.sum() + theta.sum()).backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in ide.parameters())

@@ -7,6 +7,7 @@ from basicsr.archs import build_network
 
 from iafmsr.archs import IAFMNet
 from iafmsr.layers.density import num_active
+from iafmsr.layers.filters import laplacian, luma, sobel
 from iafmsr.layers.igra import down, up
 
 SMALL = {'num_feat': 8, 'num_block': 2}
@@ -37,8 +38,10 @@ def test_pictures_of_a_batch_do_not_mix():
 
 @pytest.mark.parametrize('options', [
     {}, {'gdn': False}, {'ide_kernel_size': 3}, {'norm': 'l2'}, {'norm': 'layer'}, {'attention': 'text'},
-    {'ssconv': False}, {'arm_idm': False}, {'detach_features': True}, {'gain': 16.0}, {'k': 0.5}, {'k': 1.0},
-    {'sparse_backend': 'gather'}, {'ffn_scale': 1.5}], ids=str)
+    {'ssconv': False}, {'arm': 'no_idm'}, {'arm': 'off'}, {'detach_features': True}, {'gain': 16.0}, {'k': 0.5},
+    {'k': 1.0}, {'sparse_backend': 'gather'}, {'ffn_scale': 1.5}, {'ide': 'deviation', 'gain': 16.0},
+    {'idm_unit': 'bits'}, {'guidance': 'concat'}, {'mask': 'random'}, {'mask': 'sobel'},
+    {'attention': 'no_idm'}], ids=str)
 def test_gradients_reach_every_parameter(options):
     torch.manual_seed(0)
     net = IAFMNet(**SMALL, **options)
@@ -51,8 +54,8 @@ def test_gradient_routing():
     lq = torch.rand(2, 3, 24, 24)
     net = IAFMNet(**SMALL, detach_idm=True)
     net(lq).sum().backward()
-    assert all(p.grad is None for p in net.ide.theta.parameters())
-    assert all(p.grad is not None for p in net.ide.mu.parameters())
+    assert all(p.grad is None for p in net.density.estimator.theta.parameters())
+    assert all(p.grad is not None for p in net.density.estimator.mu.parameters())
     for detached in (False, True):
         net = IAFMNet(**SMALL, detach_features=detached)
         _, density = net(lq, return_density=True)
@@ -85,14 +88,16 @@ def test_the_map_reaches_the_image_through_figure_three():
         block.forward = lambda x, *_: x
     lq = torch.rand(1, 3, 9, 9)
     f0 = net.head(lq)
-    density = net.estimate(f0)
+    density = net.density(f0, lq)
     expected = F.pixel_shuffle(net.tail(f0 * density.theta.mean(1, keepdim=True) + density.mu / 2), 4)
     torch.testing.assert_close(net(lq), expected)
 
 
 @pytest.mark.parametrize('options, name', [
     ({'scale': 5}, 'scale'), ({'k': 0}, 'k must'), ({'k': 1.5}, 'k must'), ({'norm': 'batch'}, 'norm'),
-    ({'attention': 'self'}, 'attention'), ({'sparse_backend': 'magic'}, 'sparse backend')])
+    ({'attention': 'self'}, 'attention'), ({'sparse_backend': 'magic'}, 'sparse backend'), ({'ide': 'x'}, 'ide'),
+    ({'gain': 0}, 'gain'), ({'idm_unit': 'nats'}, 'idm_unit'), ({'guide': 'canny'}, 'guide'), ({'mask': 'all'}, 'mask'),
+    ({'guidance': 'sum'}, 'guidance'), ({'arm': 'half'}, 'arm')])
 def test_bad_arguments_are_named(options, name):
     with pytest.raises(ValueError, match=name):
         IAFMNet(**options)
@@ -109,3 +114,33 @@ def test_runs_under_autocast():
         sr, density = net(lq, return_density=True)
     assert density.theta.dtype == torch.float32
     torch.testing.assert_close(sr.float(), net(lq), rtol=0, atol=0.05)
+
+
+def test_neutral_guidance_starts_from_the_net_without_a_map():
+    nets = []
+    for guide in ('idm', 'constant'):
+        torch.manual_seed(0)
+        nets.append(IAFMNet(**SMALL, guidance='neutral', guide=guide, arm='no_idm').eval())
+    lq = torch.rand(1, 3, 20, 20)
+    assert torch.equal(nets[0](lq), nets[1](lq))
+    nets[0](lq).sum().backward()
+    strengths = [p.grad for n, p in nets[0].named_parameters() if n.endswith('strength')]
+    assert len(strengths) == 3 and all(g.abs().sum() > 0 for g in strengths)
+
+
+@pytest.mark.parametrize('guide', ['sobel', 'laplacian', 'constant'])
+def test_fixed_maps_take_the_place_of_the_learned_one(guide):
+    net, lq = IAFMNet(**SMALL, guide=guide, gain=64.0, mask='random').eval(), torch.rand(1, 3, 16, 16)
+    _, density = net(lq, return_density=True)
+    _, again = net(lq, return_density=True)
+    y = luma(lq)
+    expected = {'sobel': torch.log2(1 + 64 * sobel(y)), 'laplacian': torch.log2(1 + 64 * laplacian(y)),
+                'constant': torch.ones_like(y)}[guide]
+    torch.testing.assert_close(density.idm, expected)
+    assert torch.equal(density.mask, again.mask) and density.mask.sum() == num_active(16, 16, 0.05)
+
+
+def test_the_learned_map_in_bits():
+    net, lq = IAFMNet(**SMALL, idm_unit='bits').eval(), torch.rand(1, 3, 16, 16)
+    _, density = net(lq, return_density=True)
+    torch.testing.assert_close(density.idm, torch.log2(1 + density.theta).mean(1, keepdim=True))

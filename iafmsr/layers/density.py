@@ -1,4 +1,4 @@
-"""The information density of shallow features: estimator, quantisation, coding cost, mask of the densest sites."""
+"""The information density of shallow features: quantisation, coding cost, and the mask of the densest sites."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from iafmsr.layers.bound import lower_bound
-from iafmsr.layers.gdn import GDN
 from iafmsr.layers.precision import full_precision
 
-THETA_MIN = 0.11  # least standard deviation, in quantisation bins (the usual bound in learned compression)
 LIKELIHOOD_MIN = 1e-9  # least probability of a bin: no value costs more than 29.9 bits
 
 
@@ -23,7 +20,7 @@ class Density(NamedTuple):
     Attributes:
         features (Tensor): (B, C, H, W), F0 times the gain, as quantised (noise in training, rounded in evaluation).
         mu (Tensor): (B, C, H, W), the predicted mean, in quantisation bins.
-        theta (Tensor): (B, C, H, W), the predicted standard deviation, in quantisation bins, at least THETA_MIN.
+        theta (Tensor): (B, C, H, W), the predicted standard deviation, in quantisation bins, at least 0.11.
         idm (Tensor): (B, 1, H, W), the information density map that guides the network, not negative.
         mask (Tensor): bool, (B, 1, H, W), the active sites.
     """
@@ -92,28 +89,3 @@ def top_k_mask(idm: Tensor, k: float) -> Tensor:
     above, tied = values > threshold, values == threshold
     chosen_ties = tied & (tied.cumsum(dim=1) <= n - above.sum(dim=1, keepdim=True))
     return (above | chosen_ties).view(b, 1, h, w)
-
-
-class InformationDensityEstimator(nn.Module):
-    """mu and theta of a Gaussian for every value of F0, from two separate branches (IAFMNet, figure 3).
-
-    Literal form: mu = GELU(GDN(Conv(F0))), theta = softplus(GDN(Conv(F0))), bounded from below.
-
-    Args:
-        num_feat (int): channels C.
-        kernel_size (int): of both convolutions; 1 as drawn.
-        gdn (bool): False leaves GDN out (the paper's ablation "C" against "C+G").
-    """
-
-    def __init__(self, num_feat: int, kernel_size: int = 1, gdn: bool = True) -> None:
-        super().__init__()
-
-        def branch() -> nn.Sequential:
-            conv = nn.Conv2d(num_feat, num_feat, kernel_size, padding=kernel_size // 2)
-            return nn.Sequential(conv, GDN(num_feat) if gdn else nn.Identity())
-
-        self.mu, self.theta = branch(), branch()
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, H, W) in quantisation bins -> mu, theta, both (B, C, H, W) in bins."""
-        return F.gelu(self.mu(features)), lower_bound(F.softplus(self.theta(features)), THETA_MIN)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from iafmsr.layers.guidance import Guidance
 from iafmsr.ops.submanifold import ActiveSites, SubmanifoldConv2d
 
+_ATTENTIONS = ('figure', 'text', 'no_idm')
 POOL_SIZE = 8  # side of the cells in which the attention is computed, in LR pixels
 
 
@@ -31,32 +33,35 @@ class IGRA(nn.Module):
     Args:
         num_feat (int): channels C.
         attention (str): ``figure``: g is a depthwise 3x3 convolution of Down(F_ssc); ``text``: A = Up(Conv1x1(
-            Down(F_ssc) + Down(idm))), as the paper's text writes it.
+            Down(F_ssc) + Down(idm))), as the paper's text writes it; ``no_idm``: the figure's without the map.
         ssconv (bool): False leaves the sparse convolution out (the paper's ablation "no SSConv").
+        guidance (str): how the map is added, see :class:`~iafmsr.layers.guidance.Guidance`.
         sparse_backend (str): see :func:`iafmsr.ops.submanifold.submanifold_conv2d`.
 
     Raises:
-        ValueError: when ``attention`` or ``sparse_backend`` is unknown.
+        ValueError: when a keyword is unknown.
     """
 
-    def __init__(self, num_feat: int, attention: str = 'figure', ssconv: bool = True,
+    def __init__(self, num_feat: int, attention: str = 'figure', ssconv: bool = True, guidance: str = 'product',
                  sparse_backend: str = 'dense') -> None:
         super().__init__()
+        if attention not in _ATTENTIONS:
+            raise ValueError(f'attention must be one of {", ".join(_ATTENTIONS)}, got {attention!r}')
+        self.form = attention
         self.ssconv = SubmanifoldConv2d(num_feat, 3, sparse_backend) if ssconv else None
-        if attention == 'figure':
-            self.attention = nn.Conv2d(num_feat, num_feat, 3, padding=1, groups=num_feat)
-        elif attention == 'text':
+        self.guidance = Guidance(num_feat, guidance) if attention != 'no_idm' else None
+        if attention == 'text':
             self.attention = nn.Conv2d(num_feat, num_feat, 1)
         else:
-            raise ValueError(f"attention must be 'figure' or 'text', got {attention!r}")
-        self.add_idm_first = attention == 'text'
+            self.attention = nn.Conv2d(num_feat, num_feat, 3, padding=1, groups=num_feat)
 
     def forward(self, x: Tensor, sites: ActiveSites, idm_down: Tensor) -> Tensor:
         """(B, C, H, W), sites of the mask, Down(idm) (B, 1, ceil(H/8), ceil(W/8)) -> (B, C, H, W)."""
         if self.ssconv is not None:
             x = self.ssconv(x, sites)
-        if self.add_idm_first:
-            a = self.attention(down(x) + idm_down)
+        if self.form == 'text':
+            a = self.attention(self.guidance.add(down(x), idm_down))
         else:
-            a = self.attention(down(x)) + idm_down
+            a = self.attention(down(x))
+            a = 1 + a if self.guidance is None else self.guidance.add(a, idm_down)
         return up(a, x.shape[-2:]) * x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,8 +12,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from iafmsr.layers.density import num_active
+from iafmsr.layers.idm import InformationDensity
 from iafmsr.ops.submanifold import SubmanifoldConv2d
 from iafmsr.utils.options import load_options
+
+# fvcore, by which the papers count, gives a value that an interpolation writes this many operations
+_INTERPOLATION = {torch.ops.aten.upsample_nearest2d: 1, torch.ops.aten.upsample_bilinear2d: 4}
 
 
 class Complexity(NamedTuple):
@@ -29,7 +34,8 @@ def count(net: nn.Module, scale: int, output_size: tuple[int, int] = (1280, 720)
 
     Convolutions and matrix products are counted by torch's own counter (two operations a multiply-accumulate), the
     submanifold convolution at its share of active sites: 9 k H W C^2, an upper bound, since inactive neighbours cost
-    nothing. Element-wise work is left out, as in the papers' tables.
+    nothing. As in the papers' tables interpolation counts 1 (nearest) or 4 (bilinear) a value, other element-wise work
+    nothing.
 
     Args:
         net (nn.Module): takes (1, num_in_ch, H, W).
@@ -39,7 +45,8 @@ def count(net: nn.Module, scale: int, output_size: tuple[int, int] = (1280, 720)
     """
     width, height = (-(-side // scale) for side in output_size)
     net = net.to('meta').eval()
-    share = {name: num_active(height, width, net.k) / (height * width)
+    ks = [module.k for module in net.modules() if isinstance(module, InformationDensity)]
+    share = {name: num_active(height, width, ks[0]) / (height * width)
              for name, module in net.named_modules() if isinstance(module, SubmanifoldConv2d)}
     activations = 0
 
@@ -52,13 +59,20 @@ def count(net: nn.Module, scale: int, output_size: tuple[int, int] = (1280, 720)
     for name, module in net.named_modules():
         if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear, SubmanifoldConv2d)):
             module.register_forward_hook(add(name))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False, custom_mapping=_interpolation_counters()) as counter, torch.no_grad():
         net(torch.empty(1, num_in_ch, height, width, device='meta'))
     by_module = counter.get_flop_counts()
     macs = counter.get_total_flops() / 2
     for name, active in share.items():
         macs -= (1 - active) * sum(by_module[f'{type(net).__name__}.{name}'].values()) / 2
     return Complexity(sum(p.numel() for p in net.parameters()), round(macs), activations)
+
+
+def _interpolation_counters() -> dict:
+    def counter(operations: int):
+        return lambda *_shapes, out_shape, **_: 2 * operations * math.prod(out_shape)  # halved again with the rest
+    # the counter looks an operator up by its overload, and takes to pieces what it does not find, then by its name
+    return {key: counter(operations) for op, operations in _INTERPOLATION.items() for key in (op.default, op)}
 
 
 def table(option_files: list[str], output_size: tuple[int, int]) -> str:

@@ -1,0 +1,78 @@
+"""Information density estimators: mu and theta of a Gaussian for every value of the shallow features."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from iafmsr.layers.bound import lower_bound
+from iafmsr.layers.filters import local_mean, neighbour_mean
+from iafmsr.layers.gdn import GDN
+
+THETA_MIN = 0.11  # least standard deviation, in quantisation bins (the usual bound in learned compression)
+
+
+class LiteralEstimator(nn.Module):
+    """The form of the paper's figure 3: two branches, mu = GELU(GDN(Conv(F))), theta = softplus(GDN(Conv(F))).
+
+    Nothing hides F from its own predictor: mu learns to copy it, and theta stops meaning anything
+    (docs/experiments.md).
+
+    Args:
+        num_feat (int): channels C.
+        kernel_size (int): of both convolutions; 1 as drawn.
+        gdn (bool): False leaves GDN out (the paper's ablation).
+    """
+
+    def __init__(self, num_feat: int, kernel_size: int = 1, gdn: bool = True) -> None:
+        super().__init__()
+
+        def branch() -> nn.Sequential:
+            return nn.Sequential(nn.Conv2d(num_feat, num_feat, kernel_size, padding=kernel_size // 2),
+                                 GDN(num_feat) if gdn else nn.Identity())
+
+        self.mu, self.theta = branch(), branch()
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, H, W) in quantisation bins -> mu, theta, both (B, C, H, W) in bins."""
+        return F.gelu(self.mu(features)), lower_bound(F.softplus(self.theta(features)), THETA_MIN)
+
+
+class DeviationEstimator(nn.Module):
+    """Fine detail is hidden from mu: mu = mean of the four neighbours, theta learned from the deviations |F - mu|.
+
+    theta = softplus(Conv1x1(GDN(Conv(mean3x3(|F - mu|))))): still a Gaussian whose scale the entropy loss alone
+    learns, but mu, fixed, cannot copy what it has to predict, so that theta has to tell how far off it is.
+
+    Args:
+        num_feat (int): channels C.
+        kernel_size (int): of the first convolution.
+        gdn (bool): False leaves GDN out.
+    """
+
+    def __init__(self, num_feat: int, kernel_size: int = 1, gdn: bool = True) -> None:
+        super().__init__()
+        self.theta = nn.Sequential(
+            nn.Conv2d(num_feat, num_feat, kernel_size, padding=kernel_size // 2),
+            GDN(num_feat) if gdn else nn.Identity(),
+            nn.Conv2d(num_feat, num_feat, 1))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, H, W) in quantisation bins -> mu, theta, both (B, C, H, W) in bins."""
+        mu = neighbour_mean(features)
+        deviation = local_mean((features - mu).abs())
+        return mu, lower_bound(F.softplus(self.theta(deviation)), THETA_MIN)
+
+
+_ESTIMATORS = {'literal': LiteralEstimator, 'deviation': DeviationEstimator}
+
+
+def build_estimator(name: str, num_feat: int, kernel_size: int, gdn: bool) -> nn.Module:
+    """The estimator called ``name``: ``literal`` or ``deviation``.
+
+    Raises:
+        ValueError: for another name.
+    """
+    if name not in _ESTIMATORS:
+        raise ValueError(f'ide must be one of {", ".join(_ESTIMATORS)}, got {name!r}')
+    return _ESTIMATORS[name](num_feat, kernel_size, gdn)

@@ -1,0 +1,75 @@
+"""From shallow features to the information density map and the mask: one module for any network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from iafmsr.layers.density import Density, quantise, top_k_mask
+from iafmsr.layers.estimator import build_estimator
+from iafmsr.layers.filters import laplacian, luma, sobel
+
+_UNITS = ('theta', 'bits')
+_GUIDES = ('idm', 'sobel', 'laplacian', 'constant')
+_MASKS = ('idm', 'sobel', 'laplacian', 'random')
+
+
+class InformationDensity(nn.Module):
+    """Estimates the density of F0, and turns it into the map that guides a network and the mask of its active sites.
+
+    The keywords after ``k`` are for what the paper leaves open or ablates; the fixed maps are controls. They are
+    brought to the unit of the learned one, log2(1 + gain * filter).
+
+    Args:
+        num_feat (int): channels C of F0.
+        k (float): share of active sites, in (0, 1].
+        ide (str): ``literal`` or ``deviation``, see :mod:`iafmsr.layers.estimator`.
+        ide_kernel_size (int): of the estimator's first convolutions.
+        gdn (bool): False leaves GDN out of the estimator.
+        gain (float): F0 is multiplied by it before quantisation, so that the features span several bins.
+        idm_unit (str): the map is the mean over channels of ``theta``, or of ``bits``: log2(1 + theta), the cost of a
+            value up to a constant.
+        detach_idm (bool): True keeps the image's loss from training theta through the map.
+        detach_features (bool): True keeps the estimator, hence the entropy loss, from training F0.
+        guide (str): the map: ``idm`` (learned), ``sobel``, ``laplacian`` or ``constant`` (1 everywhere).
+        mask (str): the map whose top k is active: ``idm``, ``sobel``, ``laplacian`` or ``random``.
+
+    Raises:
+        ValueError: when an argument is out of its range.
+    """
+
+    def __init__(self, num_feat: int, k: float = 0.05, *, ide: str = 'literal', ide_kernel_size: int = 1,
+                 gdn: bool = True, gain: float = 1.0, idm_unit: str = 'theta', detach_idm: bool = False,
+                 detach_features: bool = False, guide: str = 'idm', mask: str = 'idm') -> None:
+        super().__init__()
+        if not 0 < k <= 1:
+            raise ValueError(f'k must be in (0, 1], got {k}')
+        if not gain > 0:
+            raise ValueError(f'gain must be positive, got {gain}')
+        for name, value, known in (('idm_unit', idm_unit, _UNITS), ('guide', guide, _GUIDES), ('mask', mask, _MASKS)):
+            if value not in known:
+                raise ValueError(f'{name} must be one of {", ".join(known)}, got {value!r}')
+        self.k, self.gain, self.idm_unit, self.guide, self.mask = k, gain, idm_unit, guide, mask
+        self.detach_idm, self.detach_features = detach_idm, detach_features
+        self.estimator = build_estimator(ide, num_feat, ide_kernel_size, gdn)
+
+    def forward(self, f0: Tensor, lq: Tensor) -> Density:
+        """F0 (B, C, H, W) of the picture lq (B, 3, H, W) -> its :class:`~iafmsr.layers.density.Density`."""
+        features = self.gain * (f0.detach() if self.detach_features else f0)
+        mu, theta = self.estimator(features)
+        idm = (theta if self.idm_unit == 'theta' else torch.log2(1 + theta)).mean(dim=1, keepdim=True)
+        idm = idm.detach() if self.detach_idm else idm
+        mask = top_k_mask(self._map(self.mask, idm, lq), self.k)
+        return Density(quantise(features, self.training), mu, theta, self._map(self.guide, idm, lq), mask)
+
+    def _map(self, name: str, idm: Tensor, lq: Tensor) -> Tensor:
+        if name == 'idm':
+            return idm
+        if name == 'constant':
+            return torch.ones_like(idm)
+        if name == 'random':
+            # evaluation has to give the same picture each time
+            generator = None if self.training else torch.Generator(idm.device).manual_seed(0)
+            return torch.rand(idm.shape, generator=generator, device=idm.device)
+        fixed = sobel if name == 'sobel' else laplacian
+        return torch.log2(1 + self.gain * fixed(luma(lq)))

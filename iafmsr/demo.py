@@ -4,6 +4,7 @@ It takes a DF2K user's steps: originals, sub-images in LMDBs, a run of ``iafmsr/
 compares the network with bicubic interpolation on photographs that it has not seen.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -104,7 +105,8 @@ def train(root: Path, seed: int, retrain: bool) -> Path:
                '--force_yml', f'name={name}', f'manual_seed={seed}', f'num_gpu={min(1, torch.cuda.device_count())}']
     if not retrain:
         command.append('--auto_resume')
-    code = subprocess.run(command, cwd=root).returncode
+    # a net and a batch this small gain little from a second thread, and lose much where it has to wait for a core
+    code = subprocess.run(command, cwd=root, env={'OMP_NUM_THREADS': '1', **os.environ}).returncode
     if code:
         raise UserError(f'the training ended with code {code}; run the demo again to go on')
     return checkpoint

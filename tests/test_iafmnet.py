@@ -9,8 +9,11 @@ from iafmsr.archs import IAFMNet
 from iafmsr.layers.density import num_active
 from iafmsr.layers.filters import laplacian, luma, sobel
 from iafmsr.layers.igra import down, up
+from iafmsr.losses import InformationEntropyLoss
 
 SMALL = {'num_feat': 8, 'num_block': 2}
+LITERAL = {'ide': 'literal', 'gain': 1.0, 'idm_unit': 'theta', 'detach_idm': False, 'detach_features': False,
+           'guidance': 'product', 'norm': 'none'}
 
 
 @pytest.mark.parametrize('scale', [2, 3, 4])
@@ -37,30 +40,32 @@ def test_pictures_of_a_batch_do_not_mix():
 
 
 @pytest.mark.parametrize('options', [
-    {}, {'gdn': False}, {'ide_kernel_size': 3}, {'norm': 'l2'}, {'norm': 'layer'}, {'attention': 'text'},
-    {'ssconv': False}, {'arm': 'no_idm'}, {'arm': 'off'}, {'detach_features': True}, {'gain': 16.0}, {'k': 0.5},
-    {'k': 1.0}, {'sparse_backend': 'gather'}, {'ffn_scale': 1.5}, {'ide': 'deviation', 'gain': 16.0},
-    {'idm_unit': 'bits'}, {'guidance': 'concat'}, {'mask': 'random'}, {'mask': 'sobel'},
-    {'attention': 'no_idm'}], ids=str)
-def test_gradients_reach_every_parameter(options):
+    {}, LITERAL, {**LITERAL, 'ide_kernel_size': 3}, {'gdn': False}, {'ide_kernel_size': 3}, {'norm': 'none'},
+    {'norm': 'layer'}, {'attention': 'text'}, {'attention': 'no_idm'}, {'ssconv': False}, {'arm': 'no_idm'},
+    {'arm': 'off'}, {'gain': 1.0}, {'k': 0.5}, {'k': 1.0}, {'sparse_backend': 'gather'}, {'ffn_scale': 1.5},
+    {'idm_unit': 'theta'}, {'guidance': 'product'}, {'guidance': 'concat'}, {'mask': 'random'}, {'mask': 'sobel'},
+    {'detach_idm': False}, {'detach_features': False}], ids=str)
+def test_gradients_of_both_losses_reach_every_parameter(options):
     torch.manual_seed(0)
     net = IAFMNet(**SMALL, **options)
-    net(torch.rand(2, 3, 24, 24)).sum().backward()
+    sr, density = net(torch.rand(2, 3, 24, 24), return_density=True)
+    (sr.sum() + InformationEntropyLoss()(density)[0]).backward()
     assert [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
-def test_gradient_routing():
-    """detach_idm: the image does not train theta. detach_features: theta and mu do not train the head."""
+@pytest.mark.parametrize('ide', ['literal', 'deviation'])
+def test_gradient_routing(ide):
+    """detach_idm: the image does not train theta. detach_features: the entropy does not train the head."""
     lq = torch.rand(2, 3, 24, 24)
-    net = IAFMNet(**SMALL, detach_idm=True)
-    net(lq).sum().backward()
-    assert all(p.grad is None for p in net.density.estimator.theta.parameters())
-    assert all(p.grad is not None for p in net.density.estimator.mu.parameters())
     for detached in (False, True):
-        net = IAFMNet(**SMALL, detach_features=detached)
-        _, density = net(lq, return_density=True)
-        (density.theta.sum() + density.mu.sum() + density.features.sum()).backward()
+        net = IAFMNet(**SMALL, ide=ide, guidance='product', detach_idm=detached)
+        net(lq).sum().backward()
+        assert all((p.grad is None) == detached for p in net.density.estimator.theta.parameters())
+        assert net.head.weight.grad is not None
+        net = IAFMNet(**SMALL, ide=ide, detach_features=detached)
+        InformationEntropyLoss()(net(lq, return_density=True)[1])[0].backward()
         assert (net.head.weight.grad is None) == detached
+        assert all(p.grad is not None for p in net.density.estimator.parameters())
 
 
 def test_one_checkpoint_for_every_backend():
@@ -83,7 +88,7 @@ def test_pooling_is_local_on_one_grid():
 
 def test_the_map_reaches_the_image_through_figure_three():
     """With blocks that pass x through, the tail sees F0 * idm + mu / gain."""
-    net = IAFMNet(4, **SMALL, gain=2.0).eval()
+    net = IAFMNet(4, **SMALL, **{**LITERAL, 'gain': 2.0}).eval()
     for block in net.blocks:
         block.forward = lambda x, *_: x
     lq = torch.rand(1, 3, 9, 9)
@@ -120,7 +125,7 @@ def test_neutral_guidance_starts_from_the_net_without_a_map():
     nets = []
     for guide in ('idm', 'constant'):
         torch.manual_seed(0)
-        nets.append(IAFMNet(**SMALL, guidance='neutral', guide=guide, arm='no_idm').eval())
+        nets.append(IAFMNet(**SMALL, guide=guide, arm='no_idm').eval())
     lq = torch.rand(1, 3, 20, 20)
     assert torch.equal(nets[0](lq), nets[1](lq))
     nets[0](lq).sum().backward()
@@ -130,7 +135,7 @@ def test_neutral_guidance_starts_from_the_net_without_a_map():
 
 @pytest.mark.parametrize('guide', ['sobel', 'laplacian', 'constant'])
 def test_fixed_maps_take_the_place_of_the_learned_one(guide):
-    net, lq = IAFMNet(**SMALL, guide=guide, gain=64.0, mask='random').eval(), torch.rand(1, 3, 16, 16)
+    net, lq = IAFMNet(**SMALL, guide=guide, mask='random').eval(), torch.rand(1, 3, 16, 16)
     _, density = net(lq, return_density=True)
     _, again = net(lq, return_density=True)
     y = luma(lq)
@@ -141,6 +146,6 @@ def test_fixed_maps_take_the_place_of_the_learned_one(guide):
 
 
 def test_the_learned_map_in_bits():
-    net, lq = IAFMNet(**SMALL, idm_unit='bits').eval(), torch.rand(1, 3, 16, 16)
+    net, lq = IAFMNet(**SMALL).eval(), torch.rand(1, 3, 16, 16)
     _, density = net(lq, return_density=True)
     torch.testing.assert_close(density.idm, torch.log2(1 + density.theta).mean(1, keepdim=True))

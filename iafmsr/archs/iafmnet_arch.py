@@ -53,6 +53,9 @@ class IAFMNet(nn.Module):
         lq -> head -> F0 -> InformationDensity -> mu, theta, idm, mask
               F0 -> N x IFEB(., idm, mask) -> (.) idm -> (+) mu -> tail -> PixelShuffle -> sr
 
+    Where the paper is silent or its literal form does not work (docs/experiments.md), the defaults are ours; figure 3
+    to the letter is ``options/ablation/literal.yml``.
+
     Args:
         scale (int): 2, 3 or 4.
         num_in_ch, num_out_ch (int): image channels.
@@ -74,10 +77,10 @@ class IAFMNet(nn.Module):
     """
 
     def __init__(self, scale: int = 4, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 40, num_block: int = 6,
-                 ffn_scale: float = 1.0, k: float = 0.05, ide: str = 'literal', ide_kernel_size: int = 1,
-                 gdn: bool = True, gain: float = 1.0, idm_unit: str = 'theta', detach_idm: bool = False,
-                 detach_features: bool = False, guide: str = 'idm', mask: str = 'idm', guidance: str = 'product',
-                 norm: str = 'none', attention: str = 'figure', ssconv: bool = True, arm: str = 'full',
+                 ffn_scale: float = 1.0, k: float = 0.05, ide: str = 'deviation', ide_kernel_size: int = 1,
+                 gdn: bool = True, gain: float = 64.0, idm_unit: str = 'bits', detach_idm: bool = True,
+                 detach_features: bool = True, guide: str = 'idm', mask: str = 'idm', guidance: str = 'neutral',
+                 norm: str = 'l2', attention: str = 'figure', ssconv: bool = True, arm: str = 'full',
                  sparse_backend: str = 'dense') -> None:
         super().__init__()
         if scale not in (2, 3, 4):

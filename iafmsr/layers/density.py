@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from iafmsr.layers.bound import lower_bound
-from iafmsr.layers.precision import full_precision
+from iafmsr.layers.precision import at_least_float32, full_precision
 
 LIKELIHOOD_MIN = 1e-9  # least probability of a bin: no value costs more than 29.9 bits
 
@@ -62,7 +62,7 @@ def information(features: Tensor, mu: Tensor, theta: Tensor) -> Tensor:
     Computed in float32 at least, also under autocast. Shapes as in :func:`interval_probability`.
     """
     with full_precision(features):
-        features, mu, theta = (t if t.dtype == torch.float64 else t.float() for t in (features, mu, theta))
+        features, mu, theta = (at_least_float32(t) for t in (features, mu, theta))
         return -torch.log2(lower_bound(interval_probability(features, mu, theta), LIKELIHOOD_MIN))
 
 

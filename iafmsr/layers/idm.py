@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from iafmsr.layers.density import Density, quantise, top_k_mask
 from iafmsr.layers.estimator import build_estimator
 from iafmsr.layers.filters import laplacian, luma, sobel
+from iafmsr.layers.precision import at_least_float32, full_precision
 
 _UNITS = ('theta', 'bits')
 _GUIDES = ('idm', 'sobel', 'laplacian', 'constant')
@@ -38,9 +39,9 @@ class InformationDensity(nn.Module):
         ValueError: when an argument is out of its range.
     """
 
-    def __init__(self, num_feat: int, k: float = 0.05, *, ide: str = 'literal', ide_kernel_size: int = 1,
-                 gdn: bool = True, gain: float = 1.0, idm_unit: str = 'theta', detach_idm: bool = False,
-                 detach_features: bool = False, guide: str = 'idm', mask: str = 'idm') -> None:
+    def __init__(self, num_feat: int, k: float = 0.05, *, ide: str = 'deviation', ide_kernel_size: int = 1,
+                 gdn: bool = True, gain: float = 64.0, idm_unit: str = 'bits', detach_idm: bool = True,
+                 detach_features: bool = True, guide: str = 'idm', mask: str = 'idm') -> None:
         super().__init__()
         if not 0 < k <= 1:
             raise ValueError(f'k must be in (0, 1], got {k}')
@@ -54,13 +55,15 @@ class InformationDensity(nn.Module):
         self.estimator = build_estimator(ide, num_feat, ide_kernel_size, gdn)
 
     def forward(self, f0: Tensor, lq: Tensor) -> Density:
-        """F0 (B, C, H, W) of the picture lq (B, 3, H, W) -> its :class:`~iafmsr.layers.density.Density`."""
-        features = self.gain * (f0.detach() if self.detach_features else f0)
-        mu, theta = self.estimator(features)
-        idm = (theta if self.idm_unit == 'theta' else torch.log2(1 + theta)).mean(dim=1, keepdim=True)
-        idm = idm.detach() if self.detach_idm else idm
-        mask = top_k_mask(self._map(self.mask, idm, lq), self.k)
-        return Density(quantise(features, self.training), mu, theta, self._map(self.guide, idm, lq), mask)
+        """F0 (B, C, H, W) of the picture lq (B, 3, H, W) -> its :class:`~iafmsr.layers.density.Density`, in float32."""
+        with full_precision(f0):
+            f0, lq = at_least_float32(f0), at_least_float32(lq)
+            features = self.gain * (f0.detach() if self.detach_features else f0)
+            mu, theta = self.estimator(features)
+            idm = (theta if self.idm_unit == 'theta' else torch.log2(1 + theta)).mean(dim=1, keepdim=True)
+            idm = idm.detach() if self.detach_idm else idm
+            mask = top_k_mask(self._map(self.mask, idm, lq), self.k)
+            return Density(quantise(features, self.training), mu, theta, self._map(self.guide, idm, lq), mask)
 
     def _map(self, name: str, idm: Tensor, lq: Tensor) -> Tensor:
         if name == 'idm':

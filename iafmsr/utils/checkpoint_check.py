@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from iafmsr.archs.published import PublishedNet
 from iafmsr.errors import UserError
 
 
@@ -24,7 +25,7 @@ def check_checkpoint(file: str, net: torch.nn.Module, param_key: str | None = 'p
     Raises:
         UserError: no file, no weights in it, or the keys that differ.
     """
-    weights = _load(file)
+    weights = load_checkpoint(file)
     if param_key is not None:
         param_key = param_key if param_key in weights else 'params'
         if not isinstance(weights.get(param_key), dict):
@@ -32,6 +33,8 @@ def check_checkpoint(file: str, net: torch.nn.Module, param_key: str | None = 'p
         weights = weights[param_key]
     shapes = {str(key).removeprefix('module.'): tuple(value.shape) for key, value in weights.items()
               if isinstance(value, torch.Tensor)}
+    if isinstance(net, PublishedNet):
+        shapes = net.renamed(shapes)
     wanted = {key: tuple(value.shape) for key, value in net.state_dict().items()}
     reshaped = [f'{key} {shapes[key]} instead of {wanted[key]}' for key in shapes.keys() & wanted.keys()
                 if shapes[key] != wanted[key]]
@@ -48,7 +51,7 @@ def check_resume_state(file: str, models: str, networks: Iterable[str]) -> None:
     Raises:
         UserError: no file, no training state, or weights that are missing.
     """
-    state = _load(file)
+    state = load_checkpoint(file)
     if not {'iter', 'epoch', 'optimizers', 'schedulers'} <= state.keys():
         raise UserError(f'{file}: not a training state, it holds {_some(state)}')
     for network in networks:
@@ -57,7 +60,12 @@ def check_resume_state(file: str, models: str, networks: Iterable[str]) -> None:
             raise UserError(f'{file}: the weights of its iteration {state["iter"]} are missing: {weights}')
 
 
-def _load(file: str) -> dict[str, Any]:
+def load_checkpoint(file: str) -> dict[str, Any]:
+    """The content of a file of weights, on the CPU.
+
+    Raises:
+        UserError: no file, or one that is damaged or no dict, or that only loads by running code.
+    """
     if not Path(file).is_file():
         raise UserError(f'{file}: no such file')
     try:

@@ -29,7 +29,8 @@ class Complexity(NamedTuple):
     activations: int
 
 
-def count(net: nn.Module, scale: int, output_size: tuple[int, int] = (1280, 720), num_in_ch: int = 3) -> Complexity:
+def count(net: nn.Module, scale: int, output_size: tuple[int, int] = (1280, 720), num_in_ch: int = 3,
+          device: str = 'meta') -> Complexity:
     """Count one forward pass at an output size; nothing is computed (the meta device), so any size takes seconds.
 
     Convolutions and matrix products are counted by torch's own counter (two operations a multiply-accumulate), the
@@ -42,9 +43,10 @@ def count(net: nn.Module, scale: int, output_size: tuple[int, int] = (1280, 720)
         scale (int): the input is output_size / scale, rounded up.
         output_size (tuple[int, int]): width and height of the output, in pixels.
         num_in_ch (int): input channels.
+        device (str): a real one for a net whose way depends on values.
     """
     width, height = (-(-side // scale) for side in output_size)
-    net = net.to('meta').eval()
+    net = net.to(device).eval()
     ks = [module.k for module in net.modules() if isinstance(module, InformationDensity)]
     share = {name: num_active(height, width, ks[0]) / (height * width)
              for name, module in net.named_modules() if isinstance(module, SubmanifoldConv2d)}
@@ -60,7 +62,7 @@ def count(net: nn.Module, scale: int, output_size: tuple[int, int] = (1280, 720)
         if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear, SubmanifoldConv2d)):
             module.register_forward_hook(add(name))
     with FlopCounterMode(display=False, custom_mapping=_interpolation_counters()) as counter, torch.no_grad():
-        net(torch.empty(1, num_in_ch, height, width, device='meta'))
+        net(torch.zeros(1, num_in_ch, height, width, device=device))
     by_module = counter.get_flop_counts()
     macs = counter.get_total_flops() / 2
     for name, active in share.items():

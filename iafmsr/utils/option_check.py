@@ -96,12 +96,13 @@ class _Check(SectionCheck):
             self.require('train', self.train, 'optim_d', 'gan_opt')
         elif not (self.train.get('pixel_opt') or self.train.get('perceptual_opt')):
             self.fault('train', 'a loss is missing: pixel_opt, perceptual_opt or both')
-        if self.train.get('ie_opt'):
+        own = issubclass(model, IAFMNetModel)
+        for key in (key for key in ('ie_opt', 'fft_opt') if self.train.get(key) and not own):
+            self.fault(f'train.{key}', f'{model.__name__} makes no use of it, IAFMNetModel does')
+        if self.train.get('ie_opt') and own:
             name = subsection(self.opt, 'network_g').get('type')
             arch = next((cls for key, cls in ARCH_REGISTRY if key == name), None)
-            if not issubclass(model, IAFMNetModel):
-                self.fault('train.ie_opt', f'{model.__name__} makes no use of it, IAFMNetModel does')
-            elif arch is not None and 'return_density' not in inspect.signature(arch.forward).parameters:
+            if arch is not None and 'return_density' not in inspect.signature(arch.forward).parameters:
                 self.fault('train.ie_opt', f'{arch.__name__} gives no density to take the entropy of')
 
     def network(self, where: str, section: Options) -> None:

@@ -64,8 +64,8 @@ KNOWN: dict[str, dict[str, Kind]] = {
                {'pretrain_network': TEXT, 'param_key': TEXT, 'strict_load': FLAG}.items()},
     'train': {'total_iter': ITERATIONS, 'warmup_iter': WHOLE, 'ema_decay': NUMBER, 'scheduler': SECTION,
               'net_d_iters': COUNT, 'net_d_init_iters': NATURAL}
-             | dict.fromkeys(('optim_g', 'optim_d', 'pixel_opt', 'perceptual_opt', 'ie_opt', 'gan_opt', 'ldl_opt'),
-                             SECTION),
+             | dict.fromkeys(('optim_g', 'optim_d', 'pixel_opt', 'perceptual_opt', 'ie_opt', 'fft_opt', 'gan_opt',
+                              'ldl_opt'), SECTION),
     'val': {'val_freq': ITERATIONS, 'save_img': FLAG, 'suffix': TEXT, 'pbar': FLAG, 'metrics': SECTION},
     'logger': {'print_freq': ITERATIONS, 'save_checkpoint_freq': ITERATIONS, 'use_tb_logger': FLAG, 'wandb': SECTION},
     'logger.wandb': {'project': TEXT, 'resume_id': TEXT},

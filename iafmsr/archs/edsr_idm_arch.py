@@ -1,0 +1,66 @@
+"""EDSR guided by an information density map: how IAFMNet's parts are added to another network of BasicSR."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from basicsr.archs.edsr_arch import EDSR
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+from iafmsr.layers.arm import ARM
+from iafmsr.layers.density import Density
+from iafmsr.layers.idm import InformationDensity
+from iafmsr.layers.igra import IGRA, down
+from iafmsr.ops.submanifold import ActiveSites
+
+
+@ARCH_REGISTRY.register()
+class EDSRIDM(EDSR):
+    """BasicSR's EDSR; after each of its blocks x = x + ARM(x, idm), or x = x + IGRA(x, idm), or both, by option.
+
+    Its features are the input in [0, 255] less the mean, so that they span many quantisation bins as they are: no gain
+    is needed.
+
+    Args:
+        arm (bool): add ARM.
+        igra (bool): add IGRA.
+        k (float): share of active sites, in (0, 1].
+        ide, gain, idm_unit, detach_idm, detach_features: of the density, see
+            :class:`~iafmsr.layers.idm.InformationDensity`.
+        sparse_backend (str): of IGRA, see :func:`iafmsr.ops.submanifold.submanifold_conv2d`.
+        num_feat, num_block, upscale, res_scale: of EDSR.
+
+    Raises:
+        ValueError: when an argument is out of its range.
+    """
+
+    def __init__(self, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 64, num_block: int = 16,
+                 upscale: int = 4, res_scale: float = 1, arm: bool = True, igra: bool = False, k: float = 0.05,
+                 ide: str = 'deviation', gain: float = 1.0, idm_unit: str = 'bits', detach_idm: bool = True,
+                 detach_features: bool = True, sparse_backend: str = 'dense') -> None:
+        super().__init__(num_in_ch, num_out_ch, num_feat, num_block, upscale, res_scale)
+        self.density = InformationDensity(num_feat, k, ide=ide, gain=gain, idm_unit=idm_unit, detach_idm=detach_idm,
+                                          detach_features=detach_features)
+
+        def after_each_block(part: type[nn.Module], wanted: bool, **keywords: Any) -> nn.ModuleList:
+            return nn.ModuleList(part(num_feat, **keywords) if wanted else None for _ in range(num_block))
+
+        self.arm = after_each_block(ARM, arm)
+        self.igra = after_each_block(IGRA, igra, sparse_backend=sparse_backend)
+
+    def forward(self, lq: Tensor, return_density: bool = False) -> Tensor | tuple[Tensor, Density]:
+        """(B, 3, H, W) in [0, 1] -> (B, 3, sH, sW); with its :class:`Density` on request."""
+        self.mean = self.mean.type_as(lq)
+        f0 = self.conv_first((lq - self.mean) * self.img_range)
+        density = self.density(f0, lq)
+        idm_down, sites = down(density.idm), ActiveSites(density.mask)
+        x = f0
+        for block, arm, igra in zip(self.body, self.arm, self.igra, strict=True):
+            x = block(x)
+            if arm is not None:
+                x = x + arm(x, density.idm)
+            if igra is not None:
+                x = x + igra(x, sites, idm_down)
+        sr = self.conv_last(self.upsample(self.conv_after_body(x) + f0)) / self.img_range + self.mean
+        return (sr, density) if return_density else sr

@@ -1,0 +1,147 @@
+"""Which picture comes when, and which patch of it: pure functions of the seed, the epoch and the position in the epoch.
+
+No generator has a state that a checkpoint would have to hold: a run that resumes, with any number of workers or
+processes, sees the samples that it would have seen.
+
+A dataset takes part by drawing its patch from the index that the sampler hands it::
+
+    def __getitem__(self, index):
+        random = sample_random(index)
+        patch = random_patch(random, lq_height, lq_width, gt_size // scale, use_hflip, use_rot)
+        lq, gt = patch.cut(lq), patch.cut(gt, scale)
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sized
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+Array = TypeVar('Array', np.ndarray, torch.Tensor)
+
+
+class Draw(int):
+    """The index of a picture, which knows of which draw of a run it is.
+
+    An int, so that any dataset can take it, BasicSR's too; pickled with the rest, so that it reaches data workers,
+    persistent ones as well, which never learn of a sampler's ``set_epoch``.
+
+    Attributes:
+        key (tuple[int, int, int]): seed, epoch and number of the draw in the epoch.
+    """
+
+    key: tuple[int, int, int]
+
+    def __new__(cls, index: int, key: tuple[int, int, int]) -> Draw:
+        draw = super().__new__(cls, index)
+        draw.key = key
+        return draw
+
+    def __reduce__(self) -> tuple[type[Draw], tuple[int, tuple[int, int, int]]]:
+        return Draw, (int(self), self.key)
+
+
+def sample_random(index: int) -> random.Random:
+    """The source of all that is random about one sample: a function of its draw (of the bare index for a plain int)."""
+    key = index.key if isinstance(index, Draw) else (0, 0, index)
+    return random.Random(','.join(map(str, key)))  # a string is hashed by SHA-512, the same in every process
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A square patch of an LR picture, in LR pixels, and how it is turned: first flipped, then transposed."""
+
+    top: int
+    left: int
+    size: int
+    hflip: bool
+    vflip: bool
+    transpose: bool
+
+    def cut(self, picture: Array, scale: int = 1) -> Array:
+        """The patch of a picture (H, W, ...), NumPy or torch, that has ``scale`` pixels for each LR pixel: a copy.
+
+        Args:
+            picture: (H, W) or (H, W, C).
+            scale: 1 for LR, the super-resolution scale for HR.
+
+        Returns:
+            (scale size, scale size, ...), contiguous.
+        """
+        top, left, size = scale * self.top, scale * self.left, scale * self.size
+        patch = picture[top:top + size, left:left + size]
+        if isinstance(patch, np.ndarray):
+            patch = patch[::-1] if self.vflip else patch
+            patch = patch[:, ::-1] if self.hflip else patch
+            return np.ascontiguousarray(patch.swapaxes(0, 1) if self.transpose else patch).copy()
+        patch = patch.flip([axis for axis, wanted in enumerate((self.vflip, self.hflip)) if wanted])
+        return (patch.transpose(0, 1) if self.transpose else patch).contiguous()
+
+
+def random_patch(source: random.Random, height: int, width: int, size: int, use_hflip: bool = True,
+                 use_rot: bool = True) -> Patch:
+    """A patch uniform over all positions and, when allowed, over the 2, 4 or 8 turns.
+
+    Args:
+        source: see :func:`sample_random`.
+        height, width: of the LR picture.
+        size: side of the LR patch.
+        use_hflip: mirror left and right in half of the cases.
+        use_rot: mirror top and bottom and transpose, each in half of the cases.
+
+    Raises:
+        ValueError: the picture is smaller than the patch.
+    """
+    if min(height, width) < size:
+        raise ValueError(f'patches of {size} do not fit into {width}x{height}')
+    top, left = source.randint(0, height - size), source.randint(0, width - size)
+    flips = [source.random() < 0.5 for _ in range(3)]
+    return Patch(top, left, size, use_hflip and flips[0], use_rot and flips[1], use_rot and flips[2])
+
+
+class EpochSampler(Sampler[Draw]):
+    """An epoch's draws in an order that the seed and the epoch fix, dealt out to the processes of a run.
+
+    An epoch draws each picture ``ratio`` times. The processes together take the draws in their order, however many
+    they are: the same total batch holds the same draws. What does not fill a round of all processes is left out, so
+    that no draw goes to two of them.
+
+    Args:
+        dataset: what is drawn from; only its length counts.
+        num_replicas: number of processes.
+        rank: number of this process, from 0.
+        ratio: how often an epoch draws each picture.
+        seed: of the run.
+    """
+
+    def __init__(self, dataset: Sized, num_replicas: int = 1, rank: int = 0, ratio: int = 1, seed: int = 0) -> None:
+        self.pictures, self.num_replicas, self.rank, self.ratio, self.seed = (
+            len(dataset), num_replicas, rank, ratio, seed)
+        self.epoch = 0
+        self.resumed = (0, 0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration over this sampler."""
+        self.epoch = epoch
+
+    def resume(self, epoch: int, skip: int) -> None:
+        """Leave out the first ``skip`` draws of this process in one epoch: they have been trained on."""
+        self.epoch, self.resumed = epoch, (epoch, skip)
+
+    def __len__(self) -> int:
+        """Draws of this process in a whole epoch."""
+        return self.pictures * self.ratio // self.num_replicas
+
+    def __iter__(self) -> Iterator[Draw]:
+        # a seed of its own for each epoch: neighbouring seeds and epochs must not share their orders
+        generator = torch.Generator().manual_seed(random.Random(f'{self.seed},{self.epoch}').getrandbits(63))
+        numbers = torch.randperm(self.pictures * self.ratio, generator=generator)
+        numbers = numbers[self.rank::self.num_replicas][:len(self)]
+        epoch, skip = self.resumed
+        for number in numbers[skip if self.epoch == epoch else 0:].tolist():
+            yield Draw(number % self.pictures, (self.seed, self.epoch, number))

@@ -1,0 +1,172 @@
+"""The peers are the published networks: their sizes, their weights, and what trains them."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from iafmsr.archs import IMDN, RDESA, SAFMN, SMFANet, Spandrel
+from iafmsr.errors import UserError
+from iafmsr.losses import FFTLoss
+from iafmsr.utils.checkpoint_check import check_checkpoint
+from iafmsr.utils.complexity import count
+from iafmsr.utils.option_check import check_options
+from iafmsr.utils.options import load_options
+
+needs_spandrel = pytest.mark.skipif(find_spec('spandrel') is None, reason="needs pip install -e '.[spandrel]'")
+
+
+# -- sizes ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize('net, params', [
+    pytest.param(SAFMN, (227_820, 232_695, 239_520), id='SAFMN'),
+    pytest.param(SMFANet, (185_628, 190_503, 197_328), id='SMFANet'),
+    pytest.param(IMDN, (694_404, 703_059, 715_176), id='IMDN')])
+def test_parameters_are_the_published_ones(net, params):
+    assert tuple(count(net(scale=s), s, (64, 64)).params for s in (2, 3, 4)) == params
+
+
+@pytest.mark.parametrize('scale, gmacs, activations', [(2, 51.532, 299), (3, 23.419, 134), (4, 13.555, 76.7)])
+def test_safmn_costs_what_its_paper_says(scale, gmacs, activations):
+    """Table 1: 51.53, 23.42 and 13.56 G, which are fvcore's three digits rounded once more; 299, 134 and 77 M."""
+    c = count(SAFMN(scale=scale), scale)
+    assert round(c.macs / 1e9, 3) == gmacs
+    assert c.activations / 1e6 == pytest.approx(activations, abs=0.5)
+
+
+def test_small_distillation_net_is_of_its_peers_size():
+    """A block is three 3x3 convolutions, a 1x1 over their outputs and a bottleneck of C/16 channels."""
+    c = 32
+    block = 3 * (9 * c * c + c) + 3 * c * c + c + 2 * (c * c // 16) + c // 16 + c
+    assert sum(p.numel() for p in RDESA(num_block=6).blocks.parameters()) == 6 * block
+    assert 190_000 < sum(p.numel() for p in RDESA().parameters()) < 220_000
+
+
+# -- networks ---------------------------------------------------------------------------------------------------------
+SMALL = [pytest.param(lambda: SAFMN(scale=3, dim=8, n_blocks=2), id='SAFMN'),
+         pytest.param(lambda: SMFANet(scale=3, dim=8, n_blocks=2), id='SMFANet'),
+         pytest.param(lambda: IMDN(scale=3, num_feat=16, num_block=2), id='IMDN'),
+         pytest.param(lambda: RDESA(scale=3, num_feat=8, num_block=2), id='RDESA')]
+
+
+@pytest.mark.parametrize('net', SMALL)
+@pytest.mark.parametrize('size', [(1, 1), (1, 9), (17, 31)])
+def test_any_size_from_one_pixel_gives_a_finite_picture_and_gradient(net, size):
+    torch.manual_seed(0)
+    lq, net = torch.rand(2, 3, *size, requires_grad=True), net()
+    sr = net(lq)
+    assert sr.shape == (2, 3, 3 * size[0], 3 * size[1])
+    sr.sum().backward()
+    assert sr.isfinite().all() and lq.grad.isfinite().all()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+@pytest.mark.parametrize('net', SMALL)
+def test_weights_saved_are_weights_loaded(net):
+    first, second = net().eval(), net().eval()
+    second.load_state_dict(first.state_dict())
+    lq = torch.rand(1, 3, 12, 20)
+    assert torch.equal(first(lq), second(lq))
+
+
+@pytest.mark.parametrize('file, net', [
+    ('SMFANet/SMFANet_DF2K_100w_x2SR', lambda: SMFANet(scale=2)),
+    ('SMFANet/SMFANet_plus_DF2K_100w_x4SR', lambda: SMFANet(scale=4, dim=48, n_blocks=12)),
+    ('IMDN/IMDN_x3', lambda: IMDN(scale=3))], ids=lambda v: v if isinstance(v, str) else '')
+def test_authors_weights_load_as_they_are(data_root: Path, file, net):
+    """Whole and strictly, through BasicSR's own loader too; weights of another scale are refused by name."""
+    path, net = str(data_root / 'weights' / f'{file}.pth'), net()
+    param_key = None if 'IMDN' in file else 'params'
+    check_checkpoint(path, net, param_key)
+    weights = torch.load(path, map_location='cpu', weights_only=True)
+    weights = {name.removeprefix('module.'): value for name, value in weights.get('params', weights).items()}
+    net.load_state_dict(weights)
+    assert (sorted(float(value.double().sum()) for value in weights.values())
+            == sorted(float(value.double().sum()) for value in net.state_dict().values()))
+    other = SMFANet(scale=3) if 'IMDN' not in file else IMDN(scale=2)
+    with pytest.raises(UserError, match=r'does not fit \w+: .*of another shape'):
+        check_checkpoint(path, other, param_key)
+
+
+# -- the recipe -------------------------------------------------------------------------------------------------------
+def test_frequency_loss_is_the_mean_difference_of_the_spectra():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 3, 6, 8)), rng.random((2, 3, 6, 8))
+    spectrum = np.fft.rfft2(a) - np.fft.rfft2(b)
+    expected = (np.abs(spectrum.real).mean() + np.abs(spectrum.imag).mean()) / 2
+    loss = FFTLoss(loss_weight=0.05)(torch.tensor(a), torch.tensor(b))
+    assert float(loss) == pytest.approx(0.05 * expected, rel=1e-5)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert FFTLoss()(torch.rand(1, 3, 7, 5).bfloat16(), torch.rand(1, 3, 7, 5)).isfinite()
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+def test_three_nets_train_under_one_recipe(repo_root: Path, scale):
+    """The option files differ in the network and in the loss that is its own; else in their name alone."""
+    def parts(net: str) -> tuple[dict, dict, dict]:
+        opt = load_options(repo_root / f'options/train_{net}_x{scale}.yml')
+        assert not check_options(opt, True, str(repo_root), files=False).faults
+        assert opt.pop('name') == f'train_{net}_x{scale}'
+        network = opt.pop('network_g')
+        assert network['type'] == net and network['scale'] == scale
+        losses = {key: value for key in ('ie_opt', 'fft_opt') if (value := opt['train'].pop(key, None))}
+        return opt, network, losses
+
+    ours, _, _ = parts('IAFMNet')
+    for net, losses in (('SAFMN', {'fft_opt': {'type': 'FFTLoss', 'loss_weight': 0.05}}), ('SMFANet', {})):
+        recipe, _, own = parts(net)
+        assert recipe == ours
+        assert own == losses
+    assert ours['scale'] == scale == ours['val']['metrics']['psnr']['crop_border']
+    assert ours['datasets']['train']['gt_size'] == 64 * scale
+    assert all(f'X{scale}' in ours['datasets'][part]['dataroot_lq'] for part in ('train', 'val'))
+
+
+def test_a_model_class_that_would_ignore_the_frequency_loss_is_refused(repo_root: Path):
+    opt = load_options(repo_root / 'options/train_SAFMN_x4.yml', ['model_type=SRModel'])
+    assert check_options(opt, True, str(repo_root), files=False).faults == [
+        'train.fft_opt: SRModel makes no use of it, IAFMNetModel does']
+
+
+# -- spandrel ---------------------------------------------------------------------------------------------------------
+def test_without_spandrel_its_extra_is_named(monkeypatch):
+    monkeypatch.setattr('iafmsr.archs.spandrel_arch.find_spec', lambda _: None)
+    with pytest.raises(UserError, match=r"^type Spandrel needs an extra: pip install -e '\.\[spandrel\]'$"):
+        Spandrel(id='SwinIR')
+
+
+@needs_spandrel
+@pytest.mark.parametrize('id, hyper', [
+    ('SwinIR', {'upscale': 2, 'embed_dim': 12, 'depths': [2], 'num_heads': [2], 'window_size': 8,
+                'upsampler': 'pixelshuffledirect'}),
+    ('SAFMN', {'dim': 8, 'n_blocks': 2, 'upscaling_factor': 2}),
+    ('SeemoRe', {'scale': 2, 'num_experts': 3, 'num_layers': 2, 'embedding_dim': 16, 'lr_space': 'exp'}),
+    ('SPAN', {'num_in_ch': 3, 'num_out_ch': 3, 'feature_channels': 8, 'upscale': 2}),
+    ('PLKSR', {'dim': 16, 'n_blocks': 2, 'upscaling_factor': 2})])
+def test_a_net_of_spandrel_takes_any_size_and_its_authors_weights(id, hyper):
+    torch.manual_seed(0)
+    net = Spandrel(id=id, **hyper).eval()
+    lq = torch.rand(1, 3, 17, 22)
+    with torch.no_grad():
+        sr = net(lq)
+        assert sr.shape == (1, 3, 34, 44) and sr.isfinite().all()
+        again = Spandrel(id=id, **hyper).eval()
+        again.load_state_dict(net.net.state_dict())
+        assert torch.equal(again(lq), sr)
+
+
+@needs_spandrel
+def test_unknown_id_is_answered_with_the_known_ones():
+    with pytest.raises(UserError, match="no id 'SwinIRR', only .*SwinIR"):
+        Spandrel(id='SwinIRR')
+
+
+@needs_spandrel
+def test_safmn_computes_what_spandrels_does():
+    torch.manual_seed(0)
+    theirs, ours = Spandrel(id='SAFMN', dim=36, upscaling_factor=4).eval(), SAFMN(scale=4).eval()
+    ours.load_state_dict(theirs.net.state_dict())
+    lq = torch.rand(1, 3, 24, 40)  # a size that spandrel does not pad
+    with torch.no_grad():
+        torch.testing.assert_close(ours(lq), theirs(lq), rtol=0, atol=1e-5)

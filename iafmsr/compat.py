@@ -111,12 +111,14 @@ def over(base: Any, opt: Any) -> Any:
     """Lays options over others: sections are merged key by key, anything else is replaced.
 
     A section with another `type` than the base's replaces it whole: its other keys are the keywords of another class.
+    `~` in place of a section of the base takes it out.
     """
     if not isinstance(base, dict) or not isinstance(opt, dict):
         return opt
     if 'type' in opt and opt['type'] != base.get('type'):
         return opt
-    return {**base, **{key: over(base.get(key), value) for key, value in opt.items()}}
+    merged = {**base, **{key: over(base.get(key), value) for key, value in opt.items()}}
+    return {key: value for key, value in merged.items() if value is not None or not isinstance(base.get(key), dict)}
 
 
 # YAML 1.1 wants a dot and a signed exponent (1.0e-4); everybody writes 1e-4.

@@ -149,3 +149,5 @@ def test_the_learned_map_in_bits():
     net, lq = IAFMNet(**SMALL).eval(), torch.rand(1, 3, 16, 16)
     _, density = net(lq, return_density=True)
     torch.testing.assert_close(density.idm, torch.log2(1 + density.theta).mean(1, keepdim=True))
+    _, density = IAFMNet(**SMALL, idm_unit='normalised')(torch.rand(3, 3, 16, 16), return_density=True)
+    torch.testing.assert_close(density.idm.mean((1, 2, 3)), torch.ones(3))

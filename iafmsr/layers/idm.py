@@ -10,7 +10,7 @@ from iafmsr.layers.estimator import build_estimator
 from iafmsr.layers.filters import laplacian, luma, sobel
 from iafmsr.layers.precision import at_least_float32, full_precision
 
-_UNITS = ('theta', 'bits')
+_UNITS = ('theta', 'bits', 'normalised')
 _GUIDES = ('idm', 'sobel', 'laplacian', 'constant')
 _MASKS = ('idm', 'sobel', 'laplacian', 'random')
 
@@ -29,7 +29,7 @@ class InformationDensity(nn.Module):
         gdn (bool): False leaves GDN out of the estimator.
         gain (float): F0 is multiplied by it before quantisation, so that the features span several bins.
         idm_unit (str): the map is the mean over channels of ``theta``, or of ``bits``: log2(1 + theta), the cost of a
-            value up to a constant.
+            value up to a constant; ``normalised``: the latter over its mean in the picture.
         detach_idm (bool): True keeps the image's loss from training theta through the map.
         detach_features (bool): True keeps the estimator, hence the entropy loss, from training F0.
         guide (str): the map: ``idm`` (learned), ``sobel``, ``laplacian`` or ``constant`` (1 everywhere).
@@ -61,6 +61,8 @@ class InformationDensity(nn.Module):
             features = self.gain * (f0.detach() if self.detach_features else f0)
             mu, theta = self.estimator(features)
             idm = (theta if self.idm_unit == 'theta' else torch.log2(1 + theta)).mean(dim=1, keepdim=True)
+            if self.idm_unit == 'normalised':
+                idm = idm / idm.mean(dim=(2, 3), keepdim=True)
             idm = idm.detach() if self.detach_idm else idm
             mask = top_k_mask(self._map(self.mask, idm, lq), self.k)
             return Density(quantise(features, self.training), mu, theta, self._map(self.guide, idm, lq), mask)

@@ -92,7 +92,8 @@ def train(run: Run, root: Path, jobs: int) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(root / 'iafmsr/train.py'), '-opt', str(run.file), '--auto_resume', '--force_yml',
                f'name={run.name}', f'manual_seed={run.seed}', f'train:total_iter={run.iterations}',
-               f'train:scheduler:periods=[{run.iterations}]']
+               f'train:scheduler:periods=[{run.iterations}]',
+               f'logger:print_freq={max(1, min(100, run.iterations // 10))}']
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     with open(log, 'a', encoding='utf-8') as output:
         code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, cwd=root,

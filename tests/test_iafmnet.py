@@ -151,3 +151,11 @@ def test_the_learned_map_in_bits():
     torch.testing.assert_close(density.idm, torch.log2(1 + density.theta).mean(1, keepdim=True))
     _, density = IAFMNet(**SMALL, idm_unit='normalised')(torch.rand(3, 3, 16, 16), return_density=True)
     torch.testing.assert_close(density.idm.mean((1, 2, 3)), torch.ones(3))
+
+
+@pytest.mark.parametrize('options', [{}, {'gain': 16.0}])
+def test_the_border_is_no_detail(options):
+    """On a flat picture every position costs the same, those at the border too."""
+    torch.manual_seed(0)
+    _, density = IAFMNet(**SMALL, **options).eval()(torch.full((1, 3, 12, 14), 0.7), return_density=True)
+    torch.testing.assert_close(density.idm, density.idm[..., :1, :1].expand_as(density.idm))

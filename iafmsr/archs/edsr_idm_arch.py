@@ -19,7 +19,7 @@ from iafmsr.ops.submanifold import ActiveSites
 class EDSRIDM(EDSR):
     """BasicSR's EDSR; after each of its blocks x = x + ARM(x, idm), or x = x + IGRA(x, idm), or both, by option.
 
-    Its features are the input in [0, 255] less the mean, so that they span many quantisation bins as they are: no gain
+    Its first convolution repeats the border instead of padding with zeros. Its features are the input in [0, 255] less the mean, so that they span many quantisation bins as they are: no gain
     is needed.
 
     Args:
@@ -40,6 +40,8 @@ class EDSRIDM(EDSR):
                  ide: str = 'deviation', gain: float = 1.0, idm_unit: str = 'bits', detach_idm: bool = True,
                  detach_features: bool = True, sparse_backend: str = 'dense') -> None:
         super().__init__(num_in_ch, num_out_ch, num_feat, num_block, upscale, res_scale)
+        # zeros beyond the border would pass for detail, and draw the mask there
+        self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1, padding_mode='replicate')
         self.density = InformationDensity(num_feat, k, ide=ide, gain=gain, idm_unit=idm_unit, detach_idm=detach_idm,
                                           detach_features=detach_features)
 

@@ -86,7 +86,8 @@ class IAFMNet(nn.Module):
         if scale not in (2, 3, 4):
             raise ValueError(f'scale must be 2, 3 or 4, got {scale}')
         self.scale = scale
-        self.head = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
+        # zeros beyond the border would pass for detail, and draw the mask there
+        self.head = nn.Conv2d(num_in_ch, num_feat, 3, padding=1, padding_mode='replicate')
         self.density = InformationDensity(
             num_feat, k, ide=ide, ide_kernel_size=ide_kernel_size, gdn=gdn, gain=gain, idm_unit=idm_unit,
             detach_idm=detach_idm, detach_features=detach_features, guide=guide, mask=mask)

@@ -73,8 +73,8 @@ class InformationDensity(nn.Module):
         if name == 'constant':
             return torch.ones_like(idm)
         if name == 'random':
-            # evaluation has to give the same picture each time
-            generator = None if self.training else torch.Generator(idm.device).manual_seed(0)
-            return torch.rand(idm.shape, generator=generator, device=idm.device)
+            # evaluation has to give the same picture each time, on any device
+            generator = None if self.training else torch.Generator().manual_seed(0)
+            return torch.rand(idm.shape, generator=generator).to(idm.device)
         fixed = sobel if name == 'sobel' else laplacian
         return torch.log2(1 + self.gain * fixed(luma(lq)))

@@ -48,8 +48,11 @@ def count(net: nn.Module, scale: int, output_size: tuple[int, int] = (1280, 720)
     width, height = (-(-side // scale) for side in output_size)
     net = net.to(device).eval()
     ks = [module.k for module in net.modules() if isinstance(module, InformationDensity)]
-    share = {name: num_active(height, width, ks[0]) / (height * width)
-             for name, module in net.named_modules() if isinstance(module, SubmanifoldConv2d)}
+    share = {}
+    for name, module in net.named_modules():
+        if isinstance(module, SubmanifoldConv2d):
+            share[name] = num_active(height, width, ks[0]) / (height * width)
+            module.backend = 'dense'  # whose work is known without values
     activations = 0
 
     def add(name: str):

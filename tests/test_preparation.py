@@ -196,7 +196,8 @@ def test_kill_9_leaves_nothing_that_looks_whole_and_a_rerun_finishes(tmp_path, r
     out = tmp_path / 'out'
     command = [sys.executable, str(repo_root / 'scripts/data_preparation/prepare.py'), '--input', str(folder),
                '--output', str(out), '--scale', '4', '--crop-size', '96', '--step', '48', '--min-size', '96']
-    process = subprocess.Popen([*command, '--workers', '1'], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, '--workers', '1'], stderr=subprocess.DEVNULL,
+                               env={**os.environ, 'PYTHONPATH': str(repo_root)})
     begun = out / 'HR_sub.lmdb.partial' / 'data.mdb'
     deadline = time.monotonic() + 60
     while not (begun.exists() and begun.stat().st_size > 400_000):

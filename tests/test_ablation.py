@@ -1,0 +1,79 @@
+"""Ablations: paired differences, ties, tables, and files that all start from one base."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from iafmsr import ablation
+from iafmsr.archs import IAFMNet
+from iafmsr.benchmark.sets import BenchmarkSet
+from iafmsr.data.forms import WholePictures
+from iafmsr.data.preparation import prepare
+from iafmsr.errors import UserError
+from iafmsr.utils.complexity import count
+from iafmsr.utils.options import load_options
+
+FILES = sorted((Path(__file__).parent.parent / 'options/ablation').glob('*.yml'))
+
+
+@pytest.mark.parametrize('file', FILES, ids=lambda f: f.stem)
+def test_each_file_differs_from_the_base_in_the_net_or_the_entropy_loss_alone(file):
+    base, opt = load_options(FILES[0].with_name('base.yml')), load_options(file)
+    assert opt['name'] == f'ablation_{file.stem}'
+    for o in (base, opt):
+        del o['name'], o['network_g']
+        o['train'].pop('ie_opt', None)
+    assert opt == base
+
+
+def test_nets_of_the_ablations_are_within_the_papers_ceilings():
+    allowed = {'k050', 'k100'}  # the paper's own rows beyond 5 %: its FLOPs grow as well
+    for file in FILES:
+        network = load_options(file)['network_g']
+        if network.pop('type') == 'IAFMNet' and file.stem not in allowed:
+            size = count(IAFMNet(**network), 4)
+            assert size.params <= 220_000 and size.macs <= 11e9, file.stem
+
+
+def test_differences_are_paired_and_a_small_one_is_a_tie():
+    reference = [27.0, 28.0, 29.0]
+    assert ablation.difference([27.1, 28.1, 29.13], reference) == '+0.110 ± 0.010'
+    assert ablation.difference([27.1, 27.9, 29.03], reference) == '+0.010 ± 0.059 (tie)'
+    assert ablation.difference([27.1], reference[:1]) == '+0.100 (one seed)'
+
+
+def result(psnr: float, rho: float) -> dict:
+    return {'psnr': {'Set5': psnr, 'Set14': psnr - 2}, 'ssim': {'Set5': 0.9, 'Set14': 0.8}, 'params': 1234,
+            'macs': 5_600_000_000, 'it/s': 3.0,
+            'maps': {name: {'map': [rho, 0.2], 'sobel': [0.5, 0.19]} for name in ('Set5', 'Set14')}}
+
+
+def test_tables():
+    results = {'base': [result(30.0, 0.7)], 'other': [result(30.1, 0.6)]}
+    quality = ablation.quality_table(results).splitlines()
+    assert quality[2] == '| base | 1,234 | 5.60 | 3.00 | 30.00 / 0.9000 | 28.00 / 0.8000 | 29.000 |  |'
+    assert quality[3].endswith('| 29.100 | +0.100 (one seed) |')
+    maps = ablation.map_table(results).splitlines()
+    assert maps[2:] == ['| base | 0.700 / 0.200 | 0.700 / 0.200 |', '| other | 0.600 / 0.200 | 0.600 / 0.200 |',
+                        '| sobel | 0.500 / 0.190 | 0.500 / 0.190 |']
+
+
+def test_measuring_a_net(tmp_path):
+    from PIL import Image
+    torch.manual_seed(0)
+    (tmp_path / 'in').mkdir()
+    Image.fromarray(torch.randint(256, (96, 80, 3), dtype=torch.uint8).numpy()).save(tmp_path / 'in/a.png')
+    prepare([tmp_path / 'in'], tmp_path / 'set', [4], WholePictures())
+    opt = {'scale': 4, 'network_g': {'type': 'IAFMNet', 'num_feat': 8, 'num_block': 1}, 'train': {'ie_opt': {}}}
+    net = IAFMNet(4, num_feat=8, num_block=1)
+    torch.save({'params': net.state_dict()}, tmp_path / 'net.pth')
+    figures = ablation.measure(opt, tmp_path / 'net.pth', [BenchmarkSet('set', tmp_path / 'set')])
+    assert figures['params'] == sum(p.numel() for p in net.parameters())
+    assert set(figures['maps']['set']) >= {'map', 'sobel', 'local std, 3x3 mean'}
+    assert 0 < figures['psnr']['set'] < 30
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    with pytest.raises(UserError, match='one name'):
+        ablation.ablate([tmp_path / 'a/x.yml', tmp_path / 'b/x.yml'], 10, [0], [], tmp_path)

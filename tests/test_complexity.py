@@ -20,6 +20,14 @@ def test_the_net_is_within_the_papers_ceilings(options, scale, params, gmacs):
     assert round(c.macs / 1e9, 2) == gmacs <= CEILINGS[scale][1]
 
 
+@pytest.mark.parametrize('options, params, gmacs, ceiling', [
+    ({'num_block': 4}, 138_608, 4.66, (166_000, 8.2)), ({'num_feat': 66}, 503_892, 15.71, (519_000, 28))])
+def test_small_and_large_presets_at_x4(options, params, gmacs, ceiling):
+    c = count(IAFMNet(4, **options), 4)
+    assert c.params == params <= ceiling[0]
+    assert round(c.macs / 1e9, 2) == gmacs <= ceiling[1]
+
+
 def test_counted_by_hand():
     net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 12, 1), nn.PixelShuffle(2))
     c = count(net, 2, (64, 48))

@@ -16,16 +16,20 @@ from typing import Any
 
 import torch
 from basicsr.archs import build_network
+from PIL import Image
+from torch import nn
 from tqdm import tqdm
 
 from iafmsr.benchmark.files import write_whole
 from iafmsr.benchmark.sets import BenchmarkSet
 from iafmsr.errors import UserError
 from iafmsr.utils.complexity import count
+from iafmsr.utils.figures import colour_panel, draw_figure, image_panel
 from iafmsr.utils.map_quality import error_maps, fixed_maps, rank_correlation, share_inside
 from iafmsr.utils.options import load_options
 from iafmsr.utils.quality import y_quality
 
+_FIGURE_HEIGHT = 240  # pixels of a panel
 K = 0.05  # share of the positions at which a map's squared error is summed
 
 
@@ -112,12 +116,17 @@ def _speed(run: Run, root: Path) -> float:
     return 1 / statistics.median(float(t) for t in re.findall(r'time \(data\): ([\d.]+)', log))
 
 
-@torch.no_grad()
-def measure(opt: dict[str, Any], weights: Path, sets: Sequence[BenchmarkSet]) -> dict[str, Any]:
-    """PSNR and SSIM of a net on each set, and how well its map, and the fixed ones, follow its own error."""
+def _network(opt: dict[str, Any], weights: Path) -> nn.Module:
     net = build_network(opt['network_g']).eval()
     saved = torch.load(weights, map_location='cpu', weights_only=True)
     net.load_state_dict(saved.get('params_ema', saved['params']))
+    return net
+
+
+@torch.no_grad()
+def measure(opt: dict[str, Any], weights: Path, sets: Sequence[BenchmarkSet]) -> dict[str, Any]:
+    """PSNR and SSIM of a net on each set, and how well its map, and the fixed ones, follow its own error."""
+    net = _network(opt, weights)
     has_density = opt.get('train', {}).get('ie_opt') is not None
     figures: dict[str, Any] = {'psnr': {}, 'ssim': {}, 'maps': {}}
     for benchmark_set in sets:
@@ -190,3 +199,39 @@ def map_table(by_file: dict[str, list[dict[str, Any]]]) -> str:
     rows += [row(stem, results, 'map') for stem, results in by_file.items() if 'map' in results[0]['maps'][names[0]]]
     rows += [row(name, first, name) for name in first[0]['maps'][names[0]] if name != 'map']
     return '\n'.join(rows)
+
+
+@torch.no_grad()
+def draw_maps(run: Run, sets: Sequence[BenchmarkSet], pictures: Sequence[str], root: Path) -> Image.Image:
+    """The map of a finished run's net beside its error and the fixed filters, a row a picture.
+
+    Args:
+        run: whose net has a density.
+        sets: that hold the pictures.
+        pictures: each ``SET/NAME``.
+        root: repository root.
+
+    Raises:
+        UserError: no such picture.
+    """
+    opt = load_options(run.file)
+    net, scale = _network(opt, _weights(run, root)), opt['scale']
+    items = {f'{s.name}/{item.name}': item for s in sets for item in s.items(scale)}
+    rows = []
+    for name in pictures:
+        if name not in items:
+            raise UserError(f'{name}: no such picture, only {", ".join(items)}')
+        lr, hr = items[name].load()
+        lq = lr[None].float() / 255
+        sr, density = net(lq, return_density=True)
+        absolute, _ = error_maps(sr.clamp(0, 1), hr[None].float() / 255, scale)
+        fixed = fixed_maps(lq)
+        maps = {'error': absolute, 'IDM': density.idm, 'Sobel': fixed['sobel'], 'Laplacian': fixed['laplacian']}
+        height, width = (_FIGURE_HEIGHT, round(_FIGURE_HEIGHT * hr.shape[-1] / hr.shape[-2]))
+        shown = image_panel(f'{name}\n', hr)
+        shown.image.thumbnail((width, height))
+        rows.append([shown] + [
+            colour_panel(f'{title}\n' + ('' if value is absolute else f'{rank_correlation(value, absolute):.2f}'),
+                         value[0, 0], height, width) for title, value in maps.items()])
+    return draw_figure(rows, 'error: |HR - SR| of Y, mean over the pixels of one LR pixel.\n'
+                             'Below the name of a map: its rank correlation with the error.')

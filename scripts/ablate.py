@@ -20,12 +20,18 @@ def main() -> None:
     parser.add_argument('--data', metavar='DIR',
                         help='benchmark sets ($IAFMSR_DATA/benchmarks, else datasets/benchmarks)')
     parser.add_argument('--sets', nargs='+', default=['Set5', 'Set14', 'BSD100'], help='(Set5 Set14 BSD100)')
+    parser.add_argument('--figure', type=Path, metavar='FILE.png',
+                        help="draw the map of the first file's first run beside its error and the fixed filters")
+    parser.add_argument('--pictures', nargs='+', default=['Set5/butterfly', 'Set14/comic', 'Set14/ppt3',
+                                                          'BSD100/101085'], metavar='SET/NAME', help='of the figure')
     args = parser.parse_args()
 
-    from iafmsr.ablation import ablate
+    from iafmsr.ablation import Run, ablate, draw_maps
     from iafmsr.benchmark.sets import data_folder, find_sets
-    print(ablate(args.files, args.iters, args.seeds, find_sets(data_folder(args.data, ROOT), args.sets), ROOT,
-                 args.jobs))
+    sets = find_sets(data_folder(args.data, ROOT), args.sets)
+    print(ablate(args.files, args.iters, args.seeds, sets, ROOT, args.jobs))
+    if args.figure:
+        draw_maps(Run(args.files[0], args.seeds[0], args.iters), sets, args.pictures, ROOT).save(args.figure)
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from iafmsr import ablation
 from iafmsr.archs import IAFMNet
@@ -72,6 +73,16 @@ def test_measuring_a_net(tmp_path):
     assert figures['params'] == sum(p.numel() for p in net.parameters())
     assert set(figures['maps']['set']) >= {'map', 'sobel', 'local std, 3x3 mean'}
     assert 0 < figures['psnr']['set'] < 30
+
+    run = ablation.Run(tmp_path / 'x.yml', 0, 10)
+    run.file.write_text(yaml.safe_dump(opt))
+    (tmp_path / 'experiments' / run.name / 'models').mkdir(parents=True)
+    (tmp_path / 'net.pth').rename(tmp_path / 'experiments' / run.name / 'models/net_g_latest.pth')
+    sets = [BenchmarkSet('set', tmp_path / 'set')]
+    figure = ablation.draw_maps(run, sets, ['set/a'], tmp_path)
+    assert figure.width > 5 * 200 and figure.height > 240
+    with pytest.raises(UserError, match='set/b: no such picture, only set/a'):
+        ablation.draw_maps(run, sets, ['set/b'], tmp_path)
 
 
 def test_two_files_of_one_name_are_refused(tmp_path):

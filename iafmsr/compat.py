@@ -18,6 +18,7 @@ import torch
 import yaml
 
 from iafmsr.errors import UserError
+from iafmsr.utils import checkpoints
 
 Options = dict[str, Any]
 
@@ -32,6 +33,8 @@ def apply() -> None:
     fit_options_to_machine()
     launch_without_cuda()
     resume_from_the_run_itself()
+    save_whole_checkpoints()
+    validate_the_bare_network()
     validate_without_gt()
 
 
@@ -244,47 +247,6 @@ def launch_without_cuda() -> None:
     BaseModel.model_to_device = model_to_device
 
 
-def newest_state(folder: str) -> str | None:
-    """Finds the training state of the highest iteration.
-
-    Args:
-        folder: Where the run keeps its states; need not exist.
-
-    Returns:
-        The path of its `<iteration>.state`, or None.
-    """
-    states = [path for path in Path(folder).glob('*.state') if path.stem.isdecimal()]
-    return str(max(states, key=lambda path: int(path.stem))) if states else None
-
-
-def load_resume_state(opt: Options) -> Options | None:
-    """Loads the state to resume from, in place of BasicSR's function of this name (see `resume_from_the_run_itself`).
-
-    Args:
-        opt: Parsed options. Under `path`, `resume_state` and the networks' `pretrain_*` are set to what is resumed.
-
-    Returns:
-        The state (iter, epoch, optimizers, schedulers), its tensors on the CPU: `load_state_dict` moves them on. None
-        if there is nothing to resume.
-
-    Raises:
-        UserError: If the file cannot be read, or is no training state.
-    """
-    from basicsr.utils import check_resume
-    path = newest_state(opt['path']['training_states']) if opt['auto_resume'] else opt['path'].get('resume_state')
-    if path is None:
-        return None
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # a damaged file can raise almost anything
-        raise UserError(f'{path}: cannot be loaded as a training state ({type(error).__name__})') from error
-    if not isinstance(state, dict) or not {'iter', 'epoch', 'optimizers', 'schedulers'} <= state.keys():
-        raise UserError(f'{path}: not a training state')
-    opt['path']['resume_state'] = path
-    check_resume(opt, state['iter'])
-    return state
-
-
 def resume_from_the_run_itself() -> None:
     """Lets a run resume without CUDA and from any working directory.
 
@@ -292,7 +254,44 @@ def resume_from_the_run_itself() -> None:
     directory: started from elsewhere, a run silently begins at 0 and its old folder is renamed.
     """
     import basicsr.train
-    basicsr.train.load_resume_state = load_resume_state
+    basicsr.train.load_resume_state = checkpoints.load_resume_state
+
+
+def save_whole_checkpoints() -> None:
+    """Lets a checkpoint be whole or not there, and hold all that an exact resume needs.
+
+    The stock functions write in place (a process killed meanwhile leaves a file that does not load), say of a full
+    disk that it is ignored, and save neither the best metrics nor a scaler.
+    """
+    from basicsr.models.base_model import BaseModel
+    stock = BaseModel.resume_training
+
+    @functools.wraps(stock)
+    def resume_training(self: BaseModel, resume_state: Options) -> None:
+        stock(self, resume_state)
+        checkpoints.restore_extras(self, resume_state)
+
+    BaseModel.save_network = checkpoints.save_network
+    BaseModel.save_training_state = checkpoints.save_training_state
+    BaseModel.resume_training = resume_training
+
+
+def validate_the_bare_network() -> None:
+    """Lets rank 0 validate alone without EMA: through DistributedDataParallel, a network with buffers waits for the
+    other ranks to take them, and the run dies."""
+    from basicsr.models.sr_model import SRModel
+    stock = SRModel.test
+
+    @functools.wraps(stock)
+    def test(self: SRModel) -> None:
+        wrapped = self.net_g
+        self.net_g = self.get_bare_model(wrapped)
+        try:
+            stock(self)
+        finally:
+            self.net_g = wrapped
+
+    SRModel.test = test
 
 
 def validate_without_gt() -> None:

@@ -8,6 +8,10 @@ class UserError(ValueError):
     """A mistake of the user's. Its message names the culprit (a file, an option key or a value) in one line; where
     several faults were found, it has a line for each."""
 
+    def __init__(self, message: str) -> None:
+        # torch raises a data worker's error again with a message that is the traceback and, last, what was said
+        super().__init__(message.rpartition('iafmsr.errors.UserError: ')[2].strip())
+
 
 @contextmanager
 def cli_errors() -> Iterator[None]:

@@ -18,9 +18,10 @@ def main() -> None:
 
     from iafmsr.utils.options import keep_options, parse_options
     from iafmsr.utils.progress import training_bar
+    from iafmsr.utils.training import safe_run
 
     pipeline.parse_options, pipeline.copy_opt_file = parse_options, keep_options
-    with training_bar(pipeline):
+    with training_bar(pipeline), safe_run(pipeline):
         pipeline.train_pipeline(ROOT)
 
 

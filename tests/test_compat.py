@@ -134,65 +134,6 @@ def test_options_for_gpus_are_rewritten_and_named() -> None:
     assert compat.without_cuda(opt) == []
 
 
-# ---------------------------------------------------------------- resuming
-
-@pytest.fixture
-def resuming(tmp_path: Path) -> dict[str, Any]:
-    """Options of a run with states 5 and 10, of different Adam moments."""
-    folder = tmp_path / 'experiments' / 'run' / 'training_states'
-    folder.mkdir(parents=True)
-    weight = torch.nn.Parameter(torch.ones(2))
-    adam = torch.optim.Adam([weight])
-    for iteration in (5, 10):
-        weight.grad = torch.full((2,), float(iteration))
-        adam.step()
-        state = {'epoch': 0, 'iter': iteration, 'optimizers': [adam.state_dict()], 'schedulers': []}
-        torch.save(state, folder / f'{iteration}.state')
-    (folder / 'notes.state').touch()
-    return {'auto_resume': True, 'network_g': {}, 'path': {'training_states': str(folder), 'models': str(tmp_path)}}
-
-
-def test_auto_resume_finds_the_newest_state_from_anywhere(
-        resuming: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import basicsr.train
-    monkeypatch.chdir('/')
-    state = basicsr.train.load_resume_state(resuming)
-    assert state['iter'] == 10
-    assert state['optimizers'][0]['state'][0]['step'] == 2
-    assert resuming['path']['resume_state'].endswith('10.state')
-    assert resuming['path']['pretrain_network_g'] == str(tmp_path / 'net_g_10.pth')
-
-
-def test_without_states_nothing_is_resumed(resuming: dict[str, Any], tmp_path: Path) -> None:
-    resuming['path']['training_states'] = str(tmp_path / 'absent')
-    assert compat.load_resume_state(resuming) is None
-    assert compat.load_resume_state({'auto_resume': False, 'path': {}}) is None
-
-
-class Payload:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, ('ran',)
-
-
-@pytest.mark.parametrize('content', ['absent', 'empty', 'cut', 'code', 'weights'])
-def test_a_bad_state_is_named(
-        resuming: dict[str, Any], content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    good = Path(resuming['path']['training_states']) / '10.state'
-    bad = tmp_path / 'bad.state'
-    if content == 'code':
-        torch.save({'iter': Payload()}, bad)
-    elif content == 'weights':
-        torch.save({'params': {}}, bad)
-    elif content != 'absent':
-        bad.write_bytes(good.read_bytes()[:600] if content == 'cut' else b'')
-    resuming['auto_resume'] = False
-    resuming['path']['resume_state'] = str(bad)
-    with pytest.raises(UserError, match=str(bad)):
-        compat.load_resume_state(resuming)
-    assert not Path('ran').exists()
-
-
 # ---------------------------------------------------------------- whole runs, with a tiny net of BasicSR's own
 
 @pytest.fixture(scope='module')

@@ -192,7 +192,8 @@ def test_misspelt_is_refused_with_the_nearest_name(refused: Callable[..., list[s
 
 @pytest.mark.parametrize('key, value, culprit', [
     *[(key, DELETE, f'x.yml: {key}: missing') for key in (
-        'name', 'model_type', 'scale', 'num_gpu', 'datasets', 'network_g', 'path', 'train', 'logger', 'datasets.train',
+        'name', 'model_type', 'scale', 'num_gpu', 'manual_seed', 'datasets', 'network_g', 'path', 'train', 'logger',
+        'datasets.train',
         'datasets.val.name', 'datasets.val.type', 'datasets.val.dataroot_lq', 'datasets.train.gt_size',
         'datasets.train.batch_size_per_gpu', 'datasets.train.num_worker_per_gpu', 'network_g.type',
         'train.total_iter', 'train.optim_g', 'train.optim_g.lr', 'train.scheduler', 'train.scheduler.periods',
@@ -212,6 +213,10 @@ def test_misspelt_is_refused_with_the_nearest_name(refused: Callable[..., list[s
     ('datasets.val.persistent_workers', True, 'datasets.val.persistent_workers: there are no workers'),
     ('datasets.val.io_backend.type', 'disc', 'datasets.val.io_backend.type: disk, lmdb'),
     ('datasets.extra', {}, 'datasets.extra: unknown phase'),
+    ('train.autocast', 'fp8', "train.autocast: bf16 or fp16 is wanted, got 'fp8'"),
+    ('train.max_bad_steps', 0, 'train.max_bad_steps: a whole number from 1'),
+    ('logger.keep_last', 'all', 'logger.keep_last: a whole number from 1'),
+    ('datasets.train', {'type': 'PairedSRDataset', 'max_unreadable': 5}, 'max_unreadable: a number from 0 to 1'),
     ('train.total_iter', 0, 'train.total_iter: a whole number from 1 is wanted, got 0'),
     ('train.total_iter', 21, 'train.scheduler.periods: they end at iteration 20, before total_iter, 21'),
     ('train.scheduler.restart_weights', [1, 1], 'periods and restart_weights differ in length: 1, 2'),
@@ -315,13 +320,10 @@ def test_launcher_without_its_environment_is_refused(refused: Callable[..., list
     assert 'WORLD_SIZE' in line and 'torchrun' in line
 
 
-def test_too_few_pictures_for_the_iterations_are_refused(refused: Callable[..., list[str]],
-                                                         parse: Callable[..., Any]) -> None:
-    # 8 pictures and batches of 5: each epoch is counted as two batches and has one
-    line, = refused(changed(**{'datasets.train.batch_size_per_gpu': 5}))
-    assert 'datasets.train.dataset_enlarge_ratio: 1: with 8 pictures and batches of 5' in line
-    assert '11 of 20 iterations; 3 will do' in line
-    parse(changed(**{'datasets.train.batch_size_per_gpu': 5, 'datasets.train.dataset_enlarge_ratio': 3}))
+def test_too_few_pictures_for_a_batch_are_refused(refused: Callable[..., list[str]], parse: Callable[..., Any]) -> None:
+    line, = refused(changed(**{'datasets.train.batch_size_per_gpu': 17}))
+    assert 'datasets.train.dataset_enlarge_ratio: 1: 8 pictures do not fill a batch of 17; 3 will do' in line
+    parse(changed(**{'datasets.train.batch_size_per_gpu': 17, 'datasets.train.dataset_enlarge_ratio': 3}))
 
 
 # -- classes of others ------------------------------------------------------------------------------------------------
@@ -381,12 +383,21 @@ def _replace(name: str, old: str, new: str) -> Callable[[Path], None]:
     return lambda data: (data / name).write_text((data / name).read_text().replace(old, new))
 
 
+def _other_key(name: str, old: str, new: str) -> Callable[[Path], None]:
+    def rename(data: Path) -> None:
+        with lmdb.open(str(data / name)) as env, env.begin(write=True) as transaction:
+            transaction.put(new.encode(), transaction.pop(old.encode()))
+        _replace(f'{name}/meta_info.txt', f'{old}.png', f'{new}.png')(data)
+    return rename
+
+
 @pytest.mark.parametrize('damage, culprits', [
     (_remove('gt.lmdb/data.mdb'), ['train.dataroot_gt', 'gt.lmdb', 'data.mdb is missing']),
     (_remove('lq.lmdb/meta_info.txt'), ['train.dataroot_lq', 'lq.lmdb', 'meta_info.txt is missing']),
     (_write('lq.lmdb/meta_info.txt', b''), ['train.dataroot_lq', 'lq.lmdb', 'lists no picture']),
     (_replace('lq.lmdb/meta_info.txt', '03.png (', '03.png '), ['lq.lmdb', 'line 4', 'not `name.png']),
-    (_replace('lq.lmdb/meta_info.txt', '03.png', '13.png'), ['8 keys', 'only in one of them: 03, 13']),
+    (_replace('lq.lmdb/meta_info.txt', '03.png', '13.png'), ['lq.lmdb', 'not in data.mdb, but in meta_info.txt: 13']),
+    (_other_key('lq.lmdb', '03', '13'), ['8 keys', 'only in one of them: 03, 13']),
     (_replace('lq.lmdb/meta_info.txt', '07.png (16,12,3) 1\n', ''), ['lq.lmdb', '8 pictures', '7 in meta_info']),
     (_replace('lq.lmdb/meta_info.txt', '(16,12,3)', '(16,16,3)'), ['HR must be 4 x LR', '48x64', '16x16', '7 more']),
     (_cut('gt.lmdb/data.mdb', 0.5), ['train.dataroot_gt', 'gt.lmdb', 'cut short']),

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from basicsr.models import build_model
 
 from iafmsr.archs import IMDN, RDESA, SAFMN, SMFANet, Spandrel
 from iafmsr.errors import UserError
@@ -127,6 +128,19 @@ def test_a_model_class_that_would_ignore_the_frequency_loss_is_refused(repo_root
     opt = load_options(repo_root / 'options/train_SAFMN_x4.yml', ['model_type=SRModel'])
     assert check_options(opt, True, str(repo_root), files=False).faults == [
         'train.fft_opt: SRModel makes no use of it, IAFMNetModel does']
+
+
+def test_the_model_class_trains_with_the_frequency_loss(repo_root: Path):
+    opt = load_options(repo_root / 'options/train_SAFMN_x4.yml')
+    opt |= {'num_gpu': 0, 'dist': False, 'rank': 0, 'world_size': 1, 'is_train': True, 'path': {},
+            'network_g': {'type': 'SAFMN', 'scale': 4, 'dim': 8, 'n_blocks': 1}}
+    torch.manual_seed(0)
+    model = build_model(opt)
+    model.feed_data({'lq': torch.rand(2, 3, 8, 8), 'gt': torch.rand(2, 3, 32, 32)})
+    model.optimize_parameters(1)
+    log = model.get_current_log()
+    assert log['l_fft'] == pytest.approx(FFTLoss(0.05)(model.output, model.gt).item(), rel=1e-5)
+    assert set(log) == {'l_pix', 'l_fft'}
 
 
 # -- spandrel ---------------------------------------------------------------------------------------------------------

@@ -142,7 +142,7 @@ def test_test_reproduces_the_validation_of_training(root: Path, trained: str) ->
 
 def test_resume_goes_on_where_the_run_stopped(root: Path, trained: str) -> None:
     stderr = run(root, 'train.py', '--auto_resume', '--force_yml', 'train:total_iter=24')
-    assert 'Resuming training from epoch: 9, iter: 20' in stderr
+    assert 'Resuming training from epoch: 10, iter: 20' in stderr
     assert (root / 'experiments/run/models/net_g_10.pth').exists()
     assert not list(root.glob('experiments/*_archived_*'))
 

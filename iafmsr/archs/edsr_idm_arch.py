@@ -19,8 +19,8 @@ from iafmsr.ops.submanifold import ActiveSites
 class EDSRIDM(EDSR):
     """BasicSR's EDSR; after each of its blocks x = x + ARM(x, idm), or x = x + IGRA(x, idm), or both, by option.
 
-    Its first convolution repeats the border instead of padding with zeros. Its features are the input in [0, 255] less the mean, so that they span many quantisation bins as they are: no gain
-    is needed.
+    Its first convolution repeats the border instead of padding with zeros. Its features are the input in [0, 255] less
+    the mean, so that they span many quantisation bins as they are: no gain is needed.
 
     Args:
         arm (bool): add ARM.

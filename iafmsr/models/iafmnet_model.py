@@ -4,57 +4,105 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
+from typing import Any
 
+import torch
 from basicsr.losses import build_loss
 from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
-from torch import Tensor
+from torch import Tensor, nn
 
 from iafmsr.errors import UserError
+from iafmsr.models.guard import StepGuard
+from iafmsr.models.usage import unused_parameters
+
+PRECISIONS = {None: None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 @MODEL_REGISTRY.register()
 class IAFMNetModel(SRModel):
-    """SRModel whose loss is the pixel (and perceptual) loss plus ``train.ie_opt``, the information entropy loss.
+    """SRModel whose loss is the pixel (and perceptual) loss plus those of two more options.
 
-    With ``ie_opt`` the net has to answer ``net(lq, return_density=True)`` with ``(sr, density)``; without it any arch
-    of BasicSR trains here as under SRModel. Logged besides the losses: ``bpp`` (bits per LR pixel), ``active`` (share
-    of active sites) and ``idm_spread`` (standard deviation of the map over its mean, within a picture).
+    ``train.ie_opt`` is the information entropy loss, ``train.fft_opt`` a loss of SAFMN's and SMFANet's. With ``ie_opt``
+    the net has to answer ``net(lq, return_density=True)`` with ``(sr, density)``; without both any arch of BasicSR
+    trains here as under SRModel. Logged besides the losses: ``bpp`` (bits per LR pixel), ``active`` (share of active
+    sites) and ``idm_spread`` (standard deviation of the map over its mean, within a picture). They are averaged over
+    the processes, and read from the device, when they are asked for and not in every iteration.
+
+    Further options: ``train.autocast``, ``bf16`` or ``fp16`` for the forward pass in training (the losses are computed
+    in float32); ``train.max_bad_steps`` (10), see :class:`~iafmsr.models.guard.StepGuard`.
 
     Raises:
         UserError: when ``ie_opt`` is set for an arch that gives no density.
     """
 
     def init_training_settings(self) -> None:
-        ie_opt = self.opt['train'].get('ie_opt')
+        train = self.opt['train']
+        ie_opt = train.get('ie_opt')
         self.cri_ie = build_loss(ie_opt).to(self.device) if ie_opt else None
+        self.cri_fft = build_loss(train['fft_opt']).to(self.device) if train.get('fft_opt') else None
         forward = self.get_bare_model(self.net_g).forward
         if self.cri_ie and 'return_density' not in inspect.signature(forward).parameters:
             raise UserError(f'train.ie_opt: {self.opt["network_g"]["type"]} gives no density; leave ie_opt out')
+        self.precision = PRECISIONS[train.get('autocast')]
+        self.guard = StepGuard(self.device, self.precision == torch.float16, train.get('max_bad_steps') or 10)
+        self.stateful = {'guard': self.guard}
         super().init_training_settings()
+        path = self.opt['path']
+        if self.ema_decay > 0 and not path.get('strict_load_g', True) and not path.get('resume_state'):
+            self.model_ema(0)  # what the file lacks is random: the average starts from the same numbers
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        network, train = self.opt['network_g'], self.opt.get('train', {})
+        if self.opt['dist'] and self.is_train and self.opt.get('find_unused_parameters') is None:
+            unused = unused_parameters(net.to(self.device), network.get('num_in_ch', 3), bool(train.get('ie_opt')))
+            self.opt['find_unused_parameters'] = bool(unused)
+            if unused:
+                get_root_logger().info(f'find_unused_parameters: true, no loss trains {", ".join(unused)}')
+        return super().model_to_device(net)
+
+    def get_optimizer(self, optim_type: str, params: list[Tensor], lr: float, **kwargs: Any) -> torch.optim.Optimizer:
+        # the fused kind can leave a step out without asking the host; on a CPU the plain kind is exact to the bit
+        return super().get_optimizer(optim_type, params, lr, fused=self.device.type == 'cuda', **kwargs)
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        for optimizer in resume_state['optimizers']:
+            for group in optimizer['param_groups']:
+                group['fused'] = self.device.type == 'cuda'  # also where the state comes from another device
+        super().resume_training(resume_state)
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        super().feed_data(data)
+        self.names = list(data.get('lq_path', ()))
 
     def optimize_parameters(self, current_iter: int) -> None:
         self.optimizer_g.zero_grad()
         losses, measures = self.compute_losses()
-        sum(losses.values()).backward()
-        self.optimizer_g.step()
-        self.log_dict = self.reduce_loss_dict(OrderedDict(**losses, **measures))
+        self.guard.step(sum(losses.values()), self.optimizer_g, current_iter, self.names)
+        self.values = {key: value.detach() for key, value in (losses | measures).items()}
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+
+    def get_current_log(self) -> OrderedDict[str, float]:
+        return self.reduce_loss_dict(OrderedDict(self.values | self.guard.report()))
 
     def compute_losses(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """One forward pass: the weighted losses, whose sum is trained, and what is only logged."""
         losses, measures = {}, {}
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
+            output = self.net_g(self.lq, return_density=True) if self.cri_ie else self.net_g(self.lq)
         if self.cri_ie:
-            self.output, density = self.net_g(self.lq, return_density=True)
+            output, density = output
             losses['l_ie'], measures['bpp'] = self.cri_ie(density)
             idm = density.idm.detach().flatten(1)
             measures['active'] = density.mask.float().mean()
             measures['idm_spread'] = (idm.std(1, correction=0) / idm.mean(1)).mean()
-        else:
-            self.output = self.net_g(self.lq)
+        self.output = output.float()
         if self.cri_pix:
             losses['l_pix'] = self.cri_pix(self.output, self.gt)
+        if self.cri_fft:
+            losses['l_fft'] = self.cri_fft(self.output, self.gt)
         if self.cri_perceptual:
             percep, style = self.cri_perceptual(self.output, self.gt)
             losses.update({k: v for k, v in (('l_percep', percep), ('l_style', style)) if v is not None})

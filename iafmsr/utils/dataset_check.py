@@ -1,17 +1,19 @@
 """Whether the pictures that a dataset section names are there, in pairs, and of matching sizes.
 
-Cheap: an LMDB is judged by its meta_info.txt and its header, a folder by its names and the headers of its pictures.
+Cheap: an LMDB is judged by its meta_info.txt and its keys, a folder by its names and the headers of its pictures.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-import lmdb
 from PIL import Image
 
 from iafmsr.errors import UserError
@@ -23,6 +25,17 @@ Pair = tuple[str, str]  # names or paths of the HR and the LR picture
 _META_LINE = re.compile(r'^([^.\n]+)\.\S* \((\d+),(\d+),\d+\).*$', re.MULTILINE)
 # as many headers are read, spread over the folder, so that the check stays within about a second
 MAX_HEADERS = 500
+LMDB_SECONDS = 300
+_LIST_KEYS = """
+import os, sys, lmdb
+try:
+    with lmdb.open(sys.argv[1], readonly=True, lock=False) as env, env.begin() as transaction:
+        if os.path.getsize(sys.argv[1] + '/data.mdb') < (env.info()['last_pgno'] + 1) * env.stat()['psize']:
+            sys.exit('data.mdb is cut short')
+        sys.stdout.buffer.write(b'\\n'.join(transaction.cursor().iternext(values=False)))
+except lmdb.Error as error:
+    sys.exit(f'cannot be opened: {error}')
+"""
 _END_MARKS = {'PNG': b'IEND', 'JPEG': b'\xff\xd9'}
 
 
@@ -98,7 +111,7 @@ def _read_lmdbs(dataset: dict[str, Any], roots: dict[str, str]) -> tuple[int, li
 
 
 def _read_lmdb(key: str, root: str) -> dict[str, Size]:
-    """Keys and sizes by an LMDB's meta_info.txt, held against the number of entries and the length of its data."""
+    """Keys and sizes by an LMDB's meta_info.txt, held against the keys and the length of its data."""
     meta = os.path.join(root, 'meta_info.txt')
     try:
         text = Path(meta).read_text(encoding='utf-8')
@@ -111,16 +124,26 @@ def _read_lmdb(key: str, root: str) -> dict[str, Size]:
         wrong = next((i for i, line in enumerate(text.splitlines(), 1) if not _META_LINE.match(line)), None)
         raise UserError(f'{key}: {meta}' + (f', line {wrong}: not `name.png (height,width,channels) level`' if wrong
                                             else ': lists a key twice'))
-    try:
-        with lmdb.open(root, readonly=True, lock=False) as env:
-            entries, page, last = env.stat()['entries'], env.stat()['psize'], env.info()['last_pgno']
-    except lmdb.Error as error:
-        raise UserError(f'{key}: {root}: cannot be opened: {error}') from None
-    if os.path.getsize(os.path.join(root, 'data.mdb')) < (last + 1) * page:
-        raise UserError(f'{key}: {root}: data.mdb is cut short')
-    if entries != len(sizes):
-        raise UserError(f'{key}: {root}: {entries} pictures in data.mdb, {len(sizes)} in meta_info.txt')
+    keys = _lmdb_keys(key, root)
+    if len(keys) != len(sizes):
+        raise UserError(f'{key}: {root}: {len(keys)} pictures in data.mdb, {len(sizes)} in meta_info.txt')
+    if missing := sorted(sizes.keys() - keys):
+        raise UserError(f'{key}: {root}: not in data.mdb, but in meta_info.txt: {missing[0]}{_more(missing)}')
     return sizes
+
+
+def _lmdb_keys(key: str, root: str) -> set[str]:
+    """The keys of an LMDB, listed by a process of its own: a damaged database can kill the one that reads it."""
+    try:
+        done = subprocess.run([sys.executable, '-c', _LIST_KEYS, root], capture_output=True, timeout=LMDB_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise UserError(f'{key}: {root}: no list of its keys within {LMDB_SECONDS} s: damaged, or the disk is slow'
+                        ) from None
+    if done.returncode < 0:
+        raise UserError(f'{key}: {root}: damaged: reading its keys ends in {signal.Signals(-done.returncode).name}')
+    if done.returncode:
+        raise UserError(f'{key}: {root}: {done.stderr.decode(errors="replace").strip()}')
+    return set(done.stdout.decode(errors='replace').split('\n')) if done.stdout else set()
 
 
 # -- folders ----------------------------------------------------------------------------------------------------------

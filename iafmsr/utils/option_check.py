@@ -18,7 +18,8 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 
 from iafmsr.errors import UserError
 from iafmsr.models.iafmnet_model import IAFMNetModel
-from iafmsr.utils.checkpoint_check import check_checkpoint, check_resume_state
+from iafmsr.utils.checkpoint_check import check_checkpoint
+from iafmsr.utils.checkpoints import load_state, networks_to_resume
 from iafmsr.utils.dataset_check import check_dataset
 from iafmsr.utils.option_keys import (
     ANY,
@@ -78,7 +79,8 @@ class _Check(SectionCheck):
         for key in networks:
             self.network(key, subsection(self.opt, key))
         if self.is_train:
-            self.require('', self.opt, 'train', 'logger')
+            # without a seed of its own a run could not be resumed to the bit, nor its ranks agree on an order
+            self.require('', self.opt, 'manual_seed', 'train', 'logger')
             self.training()
             self.logger()
         self.validation()
@@ -97,7 +99,8 @@ class _Check(SectionCheck):
         elif not (self.train.get('pixel_opt') or self.train.get('perceptual_opt')):
             self.fault('train', 'a loss is missing: pixel_opt, perceptual_opt or both')
         own = issubclass(model, IAFMNetModel)
-        for key in (key for key in ('ie_opt', 'fft_opt') if self.train.get(key) and not own):
+        ours = ('ie_opt', 'fft_opt', 'autocast', 'max_bad_steps')
+        for key in (key for key in ours if self.train.get(key) and not own):
             self.fault(f'train.{key}', f'{model.__name__} makes no use of it, IAFMNetModel does')
         if self.train.get('ie_opt') and own:
             name = subsection(self.opt, 'network_g').get('type')
@@ -175,6 +178,8 @@ class _Check(SectionCheck):
     def logger(self) -> None:
         logger = subsection(self.opt, 'logger')
         self.require('logger', logger, 'print_freq', 'save_checkpoint_freq', 'use_tb_logger')
+        if logger.get('keep_best') and not ('val' in subsection(self.opt, 'datasets') and self.val.get('metrics')):
+            self.fault('logger.keep_best', 'needs a val set and val.metrics to tell the best')
         self.keys('logger.wandb', subsection(logger, 'wandb'), KNOWN['logger.wandb'])
         wanted = {'tensorboard': logger.get('use_tb_logger'), 'wandb': subsection(logger, 'wandb').get('project')}
         for package in (name for name, used in wanted.items() if used and self.files):
@@ -250,8 +255,8 @@ class _Check(SectionCheck):
         if self.files and self.scale and len(self.report.faults) == found:
             count, faults = check_dataset(dataset, self.scale, phase)
             self.report.faults.extend(f'{where}.{fault}' for fault in faults)
-            if phase == 'train' and not faults and ITERATIONS.accepts(self.train.get('total_iter')):
-                self.epochs(where, dataset, count)
+            if phase == 'train' and not faults:
+                self.epoch(where, dataset, count)
 
     def patches(self, where: str, dataset: Options) -> None:
         self.require(where, dataset, *PATCHES, 'num_worker_per_gpu')
@@ -277,22 +282,13 @@ class _Check(SectionCheck):
             self.warn(f'{where}.total_batch_size', f'{total} wins over batch_size_per_gpu {each} '
                                                    f'(times {shares}): {total // shares} each')
 
-    def epochs(self, where: str, dataset: Options, count: int) -> None:
-        """BasicSR counts an epoch's last, incomplete batch and then drops it: with few pictures a run ends early."""
-        each = (dataset.get('total_batch_size') or 0) // self.loaders or dataset['batch_size_per_gpu']
-        processes = self.processes if self.distributed else 1
-        total = int(self.train['total_iter'])
-
-        def reached(ratio: int) -> int:
-            epochs = math.ceil(total / math.ceil(count * ratio / (each * processes))) + 1
-            return epochs * (math.ceil(count * ratio / processes) // (each * self.loaders // processes))
-
+    def epoch(self, where: str, dataset: Options, count: int) -> None:
+        """An epoch has to fill one batch at least: what does not fill one is left out."""
+        batch = dataset.get('total_batch_size') or dataset['batch_size_per_gpu'] * self.loaders
         ratio = dataset.get('dataset_enlarge_ratio') or 1
-        if reached(ratio) < total:
-            enough = next((n for n in range(ratio + 1, 10_000) if reached(n) >= total), None)
-            cure = f'{enough} will do' if enough else 'start one process a GPU by torchrun'
-            self.fault(f'{where}.dataset_enlarge_ratio', f'{ratio}: with {count} pictures and batches of '
-                       f'{each * self.loaders} the run would end after {reached(ratio)} of {total} iterations; {cure}')
+        if count * ratio < batch:
+            self.fault(f'{where}.dataset_enlarge_ratio', f'{ratio}: {count} pictures do not fill a batch of {batch}; '
+                                                         f'{math.ceil(batch / count)} will do')
 
     def machine(self) -> None:
         """What this machine lacks, and files that BasicSR opens late."""
@@ -302,7 +298,7 @@ class _Check(SectionCheck):
             self.fault('num_gpu', f'{wanted}, but this machine has {gpus} CUDA devices (auto takes them all)')
         if self.is_train and isinstance(state := self.path.get('resume_state'), str):
             try:
-                check_resume_state(state, f'{self.root_path}/experiments/{self.opt.get("name")}/models',
-                                   [key for key in self.opt if str(key).startswith('network_')])
+                load_state(state, f'{self.root_path}/experiments/{self.opt.get("name")}/models',
+                           networks_to_resume(self.opt))
             except UserError as error:
                 self.fault('path.resume_state', str(error))

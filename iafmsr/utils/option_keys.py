@@ -42,6 +42,8 @@ ITERATIONS = Kind('a whole number from 1', lambda value: is_number(value) and va
 NUMBERS = Kind('a list of numbers', lambda value: isinstance(value, list) and all(map(is_number, value)))
 TEXTS = Kind('a list of strings', lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value))
 SECTION = Kind('a section of keys', lambda value: isinstance(value, dict))
+SHARE = Kind('a number from 0 to 1', lambda value: is_number(value) and 0 <= value <= 1)
+PRECISION = Kind('bf16 or fp16', lambda value: value in ('bf16', 'fp16'))
 GPUS = Kind('auto or a whole number from 0', lambda value: value == 'auto' or NATURAL.accepts(value))
 
 # Real-ESRGAN's degradation, two rounds of it
@@ -63,11 +65,12 @@ KNOWN: dict[str, dict[str, Kind]] = {
             | {f'{key}_{net}': kind for net in 'gd' for key, kind in
                {'pretrain_network': TEXT, 'param_key': TEXT, 'strict_load': FLAG}.items()},
     'train': {'total_iter': ITERATIONS, 'warmup_iter': WHOLE, 'ema_decay': NUMBER, 'scheduler': SECTION,
-              'net_d_iters': COUNT, 'net_d_init_iters': NATURAL}
+              'net_d_iters': COUNT, 'net_d_init_iters': NATURAL, 'autocast': PRECISION, 'max_bad_steps': COUNT}
              | dict.fromkeys(('optim_g', 'optim_d', 'pixel_opt', 'perceptual_opt', 'ie_opt', 'fft_opt', 'gan_opt',
                               'ldl_opt'), SECTION),
     'val': {'val_freq': ITERATIONS, 'save_img': FLAG, 'suffix': TEXT, 'pbar': FLAG, 'metrics': SECTION},
-    'logger': {'print_freq': ITERATIONS, 'save_checkpoint_freq': ITERATIONS, 'use_tb_logger': FLAG, 'wandb': SECTION},
+    'logger': {'print_freq': ITERATIONS, 'save_checkpoint_freq': ITERATIONS, 'keep_last': COUNT, 'keep_best': FLAG,
+               'use_tb_logger': FLAG, 'wandb': SECTION},
     'logger.wandb': {'project': TEXT, 'resume_id': TEXT},
     'metric': {'crop_border': NATURAL, 'test_y_channel': FLAG},
     'dist_params': {'backend': TEXT, 'port': COUNT},
@@ -82,6 +85,7 @@ PATCHES = {'gt_size': COUNT, 'use_hflip': FLAG, 'use_rot': FLAG}
 _PAIRS = {'dataroot_gt': TEXT, 'dataroot_lq': TEXT, 'filename_tmpl': TEXT} | PATCHES
 DATASETS: dict[str, dict[str, Kind]] = {
     'PairedImageDataset': _PAIRS | {'meta_info_file': TEXT, 'color': TEXT},
+    'PairedSRDataset': _PAIRS | {'meta_info_file': TEXT, 'color': TEXT, 'max_unreadable': SHARE},
     'RealESRGANPairedDataset': _PAIRS | {'meta_info': TEXT},
     'SingleImageDataset': {'dataroot_lq': TEXT, 'meta_info_file': TEXT, 'color': TEXT},
     'RealESRGANDataset': {'dataroot_gt': TEXT, 'meta_info': TEXT} | PATCHES | _BLUR,

@@ -1,0 +1,1 @@
+"""Networks side by side: quality on benchmark sets, cost, runtime and memory, published figures beside them."""

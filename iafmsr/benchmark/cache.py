@@ -1,0 +1,94 @@
+"""Results that have been measured before."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from iafmsr.benchmark.files import write_whole
+from iafmsr.errors import UserError
+
+__all__ = ['Cache', 'code_digest']
+
+# code of these packages takes part in what a network computes
+_REACHED = ('iafmsr.archs.', 'iafmsr.layers.', 'iafmsr.ops.')
+_PACKAGES = ('torch', 'basicsr', 'numpy', 'opencv-python', 'spandrel')
+
+
+class Cache:
+    """One JSON file for each subject (a net under its settings), which holds its results by keys.
+
+    A file that cannot be read counts as empty; one that cannot be written costs a warning, for the results are there.
+
+    Args:
+        folder: None for a cache that forgets with the process.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._subjects: dict[str, dict[str, Any]] = {}
+        self._changed: set[str] = set()
+
+    def get(self, subject: str, key: str) -> Any:
+        """What was put there, or None."""
+        return self._results(subject).get(key)
+
+    def put(self, subject: str, key: str, result: Any) -> None:
+        """Remember a result, which JSON must be able to hold."""
+        self._results(subject)[key] = result
+        self._changed.add(subject)
+
+    def save(self) -> None:
+        """Write what is new."""
+        for subject in sorted(self._changed) if self._folder else ():
+            try:
+                write_whole(self._path(subject), json.dumps(self._subjects[subject]).encode())
+            except UserError as error:
+                print(f'iafmsr: warning: results are not kept: {error}', file=sys.stderr)
+                self._folder = None
+                break
+        self._changed.clear()
+
+    def _path(self, subject: str) -> Path:
+        return self._folder / f'{hashlib.sha256(subject.encode()).hexdigest()[:32]}.json'
+
+    def _results(self, subject: str) -> dict[str, Any]:
+        if subject not in self._subjects:
+            try:
+                content = json.loads(self._path(subject).read_bytes()) if self._folder else {}
+            except (OSError, ValueError):
+                content = {}
+            self._subjects[subject] = content if isinstance(content, dict) else {}
+        return self._subjects[subject]
+
+
+def code_digest(*modules: str) -> str:
+    """A digest of the code that results depend on: some modules, what they use of this package's networks and
+    operators, and the versions of the libraries below. Other networks do not take part."""
+    digest = hashlib.sha256()
+    for package in _PACKAGES:
+        if importlib.util.find_spec({'opencv-python': 'cv2'}.get(package, package)):
+            digest.update(f'{package} {version(package)}\n'.encode())
+    found: set[str] = set()
+    for module in modules:
+        _reach(module, found)
+    for module in sorted(found):
+        digest.update(Path(sys.modules[module].__file__).read_bytes())
+    return digest.hexdigest()
+
+
+def _reach(module: str, found: set[str]) -> None:
+    """Add a module and those that its names come from."""
+    if module in found:
+        return
+    found.add(module)
+    for value in list(vars(sys.modules[module]).values()):
+        origin = value.__name__ if isinstance(value, ModuleType) else getattr(value, '__module__', None)
+        if isinstance(origin, str) and origin.startswith(_REACHED):
+            _reach(origin, found)

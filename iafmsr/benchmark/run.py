@@ -1,0 +1,79 @@
+"""A whole benchmark: what it measures, in which order, and what comes of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from iafmsr.benchmark.cache import Cache, code_digest
+from iafmsr.benchmark.nets import NetSpec, parse_nets
+from iafmsr.benchmark.published import Published, published
+from iafmsr.benchmark.quality import BICUBIC, Scores, measure_quality
+from iafmsr.benchmark.sets import BenchmarkSet, Item
+from iafmsr.benchmark.speed import Speed, measure_speed, processor
+from iafmsr.utils.complexity import Complexity, count
+
+__all__ = ['ScaleReport', 'benchmark']
+
+
+@dataclass(frozen=True)
+class ScaleReport:
+    """What was measured at one scale: by net, and for speed by device."""
+
+    scale: int
+    specs: list[NetSpec]
+    items: dict[str, list[Item]]
+    complexity: dict[str, Complexity]
+    scores: Scores
+    device: str
+    speed: dict[str, dict[str, Speed]]
+    published: dict[str, Published] = field(default_factory=dict)
+
+
+def benchmark(entries: Sequence[str], sets: Sequence[BenchmarkSet], scales: Sequence[int], root: Path, cache: Cache,
+              device: torch.device, speed_on: Sequence[torch.device] = (), others: Sequence[str] = ()
+              ) -> list[ScaleReport]:
+    """Measure nets at each scale; names and files are checked for all scales before anything is computed.
+
+    Args:
+        entries: nets, see :mod:`iafmsr.benchmark.nets`.
+        sets: benchmark sets.
+        scales: one or more.
+        root: repository root, from which paths in option files count.
+        cache: of results.
+        device: for quality.
+        speed_on: devices on which runtime and memory are measured; none for no such table.
+        others: further nets whose published figures are wanted.
+
+    Raises:
+        UserError: whatever is wrong with a net, a set or a picture.
+    """
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 means float32
+    plans = [(scale, parse_nets(list(entries), scale, root), {s.name: s.items(scale) for s in sets})
+             for scale in scales]
+    reports = []
+    for scale, specs, items in plans:
+        complexity = {spec.name: _complexity(spec, cache) for spec in specs}
+        scores = measure_quality(specs, items, device, cache)
+        speed = {f'{d.type.upper()}: {processor(d)}': measure_speed(specs, scale, d, cache) for d in speed_on if specs}
+        known = {name: figures for name in (BICUBIC, *(spec.name for spec in specs), *others)
+                 if (figures := published(name, scale))}
+        reports.append(ScaleReport(scale, specs, items, complexity, scores, processor(device), speed, known))
+    return reports
+
+
+def _complexity(spec: NetSpec, cache: Cache) -> Complexity:
+    subject = f'{code_digest("iafmsr.utils.complexity", spec.module)} {spec.key}'
+    known = cache.get(subject, 'complexity')
+    if known is None:
+        net = spec.build()
+        try:
+            known = count(copy.deepcopy(net), spec.scale)
+        except (RuntimeError, NotImplementedError):  # its way depends on values, which the meta device has none of
+            known = count(net, spec.scale, device='cpu')
+        cache.put(subject, 'complexity', known)
+    return Complexity(*known)

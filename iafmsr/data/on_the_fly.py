@@ -1,0 +1,237 @@
+"""Training pairs from HR alone: LR is made as a patch is drawn."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import lmdb
+import numpy as np
+import torch
+from basicsr.utils.registry import DATASET_REGISTRY
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from iafmsr.data.forms import at_scale
+from iafmsr.data.parallel import in_order
+from iafmsr.data.pictures import UnreadableError, list_pictures, printable, read_picture
+from iafmsr.data.reading import read_or_replace
+from iafmsr.data.sampling import random_patch, sample_random
+from iafmsr.errors import UserError
+from iafmsr.ops.resize import imresize, mod_crop
+
+__all__ = ['OnTheFlyDataset', 'lr_patch']
+
+# `name.png (height,width,channels) compression`
+_META_LINE = re.compile(r'^([^.\n]+)\.\S* \((\d+),(\d+),\d+\).*$', re.MULTILINE)
+_REACH = 2  # LR pixels beyond a patch on which its values depend: the cubic kernel is four wide
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One HR picture: its name, its two sides, and what decodes it to uint8 (3, H, W)."""
+
+    name: str
+    size: tuple[int, int]
+    read: Callable[[], Tensor]
+
+
+@DATASET_REGISTRY.register()
+class OnTheFlyDataset(Dataset):
+    """Pairs for training (random patches) or validation (whole pictures) from a folder or an LMDB of HR pictures.
+
+    LR is what preparation would have stored: the patch of the *whole* picture's standard LR, bit for bit. Only the
+    patch and the two LR pixels around it are resized, since no more of the picture takes part in it. Patches lie on the
+    scale's grid; which one and how it is turned is a function of seed, epoch and index (:mod:`iafmsr.data.sampling`).
+
+    Decoding is what takes time. At the start as many pictures as fit into ``cache_mib`` are decoded once and for all
+    (uint8), for all data workers of a process together; others are decoded whenever they are drawn.
+
+    Pictures that are too small and files that are no pictures are left out, by name in the log; in place of one that
+    proves broken when it is decoded, another is taken.
+
+    Args:
+        opt (dict): options of the dataset. ``scale`` and ``phase`` come from BasicSR.
+
+            * dataroot_gt (str): folder of pictures, or LMDB whose name ends in ``.lmdb``.
+            * io_backend (dict): ``type: disk`` or ``lmdb``.
+            * gt_size (int), use_hflip (bool), use_rot (bool): HR patch and how it is turned, for training.
+            * cache_mib (int): memory for decoded pictures, in each process of a run; 4096 by default.
+            * max_unreadable (float): share of pictures that may be unreadable before the run stops (0.01).
+
+    Raises:
+        UserError: no pictures, none that is large enough, or a patch that is no multiple of the scale.
+    """
+
+    OPTION_KEYS = ('dataroot_gt', 'gt_size', 'use_hflip', 'use_rot', 'cache_mib', 'max_unreadable')
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        super().__init__()
+        self.opt, self.scale, self.training = opt, opt['scale'], opt['phase'] == 'train'
+        root = Path(opt['dataroot_gt'])
+        sources = _lmdb_sources(root) if opt['io_backend']['type'] == 'lmdb' else _folder_sources(root)
+        least = opt['gt_size'] if self.training else self.scale
+        if self.training and least % self.scale:
+            raise UserError(f'gt_size: {least} is no multiple of the scale, {self.scale}')
+        self.sources = [s for s in sources if min(s.size) // self.scale * self.scale >= least]
+        for source in sources:
+            if min(source.size) // self.scale * self.scale < least:
+                _warn(f'{source.name}: left out, {source.size[1]}x{source.size[0]} is too small for {least} pixels')
+        if not self.sources:
+            raise UserError(f'{printable(root)}: no picture is large enough for patches of {least}')
+        self.cached: dict[int, Tensor] = {}
+        if self.training:
+            self._fill_cache(opt.get('cache_mib', 4096) * 2 ** 20)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """``lq`` (3, h, w) and ``gt`` (3, s h, s w), float32 RGB in [0, 1], with ``lq_path`` and ``gt_path``; in
+        training ``unreadable`` too (:func:`~iafmsr.data.reading.read_or_replace`).
+
+        Raises:
+            UserError: the picture of a validation, or many in a row of a training, cannot be read.
+        """
+        if self.training:
+            return read_or_replace(index, len(self), self.draw)
+        source = self.sources[index]
+        try:
+            hr = mod_crop(source.read(), self.scale)
+        except UnreadableError as error:
+            raise UserError(str(error)) from None
+        return _pair(at_scale(hr, self.scale), hr, source.name)
+
+    def draw(self, index: int) -> dict[str, Any]:
+        """The pair of patches of one draw.
+
+        Raises:
+            UnreadableError: the picture cannot be read.
+        """
+        source = self.sources[index]
+        hr = self.cached[index] if index in self.cached else mod_crop(source.read(), self.scale)
+        size = self.opt['gt_size'] // self.scale
+        height, width = (side // self.scale for side in hr.shape[-2:])
+        patch = random_patch(sample_random(index), height, width, size, self.opt['use_hflip'], self.opt['use_rot'])
+        lq = lr_patch(hr, self.scale, patch.top, patch.left, size)
+        gt = patch.cut(hr.permute(1, 2, 0), self.scale)
+        lq = replace(patch, top=0, left=0).cut(lq.permute(1, 2, 0))
+        return _pair(lq.permute(2, 0, 1), gt.permute(2, 0, 1), source.name)
+
+    def _fill_cache(self, size: int) -> None:
+        """Decode pictures in their order until the memory is full."""
+        chosen, total = [], 0
+        for number, source in enumerate(self.sources):
+            total += 3 * source.size[0] * source.size[1]
+            if total > size:
+                break
+            chosen.append(number)
+
+        def read(number: int) -> Tensor | None:
+            try:
+                return mod_crop(self.sources[number].read(), self.scale).contiguous()
+            except UnreadableError:
+                return None  # named when it is drawn
+
+        pictures = tqdm(in_order(read, chosen), 'pictures into memory', len(chosen), disable=None, leave=False)
+        self.cached = {number: picture for number, picture in zip(chosen, pictures, strict=True) if picture is not None}
+
+
+def _pair(lq: Tensor, gt: Tensor, name: str) -> dict[str, Any]:
+    return {'lq': lq.contiguous().float() / 255, 'gt': gt.contiguous().float() / 255, 'lq_path': name, 'gt_path': name}
+
+
+def lr_patch(hr: Tensor, scale: int, top: int, left: int, size: int) -> Tensor:
+    """A patch of the standard LR of a whole picture.
+
+    Args:
+        hr: uint8 (3, H, W), H and W multiples of the scale.
+        scale: of super-resolution.
+        top, left, size: of the patch, in LR pixels.
+
+    Returns:
+        uint8 (3, size, size), equal to that part of ``imresize(hr, Fraction(1, scale))``.
+    """
+    rows, columns = ((max(0, start - _REACH), min(side // scale, start + size + _REACH))
+                     for start, side in ((top, hr.shape[-2]), (left, hr.shape[-1])))
+    region = hr[:, rows[0] * scale:rows[1] * scale, columns[0] * scale:columns[1] * scale]
+    lr = imresize(region, Fraction(1, scale))
+    return lr[:, top - rows[0]:top - rows[0] + size, left - columns[0]:left - columns[0] + size]
+
+
+def _folder_sources(root: Path) -> list[_Source]:
+    sources = []
+    for picture in list_pictures([root]):
+        name = printable(picture.path)
+        try:
+            # whether EXIF turns it does not matter here, and finding that out can take decoding all of it
+            with Image.open(picture.path) as image:
+                size = image.height, image.width
+        except Exception:  # decoders raise whatever they like on a broken file
+            _warn(f'{name}: left out, not a picture')
+        else:
+            sources.append(_Source(name, size, partial(_read_file, picture.path)))
+    return sources
+
+
+def _read_file(path: Path) -> Tensor:
+    try:
+        return read_picture(path)
+    except UnreadableError as error:
+        raise UnreadableError(f'{printable(path)}: {error}') from error
+
+
+def _lmdb_sources(root: Path) -> list[_Source]:
+    try:
+        text = (root / 'meta_info.txt').read_text(encoding='utf-8')
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'{printable(root)}: no LMDB of pictures ({error})') from None
+    store = _Lmdb(root)
+    return [_Source(key, (int(height), int(width)), partial(store.read, key))
+            for key, height, width in _META_LINE.findall(text)]
+
+
+class _Lmdb:
+    """The pictures of an LMDB, which each process has to open for itself."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.environment: lmdb.Environment | None = None
+        self._open()  # before threads read from it
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {'root': self.root, 'environment': None, 'process': None}
+
+    def read(self, key: str) -> Tensor:
+        """One picture, uint8 (3, H, W), RGB."""
+        if self.process != os.getpid():
+            self._open()
+        with self.environment.begin() as transaction:
+            content = transaction.get(key.encode('ascii'))
+        picture = None if content is None else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+        if picture is None:
+            raise UnreadableError(f'{printable(self.root)}, key {key}: not a picture that can be decoded')
+        return torch.from_numpy(picture).permute(2, 0, 1)
+
+    def _open(self) -> None:
+        if self.environment is not None:
+            self.environment.close()  # a forked process has its parent's
+        try:
+            self.environment = lmdb.open(str(self.root), readonly=True, lock=False, readahead=False)
+        except lmdb.Error as error:
+            raise UserError(f'{printable(self.root)}: no LMDB ({error})') from None
+        self.process = os.getpid()
+
+
+def _warn(text: str) -> None:
+    logging.getLogger('basicsr').warning(text)

@@ -1,0 +1,102 @@
+"""Pairs of pictures for training, from LMDBs or folders."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import cv2
+import lmdb
+import numpy as np
+import torch
+from basicsr.data.paired_image_dataset import PairedImageDataset
+from basicsr.utils import FileClient, bgr2ycbcr
+from basicsr.utils.registry import DATASET_REGISTRY
+from torchvision.transforms.functional import normalize
+
+from iafmsr.data.pictures import UnreadableError
+from iafmsr.data.reading import read_or_replace
+from iafmsr.data.sampling import random_patch, sample_random
+
+
+@DATASET_REGISTRY.register()
+class PairedSRDataset(PairedImageDataset):
+    """BasicSR's PairedImageDataset, for training, with the same options and three differences.
+
+    Crops and flips are functions of the draw (:mod:`iafmsr.data.sampling`); pictures are in the order of their names
+    rather than of the file system; one that cannot be read is replaced (:func:`~iafmsr.data.reading.read_or_replace`).
+
+    Args:
+        opt (dict): as for PairedImageDataset, and ``max_unreadable``: the share of pictures that may be unreadable
+            before the run stops (0.01).
+    """
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        super().__init__(opt)
+        self.paths.sort(key=lambda pair: pair['gt_path'])
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """``lq`` (C, h, w) and ``gt`` (C, H, W), float32 RGB in [0, 1], with ``lq_path``, ``gt_path``, ``unreadable``.
+
+        Raises:
+            UserError: many pictures in a row cannot be read.
+        """
+        return read_or_replace(index, len(self), self.sample)
+
+    def sample(self, index: int) -> dict[str, Any]:
+        """The patch of one draw, as above.
+
+        Raises:
+            UnreadableError: one of the two pictures cannot be read, or they do not fit together.
+        """
+        scale, size = self.opt['scale'], self.opt['gt_size'] // self.opt['scale']
+        pair = self.paths[index]
+        lq, gt = self.read(pair['lq_path'], 'lq'), self.read(pair['gt_path'], 'gt')
+        if gt.shape[:2] != (scale * lq.shape[0], scale * lq.shape[1]):
+            raise UnreadableError(f'{self.where(pair["gt_path"], "gt")}: is {gt.shape[1]}x{gt.shape[0]}, not {scale} '
+                                  f'times the LR picture, {lq.shape[1]}x{lq.shape[0]}')
+        try:
+            patch = random_patch(sample_random(index), *lq.shape[:2], size, self.opt['use_hflip'], self.opt['use_rot'])
+        except ValueError as error:
+            raise UnreadableError(f'{self.where(pair["lq_path"], "lq")}: {error}') from error
+        return {'lq': self.to_tensor(patch.cut(lq)), 'gt': self.to_tensor(patch.cut(gt, scale)), **pair}
+
+    def to_tensor(self, picture: np.ndarray) -> torch.Tensor:
+        """BGR uint8 (H, W, 3) -> RGB float32 (3, H, W) in [0, 1], or luma alone, normalised when asked for."""
+        picture = picture.astype(np.float32) / 255
+        if self.opt.get('color') == 'y':
+            picture = bgr2ycbcr(picture, y_only=True)[..., None]
+        tensor = torch.from_numpy(np.ascontiguousarray(picture[..., ::-1].transpose(2, 0, 1)))
+        if self.mean is not None or self.std is not None:
+            normalize(tensor, self.mean, self.std, inplace=True)
+        return tensor
+
+    def read(self, path: str, side: str) -> np.ndarray:
+        """The picture of a path or LMDB key, BGR uint8 (H, W, 3)."""
+        try:
+            picture = cv2.imdecode(np.frombuffer(self.fetch(path, side), np.uint8), cv2.IMREAD_COLOR)
+        except (OSError, lmdb.Error, cv2.error) as error:
+            raise UnreadableError(f'{self.where(path, side)}: {str(error).splitlines()[0]}') from error
+        if picture is None:
+            raise UnreadableError(f'{self.where(path, side)}: not a picture that can be decoded')
+        return picture
+
+    def fetch(self, path: str, side: str) -> bytes:
+        if self.file_client is None:  # here and not before: a database must not be opened before a worker is forked
+            backend = dict(self.io_backend_opt)
+            self.file_client = FileClient(backend.pop('type'), **backend)
+        if self.io_backend_opt['type'] == 'lmdb':
+            env = self.file_client.client._client[side]
+            # reading a page that a shortened file no longer has would kill the process
+            needed = (env.info()['last_pgno'] + 1) * env.stat()['psize']
+            if os.path.getsize(os.path.join(env.path(), 'data.mdb')) < needed:
+                raise OSError('data.mdb has become shorter')
+        content = self.file_client.get(path, side)
+        if not content:
+            raise OSError('no such key' if content is None else 'empty')
+        return content
+
+    def where(self, path: str, side: str) -> str:
+        """How a message names a picture: its path, or the LMDB with the key."""
+        root = self.lq_folder if side == 'lq' else self.gt_folder
+        return f'{root}, key {path}' if self.io_backend_opt['type'] == 'lmdb' else path

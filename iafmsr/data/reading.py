@@ -1,0 +1,42 @@
+"""Reading on when a picture cannot be read: another takes its place, and the run is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from iafmsr.data.pictures import UnreadableError
+from iafmsr.data.sampling import Draw
+from iafmsr.errors import UserError
+
+ATTEMPTS = 10
+
+
+def read_or_replace(index: int, count: int, read: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
+    """One sample of a training set; where its picture cannot be read, that of the next one that can.
+
+    The replacement depends on nothing but the index, so that a run which resumes makes the same.
+
+    Args:
+        index: wanted picture, a :class:`~iafmsr.data.sampling.Draw` or a plain int.
+        count: number of pictures.
+        read: gives the sample of an index, or raises :class:`~iafmsr.data.pictures.UnreadableError`, which names the
+            picture.
+
+    Returns:
+        The sample, and under ``unreadable`` a line for each picture passed over (mostly the empty string): the main
+        process reports them, since a data worker knows neither the log nor the other workers.
+
+    Raises:
+        UserError: :data:`ATTEMPTS` pictures in a row cannot be read.
+    """
+    faults = []
+    for step in range(min(ATTEMPTS, count)):
+        number = (index + step) % count
+        try:
+            sample = read(Draw(number, index.key) if isinstance(index, Draw) else number)
+        except UnreadableError as error:
+            faults.append(str(error))
+        else:
+            return {**sample, 'unreadable': '\n'.join(faults)}
+    raise UserError(f'{len(faults)} pictures in a row cannot be read, the first: {faults[0]}')

@@ -1,0 +1,125 @@
+"""Training steps that a loss or gradient which is not finite cannot spoil."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from basicsr.utils import get_root_logger
+from torch import Tensor
+
+from iafmsr.errors import UserError
+
+SHOWN = 3  # bad batches that a report names
+
+
+class Step(NamedTuple):
+    """What is remembered of a step until the next report: flags on the device, not read yet."""
+
+    iteration: int
+    names: list[str]
+    bad_loss: Tensor
+    bad_gradient: Tensor
+
+
+class StepGuard:
+    """Takes the optimizer's steps, but for those whose loss or gradient is not finite.
+
+    The decision falls on the device; the host reads what it was in :meth:`report`. It is the same in every process:
+    a loss that is not finite makes all gradients NaN, and those are averaged over the processes.
+
+    Under fp16 the loss is scaled, and a step that overflows makes the scale smaller: that is how the scale is found, no
+    fault; one is counted when the loss itself is not finite or the scale has come down below 1.
+
+    Args:
+        device: of the parameters. On CUDA the optimizer has to be fused, the kind that takes ``found_inf``.
+        scaled: scale the loss, for fp16.
+        max_bad_steps: so many steps skipped in a row stop the run.
+    """
+
+    def __init__(self, device: torch.device, scaled: bool, max_bad_steps: int) -> None:
+        self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
+        self.max_bad_steps = max_bad_steps
+        self.skipped = 0
+        self.in_a_row = 0
+        self.steps: list[Step] = []
+
+    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer, iteration: int, names: list[str]) -> None:
+        """Backward pass and step of an iteration, whose batch is made of the files ``names``."""
+        bad_loss = loss.detach().isfinite().logical_not()
+        # the gradient of the loss by itself: 1, or NaN for all that follows from it
+        self.scaler.scale(loss).backward(torch.ones_like(loss).masked_fill_(bad_loss, torch.nan))
+        self.scaler.unscale_(optimizer)
+        gradients = [p.grad for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
+        bad = torch.nn.utils.get_total_norm(gradients, torch.inf).isfinite().logical_not()
+        take_step(optimizer, bad)
+        if self.scaler.is_enabled():
+            self.scaler.update()
+        self.steps.append(Step(iteration, names, bad_loss, bad))
+
+    def report(self) -> dict[str, Tensor]:
+        """Read the flags of the steps since the last report; skipped ones are logged with their files.
+
+        Returns:
+            ``skipped``, the steps skipped in the whole run, once there are any.
+
+        Raises:
+            UserError: :attr:`max_bad_steps` in a row were skipped.
+        """
+        if not self.steps:
+            return {}
+        steps, self.steps = self.steps, []
+        bad_loss, bad = (torch.stack(flags) for flags in zip(*[step[2:] for step in steps], strict=True))
+        if dist.is_initialized():
+            dist.all_reduce(bad_loss := bad_loss.int(), dist.ReduceOp.MAX)
+        if self.scaler.is_enabled() and self.scaler.get_scale() >= 1:
+            bad = bad_loss
+        flags = bad.bool().tolist()
+        faults = [step for step, flag in zip(steps, flags, strict=True) if flag]
+        self.skipped += len(faults)
+        streak = self.in_a_row
+        for flag in flags:
+            streak = streak + 1 if flag else 0
+            self.in_a_row = max(self.in_a_row, streak) if flag else self.in_a_row
+        longest, self.in_a_row = self.in_a_row, streak
+        if faults:
+            message = (f'{len(faults)} steps skipped, their loss or gradient is not finite; the last: '
+                       + '; '.join(f'iteration {step.iteration} ({", ".join(self.names_of(step))})'
+                                   for step in faults[-SHOWN:]))
+            if longest >= self.max_bad_steps:
+                raise UserError(f'{message}. {longest} in a row stop the run (train.max_bad_steps); the last state '
+                                'saved is good')
+            get_root_logger().warning(message)
+        return {'skipped': torch.tensor(float(self.skipped), device=bad.device)} if self.skipped else {}
+
+    def names_of(self, step: Step) -> list[str]:
+        """The files of a step's batch, those of every process."""
+        if not dist.is_initialized():
+            return step.names
+        everywhere: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(everywhere, step.names)
+        return [name for names in everywhere for name in names]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What an exact resume needs."""
+        return {'scaler': self.scaler.state_dict(), 'skipped': self.skipped}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state['scaler'] and self.scaler.is_enabled():
+            self.scaler.load_state_dict(state['scaler'])
+        self.skipped = state['skipped']
+
+
+def take_step(optimizer: torch.optim.Optimizer, bad: Tensor) -> None:
+    """A step of the optimizer, which changes nothing, its own moments included, when ``bad`` (a bool scalar) is true.
+
+    On a CPU the flag is at hand. On CUDA it goes to the fused optimizer, which needs no answer from the host.
+    """
+    if bad.device.type == 'cpu':
+        if not bad:
+            optimizer.step()
+    else:
+        optimizer.found_inf = bad.float()
+        optimizer.step()
+        del optimizer.found_inf

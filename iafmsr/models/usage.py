@@ -1,0 +1,35 @@
+"""Which parameters of a network take part in a loss."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+_SIDE = 32
+
+
+def unused_parameters(net: nn.Module, channels: int, with_density: bool) -> list[str]:
+    """Names of the parameters that get no gradient when the picture, and the density with it, is trained.
+
+    Found by a small forward and backward pass of a copy, so that it holds for every arch and option. One such
+    parameter, unannounced, stops DistributedDataParallel from averaging, first in silence, then with an error.
+
+    Args:
+        net: on its device, in training mode.
+        channels: of its input.
+        with_density: call it with ``return_density=True`` and train mu and theta as well.
+    """
+    trial, device = copy.deepcopy(net), next(net.parameters()).device
+    devices = [device] if device.type == 'cuda' else []
+    with torch.random.fork_rng(devices), torch.enable_grad():
+        lq = torch.rand(1, channels, _SIDE, _SIDE, device=device)
+        if with_density:
+            sr, density = trial(lq, return_density=True)
+            outputs = [sr, density.features, density.mu, density.theta]
+        else:
+            outputs = [trial(lq)]
+        names, parameters = zip(*[(n, p) for n, p in trial.named_parameters() if p.requires_grad], strict=True)
+        gradients = torch.autograd.grad(sum(output.float().sum() for output in outputs), parameters, allow_unused=True)
+    return [name for name, gradient in zip(names, gradients, strict=True) if gradient is None]

@@ -1,0 +1,111 @@
+"""Whether data are loaded faster than a network trains on them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from basicsr.archs import build_network
+from basicsr.data import build_dataloader, build_dataset
+from torch import nn
+
+from iafmsr.data.sampling import EpochSampler
+from iafmsr.errors import UserError
+from iafmsr.utils.option_check import check_options
+from iafmsr.utils.option_sections import subsection
+from iafmsr.utils.options import load_options, resolve_paths
+
+__all__ = ['LoadingSpeed', 'loading_table', 'measure_loading']
+
+_WARM_UP = 4
+
+
+@dataclass(frozen=True)
+class LoadingSpeed:
+    """What an option file's training data and network take.
+
+    Attributes:
+        dataset (str): type of the dataset.
+        workers (int): data workers.
+        batch (int): pairs in a batch.
+        start_s (float): seconds until the dataset is built.
+        load_ms (float): milliseconds a batch that all workers take together, when nothing waits but they.
+        train_ms (float): milliseconds that forward, backward and step take on a batch, when data are there already.
+    """
+
+    dataset: str
+    workers: int
+    batch: int
+    start_s: float
+    load_ms: float
+    train_ms: float
+
+
+def measure_loading(file: str, root: Path, batches: int = 40, iterations: int = 5) -> LoadingSpeed:
+    """Load batches by ``datasets.train`` of an option file, then train its network on one of them.
+
+    Args:
+        file: option file.
+        root: repository root, from which its paths count.
+        batches: timed ones, after a warm-up.
+        iterations: timed ones; their median counts.
+
+    Raises:
+        UserError: the option file has faults.
+    """
+    opt = load_options(file)
+    opt['datasets'] = {'train': subsection(subsection(opt, 'datasets'), 'train')}  # others take no part
+    resolve_paths(opt, str(root))
+    faults = check_options(opt, True, str(root)).faults
+    if faults:
+        raise UserError('\n'.join(f'{file}: {fault}' for fault in faults))
+    train = opt['datasets']['train'] | {'phase': 'train', 'scale': opt['scale']}
+    train['batch_size_per_gpu'] = train.get('total_batch_size') or train['batch_size_per_gpu']
+    start = time.perf_counter()
+    dataset = build_dataset(train)
+    start_s = time.perf_counter() - start
+
+    wanted = (_WARM_UP + batches) * train['batch_size_per_gpu']
+    sampler = EpochSampler(dataset, ratio=-(-wanted // len(dataset)))
+    loader = iter(build_dataloader(dataset, train, num_gpu=1, sampler=sampler, seed=0))
+    for _ in range(_WARM_UP):
+        batch = next(loader)
+    start = time.perf_counter()
+    loaded = sum(1 for _ in islice(loader, batches))
+    load_ms = 1000 * (time.perf_counter() - start) / loaded
+    del loader
+
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    net = build_network(opt['network_g']).to(device)
+    train_ms = _train_ms(net, *(batch[key].to(device) for key in ('lq', 'gt')), iterations)
+    return LoadingSpeed(train['type'], train['num_worker_per_gpu'], train['batch_size_per_gpu'], start_s, load_ms,
+                        train_ms)
+
+
+def loading_table(files: list[str], root: Path) -> str:
+    """A Markdown table of option files."""
+    rows = ['| options | dataset | workers | batch | start, s | load, ms a batch | train, ms a batch |',
+            '|---|---|---:|---:|---:|---:|---:|']
+    for file in files:
+        s = measure_loading(file, root)
+        rows.append(f'| {Path(file).stem} | {s.dataset} | {s.workers} | {s.batch} | {s.start_s:.1f} | {s.load_ms:.0f} '
+                    f'| {s.train_ms:.0f} |')
+    return '\n'.join(rows)
+
+
+def _train_ms(net: nn.Module, lq: torch.Tensor, gt: torch.Tensor, iterations: int) -> float:
+    optimizer = torch.optim.Adam(net.parameters(), 1e-4)
+    times = []
+    for _ in range(1 + iterations):
+        start = time.perf_counter()
+        optimizer.zero_grad()
+        loss = nn.functional.l1_loss(net(lq), gt)
+        loss.backward()
+        optimizer.step()
+        loss.item()  # waits for a GPU
+        times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times[1:])

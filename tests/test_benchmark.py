@@ -1,0 +1,472 @@
+"""The benchmark reproduces published figures, says what it measures, and measures nothing twice."""
+
+import errno
+import importlib.util
+import json
+import os
+import statistics
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from basicsr.metrics import calculate_psnr, calculate_ssim
+from PIL import Image
+from torch import nn
+
+from iafmsr.archs import SMFANet
+from iafmsr.benchmark.cache import Cache, code_digest
+from iafmsr.benchmark.files import check_writable, write_whole
+from iafmsr.benchmark.nets import NetSpec, parse_nets
+from iafmsr.benchmark.published import published
+from iafmsr.benchmark.quality import BICUBIC, measure_quality
+from iafmsr.benchmark.run import benchmark
+from iafmsr.benchmark.sets import BenchmarkSet, _size, data_folder, find_sets
+from iafmsr.benchmark.speed import PeakMemory, measure_speed
+from iafmsr.benchmark.tables import as_json, as_markdown, as_text, difference, tables
+from iafmsr.errors import UserError
+from iafmsr.ops.resize import imresize, mod_crop
+from iafmsr.utils.quality import Quality
+
+CPU = torch.device('cpu')
+SMALL = {'type': 'SMFANet', 'scale': 4, 'dim': 8, 'n_blocks': 1}
+
+
+def photograph(height: int, width: int, seed: int) -> np.ndarray:
+    """Something smooth with detail, uint8 (h, w, 3)."""
+    noise = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    smooth = nn.functional.interpolate(noise, size=(height, width), mode='bicubic').clamp(0, 1)
+    return (255 * smooth[0]).round().byte().permute(1, 2, 0).numpy()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two sets: one with standard LR at x4, one without LR; sizes that 4 does not divide."""
+    for name, sizes in (('Set5', [(50, 61), (47, 64)]), ('Mine ü', [(49, 49)])):
+        hr_folder, lr_folder = tmp_path / 'data' / name / 'HR', tmp_path / 'data' / name / 'LR_bicubic/X4'
+        hr_folder.mkdir(parents=True)
+        for i, size in enumerate(sizes):
+            hr = photograph(*size, seed=i)
+            Image.fromarray(hr).save(hr_folder / f'picture {i}.png')
+            if name == 'Set5':
+                lr_folder.mkdir(parents=True, exist_ok=True)
+                lr = imresize(mod_crop(torch.from_numpy(hr).permute(2, 0, 1), 4), Fraction(1, 4))
+                Image.fromarray(lr.permute(1, 2, 0).numpy()).save(lr_folder / f'picture {i}x4.png')
+    return tmp_path / 'data'
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(1)
+    net = SMFANet(scale=4, dim=8, n_blocks=1)
+    torch.save({'params': SMFANet(scale=4, dim=8, n_blocks=1).state_dict(), 'params_ema': net.state_dict()},
+               tmp_path / 'small.pth')
+    return tmp_path / 'small.pth'
+
+
+def small(weights: Path | None, name: str = 'small') -> NetSpec:
+    return NetSpec(name, 4, SMALL, weights, 'params_ema' if weights else None)
+
+
+def main(monkeypatch, repo_root: Path, *arguments: object) -> None:
+    """scripts/benchmark.py in this process."""
+    spec = importlib.util.spec_from_file_location('benchmark_script', repo_root / 'scripts/benchmark.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(sys, 'argv', ['benchmark.py', *map(str, arguments)])
+    module.main()
+
+
+# -- figures ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize('net, scale, name, psnr, ssim', [
+    ('SMFANet', 2, 'Set5', 38.078, 0.9607), ('SMFANet', 3, 'Set5', 34.418, 0.9274),
+    ('SMFANet', 4, 'Set5', 32.252, 0.8956), ('SMFANet', 4, 'Set14', 28.706, 0.7833),
+    ('IMDN', 4, 'Set5', 32.210, 0.8948),
+    (BICUBIC, 2, 'Set5', 33.67, 0.9303), (BICUBIC, 4, 'Set5', 28.43, 0.8111)])
+def test_published_weights_give_their_published_figures(data_root: Path, net, scale, name, psnr, ssim):
+    file = {'SMFANet': 'SMFANet/SMFANet_DF2K_100w_x{scale}SR.pth', 'IMDN': 'IMDN/IMDN_x{scale}.pth'}.get(net)
+    specs = parse_nets([f'{net}={data_root}/weights/{file}'], scale, data_root) if file else []
+    items = BenchmarkSet(name, data_root / 'benchmarks' / name).items(scale)
+    pictures = measure_quality(specs, {name: items}, CPU, Cache(None))[net][name]
+    assert statistics.fmean(q.psnr for q in pictures.values()) == pytest.approx(psnr, abs=0.01)
+    assert statistics.fmean(q.ssim for q in pictures.values()) == pytest.approx(ssim, abs=0.0002)
+    if figures := published(net, scale):
+        assert figures.quality[name].psnr == pytest.approx(psnr, abs=0.0151)
+
+
+def test_figures_are_basicsrs_on_what_the_net_gives(data, weights):
+    items = BenchmarkSet('Set5', data / 'Set5').items(4)
+    scores = measure_quality([small(weights)], {'Set5': items}, CPU, Cache(None))
+    net = SMFANet(scale=4, dim=8, n_blocks=1)
+    net.load_state_dict(torch.load(weights, weights_only=True)['params_ema'])
+    for item in items:
+        hr = np.array(Image.open(item.hr))[:, :, ::-1]
+        hr = hr[:hr.shape[0] // 4 * 4, :hr.shape[1] // 4 * 4]
+        lr = torch.from_numpy(np.array(Image.open(item.lr))).permute(2, 0, 1)[None].float() / 255
+        with torch.no_grad():
+            sr = (net(lr)[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()[:, :, ::-1]
+        assert scores['small']['Set5'][item.name] == Quality(calculate_psnr(sr, hr, 4, test_y_channel=True),
+                                                            calculate_ssim(sr, hr, 4, test_y_channel=True))
+
+
+def test_lr_is_made_as_the_standard_files_are(data, weights):
+    with_lr = BenchmarkSet('Set5', data / 'Set5').items(4)
+    for path in (data / 'Set5/LR_bicubic/X4').iterdir():
+        path.unlink()
+    (data / 'Set5/LR_bicubic/X4').rmdir()
+    without = BenchmarkSet('Set5', data / 'Set5').items(4)
+    assert all(item.lr for item in with_lr) and not any(item.lr for item in without)
+    made = measure_quality([small(weights)], {'s': without}, CPU, Cache(None))
+    hr = mod_crop(torch.from_numpy(photograph(50, 61, 0)).permute(2, 0, 1), 4)
+    lr, same = without[0].load()
+    assert torch.equal(same, hr) and torch.equal(lr, imresize(hr, Fraction(1, 4)))
+    assert set(made['small']['s']) == {'picture 0', 'picture 1'}
+
+
+def test_number_of_threads_changes_no_figure(data, weights):
+    items = {'Set5': BenchmarkSet('Set5', data / 'Set5').items(4)}
+    results = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            results.append(measure_quality([small(weights)], items, CPU, Cache(None)))
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(1)
+    assert results[0] == results[1]
+
+
+def test_difference_is_paired():
+    a = {str(i): Quality(value, 0.9) for i, value in enumerate((30.0, 31.0, 35.0))}
+    b = {str(i): Quality(value, 0.9) for i, value in enumerate((29.9, 31.1, 34.4))}
+    d = difference(a, b)
+    assert d.mean == pytest.approx(0.2) and d.spread == pytest.approx(np.std([0.1, -0.1, 0.6], ddof=1))
+    assert d.error == pytest.approx(d.spread / 3 ** 0.5) and (d.wins, d.pictures) == (2, 3)
+
+
+# -- what a command line names ----------------------------------------------------------------------------------------
+def test_nets_as_they_are_typed(tmp_path, weights, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'small_x4.pth').write_bytes(weights.read_bytes())
+    run = tmp_path / 'experiments/my_run'
+    (run / 'models').mkdir(parents=True)
+    (run / 'models/net_g_latest.pth').write_bytes(weights.read_bytes())
+    (run / 'my_run.yml').write_text(yaml.safe_dump({'name': 'my_run', 'scale': 4, 'network_g': SMALL}))
+    options = tmp_path / 'test.yml'
+    options.write_text(yaml.safe_dump({'name': 'test', 'scale': 4, 'network_g': SMALL,
+                                       'path': {'pretrain_network_g': 'small_x4.pth', 'param_key_g': 'params'}}))
+
+    def parse(entry: str) -> NetSpec:
+        return parse_nets([entry], 4, tmp_path)[0]
+
+    by_keys = parse('mine=small_x{scale}.pth:type=SMFANet,dim=8,n_blocks=1')
+    assert by_keys == NetSpec('mine', 4, SMALL, Path('small_x4.pth'), 'params_ema')
+    assert parse('SMFANet=small_x4.pth:dim=8,n_blocks=1').network == SMALL
+    assert parse('experiments/my_run/models/net_g_latest.pth') == NetSpec(
+        'my_run', 4, SMALL, Path('experiments/my_run/models/net_g_latest.pth'), 'params_ema')
+    assert parse('test.yml') == NetSpec('test', 4, SMALL, tmp_path / 'small_x4.pth', 'params')
+    assert parse('SMFANet:dim=8,n_blocks=1') == NetSpec('SMFANet', 4, SMALL)
+    # BasicSR's own archs, which call scale and channels otherwise
+    assert parse('EDSR').network == {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 4}
+    with pytest.raises(UserError, match='the name SAFMN is taken'):
+        parse_nets(['SAFMN', 'SAFMN=small_x4.pth'], 4, tmp_path)
+    assert by_keys.key == parse('other=small.pth:type=SMFANet,dim=8,n_blocks=1').key  # neither name nor place
+    assert by_keys.key != parse('mine=small.pth:type=SMFANet,dim=8,n_blocks=2').key
+
+
+@pytest.mark.parametrize('entry, message', [
+    ('mine=none.pth', 'mine: no such file: none.pth'),
+    ('mine=small.pth', "no arch is called 'mine'; say which by NAME=FILE:type=ARCH"),
+    ('SMFANEt', r"no arch is called 'SMFANEt' \(did you mean SMFANet\?\)"),
+    ('SMFANet=small_{x}.pth', r'only \{scale\} may stand in braces'),
+    ('SMFANet=small.pth:scale=3', 'a net of scale 3, the benchmark is of scale 4'),
+    ('bicubic=small.pth:type=SMFANet', 'the name bicubic is taken'),
+    ('SMFANet=empty.pth', 'empty.pth: not a file of weights that loads safely')])
+def test_what_names_no_net_is_refused_in_one_line(entry, message, weights, monkeypatch):
+    monkeypatch.chdir(weights.parent)
+    (weights.parent / 'empty.pth').touch()
+    with pytest.raises(UserError, match=message) as error:
+        parse_nets([entry], 4, weights.parent)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('network, message', [
+    (SMALL | {'dim': 16}, r'does not fit SMFANet: .*of another shape'),
+    (SMALL | {'type': 'SAFMN'}, 'does not fit SAFMN: .*missing'),
+    (SMALL | {'width': 3}, "SMFANet cannot be built: .*'width'")])
+def test_weights_of_another_net_are_refused_before_anything_is_measured(weights, network, message):
+    with pytest.raises(UserError, match=message):
+        NetSpec('small', 4, network, weights, 'params_ema').build()
+
+
+def test_sets_are_found(data, monkeypatch, tmp_path):
+    assert [s.name for s in find_sets(data, None)] == ['Set5', 'Mine ü']  # customary ones first
+    assert [s.name for s in find_sets(data, ['Mine ü'])] == ['Mine ü']
+    with pytest.raises(UserError, match='no set Set6, only Mine ü, Set5'):
+        find_sets(data, ['Set6'])
+    monkeypatch.setenv('IAFMSR_DATA', str(tmp_path / 'else'))
+    with pytest.raises(UserError, match='no folder of benchmark sets: .*else/benchmarks, .*datasets/benchmarks'):
+        data_folder(None, tmp_path)
+    (tmp_path / 'else').symlink_to(tmp_path)
+    (tmp_path / 'benchmarks').symlink_to(data)
+    assert data_folder(None, tmp_path) == tmp_path / 'else/benchmarks'
+
+
+# -- pictures that will not do ----------------------------------------------------------------------------------------
+def test_a_faulty_set_is_refused_by_name(data):
+    """A mean over the other pictures would be another figure."""
+    hr, lr = data / 'Set5/HR', data / 'Set5/LR_bicubic/X4'
+    whole = (hr / 'picture 0.png').read_bytes()
+
+    def refusal() -> str:
+        _size.cache_clear()  # a run looks at a file once
+        with pytest.raises(UserError) as error:
+            for item in BenchmarkSet('Set5', data / 'Set5').items(4):
+                item.load()
+        return str(error.value)
+
+    (hr / 'picture 0.png').write_bytes(whole[:len(whole) // 2])
+    assert 'picture 0.png: cannot be decoded' in refusal()
+    (hr / 'picture 0.png').write_bytes(b'')
+    assert 'picture 0.png: empty file' in refusal()
+    Image.fromarray(photograph(18, 90, 0)).save(hr / 'picture 0.png')
+    assert 'picture 0.png: 90x18 is too small to be measured at x4' in refusal()
+    (hr / 'picture 0.png').write_bytes(whole)
+    Image.fromarray(photograph(13, 15, 0)).save(lr / 'picture 0x4.png')
+    assert 'picture 0x4.png: 15x13, but the LR of 61x50 at x4 has 15x12' in refusal()
+    (lr / 'picture 0x4.png').unlink()
+    assert 'X4: no picture 0x4.png, the LR of' in refusal()
+
+
+def test_pictures_of_every_kind_are_measured(tmp_path):
+    rgb = photograph(40, 40, 0)
+    for name, image in [('cmyk.tif', Image.fromarray(rgb).convert('CMYK')),
+                        ('palette.png', Image.fromarray(rgb).convert('P')), ('gray.png', Image.fromarray(rgb[..., 0])),
+                        ('Ä ä.png', Image.fromarray(rgb[..., 0].astype(np.uint16) * 257))]:
+        image.save(tmp_path / name)
+    items = BenchmarkSet('mixed', tmp_path).items(3)
+    scores = measure_quality([], {'mixed': items}, CPU, Cache(None))[BICUBIC]['mixed']
+    assert set(scores) == {'cmyk', 'palette', 'gray', 'Ä ä'}
+    assert all(np.isfinite(q.psnr) for q in scores.values())
+
+
+def test_a_net_that_fails_or_gives_another_size_is_named(data, monkeypatch):
+    items = {'Set5': BenchmarkSet('Set5', data / 'Set5').items(4)}
+    for forward, message in [(lambda lq: nn.functional.conv2d(lq, torch.zeros(1, 5, 1, 1)), 'small on Set5/picture 0 '),
+                             (lambda lq: lq, 'small on Set5/picture 0: gives 15x12, not 60x48')]:
+        net = SMFANet(scale=4, dim=8, n_blocks=1)
+        net.forward = forward
+        monkeypatch.setattr(NetSpec, 'build', lambda self, net=net: net)
+        with pytest.raises(UserError, match=message):
+            measure_quality([small(Path(__file__))], items, CPU, Cache(None))
+
+
+# -- what has been measured is not measured again ---------------------------------------------------------------------
+def test_a_rerun_computes_nothing_and_a_change_only_what_it_changes(data, weights, tmp_path, monkeypatch):
+    def run() -> tuple[list, list[str], int]:
+        built, loaded = [], []
+        build, load = NetSpec.build, type(items['Set5'][0]).load
+        with monkeypatch.context() as m:
+            m.setattr(NetSpec, 'build', lambda self: built.append(self.name) or build(self))
+            m.setattr(type(items['Set5'][0]), 'load', lambda self: loaded.append(self.name) or load(self))
+            scores = measure_quality([small(weights)], {s: BenchmarkSet(s, data / s).items(4) for s in items}, CPU,
+                                     Cache(tmp_path / 'cache'))
+        return scores, built, len(loaded)
+
+    items = {name: BenchmarkSet(name, data / name).items(4) for name in ('Set5', 'Mine ü')}
+    first, built, loaded = run()
+    assert built == ['small'] and loaded == 3
+    assert run() == (first, [], 0)
+    Image.fromarray(photograph(50, 61, 9)).save(data / 'Set5/HR/picture 0.png')
+    changed, built, loaded = run()
+    assert built == ['small'] and loaded == 1
+    assert changed['small']['Set5']['picture 0'] != first['small']['Set5']['picture 0']
+    content = torch.load(weights, weights_only=True)
+    torch.save({'params_ema': {k: v + 0.01 for k, v in content['params_ema'].items()}}, weights)
+    assert run()[2] == 3
+    for file in (tmp_path / 'cache').iterdir():
+        file.write_bytes(b'{"half')
+    assert run()[2] == 3  # a damaged cache is no cache
+
+
+def test_results_depend_on_a_nets_own_code_alone(monkeypatch):
+    smfanet, safmn = 'iafmsr.archs.smfanet_arch', 'iafmsr.archs.safmn_arch'
+    before = code_digest(smfanet), code_digest(safmn)
+    read = Path.read_bytes
+    for changed, expected in [('smfanet_arch.py', (False, True)), ('norm.py', (False, False)),
+                              ('gdn.py', (True, True))]:
+        with monkeypatch.context() as m:
+            m.setattr(Path, 'read_bytes', lambda path, name=changed: read(path) + b'#' * (path.name == name))
+            after = code_digest(smfanet), code_digest(safmn)
+        assert tuple(a == b for a, b in zip(before, after, strict=True)) == expected
+
+
+def test_an_interrupted_run_keeps_what_it_has_measured(data, weights, tmp_path, monkeypatch):
+    import iafmsr.benchmark.quality as quality
+    items = {'Set5': BenchmarkSet('Set5', data / 'Set5').items(4)}
+    measured = []
+
+    def interrupted(sr, hr, border):
+        if len(measured) == 2:  # bicubic and the net on the first picture
+            raise KeyboardInterrupt
+        measured.append(1)
+        return Quality(30.0, 0.9)
+
+    monkeypatch.setattr(quality, 'y_quality', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        measure_quality([small(weights)], items, CPU, Cache(tmp_path / 'cache'))
+    monkeypatch.setattr(quality, 'y_quality', lambda sr, hr, border: measured.append(1) or Quality(31.0, 0.9))
+    scores = measure_quality([small(weights)], items, CPU, Cache(tmp_path / 'cache'))
+    assert len(measured) == 4
+    assert [q.psnr for q in scores['small']['Set5'].values()] == [30.0, 31.0]
+
+
+# -- cost -------------------------------------------------------------------------------------------------------------
+def test_peak_memory_counts_what_is_alive():
+    """Weights, input and the two largest neighbouring features; a view costs nothing, what is dropped is gone."""
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Conv2d(8, 16, 1, bias=False), nn.PixelShuffle(4),
+                        nn.Conv2d(1, 1, 1, bias=False))
+    picture = torch.rand(1, 3, 10, 12)
+    with torch.no_grad(), PeakMemory([picture, *net.parameters()]) as memory:
+        net(picture).view(-1)
+    held = 3 * 8 * 9 + 8 * 16 + 1 + picture.numel()
+    assert memory.peak == 4 * (held + 2 * 16 * 120)  # features and their shuffled copy, then that and its convolution
+
+
+def test_speed_takes_turns_and_is_kept(tmp_path, monkeypatch):
+    order = []
+
+    def stub(self: NetSpec) -> nn.Module:
+        net = nn.Identity()
+        net.forward = lambda lq: order.append((self.name, tuple(lq.shape[-2:]), float(lq.sum()))) or lq
+        return net
+
+    specs = [NetSpec('a', 4, {'type': 'SAFMN'}), NetSpec('b', 4, {'type': 'SMFANet'})]
+    monkeypatch.setattr(NetSpec, 'build', stub)
+    speed = measure_speed(specs, 4, CPU, Cache(tmp_path), pictures=3, output_size=(64, 36))
+    timed = order[2:]  # before them one of each for memory
+    assert [name for name, _, _ in timed] == ['a', 'b'] * (5 + 3)
+    assert {size for _, size, _ in timed} == {(9, 16)}
+    assert timed[0][2] == timed[1][2] != timed[2][2]  # the same picture for both, then another
+    assert speed['a'].quartiles_ms[0] <= speed['a'].median_ms <= speed['a'].quartiles_ms[1]
+    calls = len(order)
+    assert measure_speed(specs, 4, CPU, Cache(tmp_path), pictures=3, output_size=(64, 36)) == speed
+    assert len(order) == calls
+
+
+def test_a_net_whose_way_depends_on_values_is_counted_too(data, tmp_path, monkeypatch):
+    class Deciding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 48, 1, bias=False)
+
+        def forward(self, lq):
+            return nn.functional.pixel_shuffle(self.conv(lq) if lq.sum().item() >= 0 else lq, 4)
+
+    monkeypatch.setattr(NetSpec, 'build', lambda self: Deciding())
+    report, = benchmark(['SMFANet'], [], [4], tmp_path, Cache(None), CPU)
+    assert report.complexity['SMFANet'] == (144, 144 * 320 * 180, 48 * 320 * 180)
+
+
+# -- results ----------------------------------------------------------------------------------------------------------
+def test_tables_hold_measured_beside_published(data, weights, tmp_path):
+    nets = [f'{name}={weights}:type=SMFANet,dim=8,n_blocks=1' for name in ('SMFANet', 'SAFMN')]
+    report, = benchmark(nets, find_sets(data, None), [4], tmp_path, Cache(None), CPU, others=['IMDN'])
+    found = tables(report, per_picture=True)
+    rows = found[0].rows
+    assert rows[0] == ['net', 'params, K', 'GMACs', 'M activations', 'Set5', 'Mine ü']
+    assert [row[0] for row in rows[1:]] == [
+        'bicubic', '  published', '  difference', 'SMFANet', '  published', '  difference', 'SAFMN', '  published',
+        '  difference', 'IMDN, published']
+    mean = statistics.fmean(q.psnr for q in report.scores['SMFANet']['Set5'].values())
+    assert rows[4][4].startswith(f'{mean:.2f} / ')
+    assert rows[5][1:5] == ['197', '11', '-', '32.25 / 0.8956']
+    assert rows[6][4].startswith(f'{mean - 32.25:+.3f} / ')
+    assert found[1].rows[1] == ['SAFMN', '+0.000 ± 0.000 (0/2)', '+0.000 ± 0.000 (0/1)']  # the same weights
+    assert [row[0] for row in found[2].rows] == ['picture', 'picture 0', 'picture 1']
+
+    text, document = as_text(found), as_markdown(found, 'python scripts/benchmark.py X')
+    body = text.split('\n\n')[1].splitlines()
+    assert len({len(line) for line in body}) == 1  # aligned
+    assert '    python scripts/benchmark.py X' in document.splitlines()
+    for table in found:
+        for row in table.rows:
+            assert '| ' + ' | '.join(row) + ' |' in document
+    kept = json.loads(as_json([report], 'c'))['scales'][0]
+    assert kept['quality'][1]['sets']['Set5']['mean']['psnr'] == mean
+    assert kept['differences']['SAFMN']['Set5']['pictures'] == 2
+    assert kept['published']['IMDN']['quality']['Urban100'] == {'psnr': 26.04, 'ssim': 0.7838}
+
+
+@pytest.mark.parametrize('net, scale, name, quality', [
+    ('SAFMN', 2, 'Urban100', (31.84, 0.9256)), ('safmn', 4, 'Manga109', (30.43, 0.9063)),
+    ('IAFMNet', 3, 'Set14', (30.61, 0.8454)), ('SMFANet', 4, 'BSD100', (27.64, 0.7377)),
+    ('bicubic', 3, 'Set5', (30.39, 0.8682)), ('SMFANet', 2, 'Set5', (38.08, 0.9607))])
+def test_published_figures_are_kept_as_they_were_printed(net, scale, name, quality):
+    assert published(net, scale).quality[name] == Quality(*quality)
+    assert published('SAFMN', 4).ms == 10.71 and published('IMDN', 4).memory == 203.44
+    assert published('nothing', 4) is None
+
+
+def test_one_command_makes_all_of_it(data, weights, tmp_path, repo_root, monkeypatch, capsys):
+    out = tmp_path / 'out'
+    arguments = [f'SMFANet={weights}:dim=8,n_blocks=1', '--data', data, '--cache', tmp_path / 'cache',
+                 '--write', out / 'a.md', out / 'a.json', out / 'a.txt', '--figure', out / 'a.png',
+                 '--crop', 'Set5/picture 0:8,4,24', 'Set5/picture 1:0,0,16']
+    main(monkeypatch, repo_root, *arguments)
+    printed = capsys.readouterr().out
+    assert (out / 'a.txt').read_text() == printed
+    assert sorted(path.name for path in out.iterdir()) == ['a.json', 'a.md', 'a.png', 'a.txt']
+    assert json.loads((out / 'a.json').read_text())['command'].startswith('python scripts/benchmark.py SMFANet=')
+    with Image.open(out / 'a.png') as figure:
+        assert figure.width > 4 * 192 and figure.height > 2 * 192
+        assert np.asarray(figure.convert('RGB')).std() > 10
+    main(monkeypatch, repo_root, *arguments)
+    assert capsys.readouterr().out == printed
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--crop', 'Set5/picture 0:8,4,24'], '--crop and --figure go together'),
+    (['--crop', 'Set5', '--figure', 'a.png'], '--crop Set5: SET/PICTURE:LEFT,TOP,SIZE is wanted'),
+    (['--crop', 'Set5/none:8,4,24', '--figure', 'a.png'], '--crop Set5/none: no such picture'),
+    (['--crop', 'Set5/picture 0:50,4,24', '--figure', 'a.png'], 'outside of 60x48'),
+    (['--write', 'a.pdf'], '--write a.pdf: the name must end in .txt, .md, .json'),
+    (['--write', 'data/Set5/HR/picture 0.png/a.md'], 'cannot be written'),
+    (['--published', 'SAFMM'], "--published: no figures of 'SAFMM' (did you mean SAFMN?)"),
+    (['SMFANet=small.pth'], 'small.pth does not fit SMFANet'),
+    (['--sets', 'Set6'], 'no set Set6'), (['--speed', 'cuda'], 'cuda: this machine has no CUDA device')])
+def test_mistakes_cost_one_line_and_no_file(data, weights, repo_root, monkeypatch, capsys, arguments, message):
+    if 'cuda' in arguments and torch.cuda.is_available():
+        pytest.skip('this machine has a CUDA device')
+    monkeypatch.chdir(data.parent)
+    before = sorted(data.parent.rglob('*'))
+    with pytest.raises(SystemExit) as stop:
+        main(monkeypatch, repo_root, *arguments, '--data', data, '--no-cache')
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith('iafmsr: error: ') and error.count('\n') == 1
+    assert sorted(data.parent.rglob('*')) == before
+
+
+@pytest.mark.parametrize('number', [errno.ENOSPC, errno.EROFS])
+def test_full_disk_and_read_only_target_leave_the_old_file_and_no_other(tmp_path, monkeypatch, capsys, number):
+    def refuse(path: Path, *_args, **_kwargs):
+        path.open('wb').close()  # what a full disk leaves of a file
+        raise OSError(number, os.strerror(number))
+
+    target = tmp_path / 'a.md'
+    write_whole(target, b'old')
+    cache = Cache(tmp_path / 'cache')
+    monkeypatch.setattr(Path, 'write_bytes', refuse)
+    monkeypatch.setattr(Path, 'touch', refuse)
+    for act in (lambda: write_whole(target, b'new'), lambda: check_writable(target)):
+        with pytest.raises(UserError, match=rf'a\.md: cannot be written \({os.strerror(number)}\)'):
+            act()
+    cache.put('subject', 'key', 1)
+    cache.save()  # the results are there all the same
+    assert 'results are not kept' in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob('*') if path.is_file()] == ['a.md']
+    assert target.read_bytes() == b'old'

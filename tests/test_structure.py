@@ -1,0 +1,48 @@
+"""Arrows point one way: tools -> models -> archs -> layers -> ops; the method itself needs torch alone."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / 'iafmsr'
+ALLOWED = {
+    'ops': {'iafmsr.ops'},
+    'layers': {'iafmsr.ops', 'iafmsr.layers'},
+    'archs': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.archs', 'iafmsr.errors'},
+    'losses': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.losses', 'iafmsr.errors'},
+}
+LIBRARIES = {'ops': {'torch'}, 'layers': {'torch'}, 'archs': {'torch', 'basicsr', 'spandrel'},
+             'losses': {'torch', 'basicsr'}}
+
+
+def imports(file: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize('folder', ALLOWED)
+def test_a_folder_imports_what_lies_below_it_alone(folder):
+    files = sorted((PACKAGE / folder).glob('*.py'))
+    assert len(files) > 1
+    for file in files:
+        for name in imports(file):
+            root = name.split('.')[0]
+            if root == 'iafmsr':
+                assert any(name == a or name.startswith(f'{a}.') for a in ALLOWED[folder]), f'{file.name}: {name}'
+            else:
+                assert root in LIBRARIES[folder] | sys.stdlib_module_names, f'{file.name}: {name}'
+
+
+def test_scripts_parse_arguments_and_call_the_package():
+    """Tools hold no logic: a script parses arguments and calls the package."""
+    for script in (PACKAGE.parent / 'scripts').rglob('*.py'):
+        tree = ast.parse(script.read_text(encoding='utf-8'))
+        functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+        assert functions == ['main'], f'{script.name}: {functions}'

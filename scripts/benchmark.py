@@ -68,7 +68,9 @@ def main() -> None:
         check_writable(Path(file))
     if 'cuda' in (args.device, *args.speed) and not torch.cuda.is_available():
         raise UserError('cuda: this machine has no CUDA device')
-    if args.threads:
+    if args.threads is not None:
+        if args.threads < 1:
+            raise UserError(f'--threads {args.threads}: at least 1 is wanted')
         torch.set_num_threads(args.threads)
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
 

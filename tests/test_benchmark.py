@@ -205,6 +205,8 @@ def test_weights_of_another_net_are_refused_before_anything_is_measured(weights,
 def test_sets_are_found(data, monkeypatch, tmp_path):
     assert [s.name for s in find_sets(data, None)] == ['Set5', 'Mine ü']  # customary ones first
     assert [s.name for s in find_sets(data, ['Mine ü'])] == ['Mine ü']
+    assert [item.name for item in find_sets(data / 'Set5', None)[0].items(4)] == ['picture 0', 'picture 1']
+    assert [item.name for item in find_sets(data / 'Mine ü/HR', None)[0].items(2)] == ['picture 0']  # bare pictures
     with pytest.raises(UserError, match='no set Set6, only Mine ü, Set5'):
         find_sets(data, ['Set6'])
     monkeypatch.setenv('IAFMSR_DATA', str(tmp_path / 'else'))
@@ -437,7 +439,8 @@ def test_one_command_makes_all_of_it(data, weights, tmp_path, repo_root, monkeyp
     (['--write', 'data/Set5/HR/picture 0.png/a.md'], 'cannot be written'),
     (['--published', 'SAFMM'], "--published: no figures of 'SAFMM' (did you mean SAFMN?)"),
     (['SMFANet=small.pth'], 'small.pth does not fit SMFANet'),
-    (['--sets', 'Set6'], 'no set Set6'), (['--speed', 'cuda'], 'cuda: this machine has no CUDA device')])
+    (['--sets', 'Set6'], 'no set Set6'), (['--threads', '0'], '--threads 0: at least 1'),
+    (['--speed', 'cuda'], 'cuda: this machine has no CUDA device')])
 def test_mistakes_cost_one_line_and_no_file(data, weights, repo_root, monkeypatch, capsys, arguments, message):
     if 'cuda' in arguments and torch.cuda.is_available():
         pytest.skip('this machine has a CUDA device')

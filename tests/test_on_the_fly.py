@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from basicsr.data import build_dataloader, build_dataset
 from PIL import Image
 from torch import Tensor
@@ -17,6 +18,7 @@ from iafmsr.data.preparation import prepare
 from iafmsr.data.sampling import Draw, EpochSampler
 from iafmsr.errors import UserError
 from iafmsr.ops.resize import imresize
+from iafmsr.utils.loading_speed import measure_loading
 from iafmsr.utils.option_check import check_options
 from iafmsr.utils.options import load_options
 
@@ -182,3 +184,18 @@ def test_an_option_file_trains_from_hr_alone(repo_root):
     opt['datasets']['train'] = ours | {'cache_mb': 64}
     assert check_options(opt, True, str(repo_root), files=False).faults == [
         'datasets.train.cache_mb: unknown key (did you mean cache_mib?)']
+
+
+def test_loading_is_measured_beside_training(folder, repo_root, tmp_path):
+    file = tmp_path / 'small.yml'
+    file.write_text(yaml.safe_dump({
+        'base': str(repo_root / 'options/train_IAFMNet_x4_hr_only.yml'),
+        'datasets': {'train': {'dataroot_gt': str(folder), 'gt_size': 32, 'total_batch_size': 2,
+                               'num_worker_per_gpu': 1}},
+        'network_g': {'type': 'SAFMN', 'scale': 4, 'dim': 8, 'n_blocks': 1}, 'train': {'ie_opt': None}}))
+    speed = measure_loading(str(file), repo_root, batches=3, iterations=1)
+    assert (speed.dataset, speed.workers, speed.batch) == ('OnTheFlyDataset', 1, 2)
+    assert speed.start_s > 0 and speed.load_ms > 0 and speed.train_ms > 0
+    folder.rename(tmp_path / 'elsewhere')
+    with pytest.raises(UserError, match='datasets.train.dataroot_gt: .*: no such folder'):
+        measure_loading(str(file), repo_root)

@@ -171,6 +171,18 @@ def test_a_net_of_spandrel_takes_any_size_and_its_authors_weights(id, hyper):
 
 
 @needs_spandrel
+def test_weights_tell_which_net_of_spandrel_they_belong_to():
+    torch.manual_seed(0)
+    net = Spandrel(id='SAFMN', dim=8, n_blocks=2, upscaling_factor=3).eval()
+    again = Spandrel.from_weights(net.net.state_dict()).eval()
+    lq = torch.rand(1, 3, 8, 16)
+    with torch.no_grad():
+        assert again.scale == 3 and torch.equal(again(lq), net(lq))
+    with pytest.raises(UserError, match='spandrel does not know these weights'):
+        Spandrel.from_weights({'a': torch.zeros(1)})
+
+
+@needs_spandrel
 def test_unknown_id_is_answered_with_the_known_ones():
     with pytest.raises(UserError, match="no id 'SwinIRR', only .*SwinIR"):
         Spandrel(id='SwinIRR')

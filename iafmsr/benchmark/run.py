@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from iafmsr.benchmark.published import Published, published
 from iafmsr.benchmark.quality import BICUBIC, Scores, measure_quality
 from iafmsr.benchmark.sets import BenchmarkSet, Item
 from iafmsr.benchmark.speed import Speed, measure_speed, processor
+from iafmsr.errors import UserError
 from iafmsr.utils.complexity import Complexity, count
 
 __all__ = ['ScaleReport', 'benchmark']
@@ -70,10 +70,12 @@ def _complexity(spec: NetSpec, cache: Cache) -> Complexity:
     subject = f'{code_digest("iafmsr.utils.complexity", spec.module)} {spec.key}'
     known = cache.get(subject, 'complexity')
     if known is None:
-        net = spec.build()
         try:
-            known = count(copy.deepcopy(net), spec.scale)
+            known = count(spec.build(), spec.scale)
         except (RuntimeError, NotImplementedError):  # its way depends on values, which the meta device has none of
-            known = count(net, spec.scale, device='cpu')
+            try:
+                known = count(spec.build(), spec.scale, device='cpu')
+            except RuntimeError as error:
+                raise UserError(f'{spec.name}: cannot be counted: {str(error).splitlines()[0]}') from None
         cache.put(subject, 'complexity', known)
     return Complexity(*known)

@@ -92,16 +92,17 @@ def data_folder(given: str | None, root: Path) -> Path:
 
 
 def find_sets(folder: Path, names: list[str] | None) -> list[BenchmarkSet]:
-    """The named sets of a folder, or all: first the customary ones in their order, then others by name.
+    """The named sets of a folder, or all: first the customary ones in their order, then others by name. A folder that
+    has no others in it, or ``HR``, is a set itself.
 
     Raises:
-        UserError: a set that is not there, or none at all.
+        UserError: a set that is not there.
     """
     found = [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith('.')]
+    if names is None and (not found or 'HR' in found):
+        return [BenchmarkSet(folder.resolve().name, folder)]
     if names is None:
         names = [name for name in _CUSTOMARY if name in found] + sorted(set(found) - set(_CUSTOMARY))
-        if not names:
-            raise UserError(f'{printable(folder)}: no sets in it')
     for name in names:
         if name not in found:
             raise UserError(f'{printable(folder)}: no set {name}, only {", ".join(sorted(found)) or "nothing"}')

@@ -111,10 +111,12 @@ def _quality(report: ScaleReport) -> Table:
             if name in names and any(s in paper.quality and s in means for s in report.items):
                 rows.append(['  difference', '', '', '', *(_gap(means.get(s), paper.quality.get(s))
                                                            for s in report.items)])
+    sources = '; '.join(dict.fromkeys(figures.source for figures in report.published.values()))
+    cited = f' Published: {sources}.' if sources else ''
     counts = ', '.join(f'{name} {len(items)}' for name, items in report.items.items())
     return Table(f'x{report.scale}: PSNR / SSIM',
                  f'Y channel, {report.scale} pixels cropped; multiply-accumulates and activations for an output of '
-                 f'1280x720; pictures: {counts}; on {report.device}.', rows)
+                 f'1280x720; pictures: {counts}; on {report.device}.{cited}', rows)
 
 
 def _costs(report: ScaleReport, name: str) -> list[str]:

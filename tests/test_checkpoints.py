@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
+import logging
 import os
 import pickle
 import signal
@@ -16,6 +18,7 @@ from typing import Any
 import basicsr.train
 import pytest
 import torch
+from basicsr.utils import get_root_logger
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import built
@@ -23,6 +26,8 @@ from tiny import built
 from iafmsr.errors import UserError
 from iafmsr.utils import checkpoints
 from iafmsr.utils.checkpoints import clear_away, load_checkpoint, newest_state, save_whole
+from iafmsr.utils.signals import StopSignal
+from iafmsr.utils.training import DataOrder, _Run
 
 FULL = os.environ.get('IAFMSR_FULL') == '1'
 
@@ -169,6 +174,32 @@ def test_a_model_goes_on_to_the_bit(tmp_path: Path) -> None:
     assert straight.get_current_log() == resumed.get_current_log()
 
 
+def test_a_resume_that_cannot_be_exact_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    get_root_logger().propagate = True
+    saved = DataOrder(seed=0, total_batch=64, pictures=100, ratio=1).state_dict()
+    DataOrder(seed=0, total_batch=64, pictures=100, ratio=1).load_state_dict(saved)
+    assert not caplog.records
+    DataOrder(seed=0, total_batch=32, pictures=90, ratio=1).load_state_dict(saved)
+    assert {r.message for r in caplog.records} == {'Not an exact resume: total_batch 64 -> 32, pictures 100 -> 90.'}
+
+
+def test_x4_starts_from_the_weights_of_x2(tmp_path: Path) -> None:
+    """As the option files say; the tail has another shape, and is new, but the same in the average."""
+    network = {'type': 'IAFMNet', 'num_feat': 8, 'num_block': 1}
+    x2 = built(tmp_path, scale=2, network_g=network | {'scale': 2})
+    step_x2 = batch(1) | {'gt': torch.rand(1, 3, 16, 16)}
+    x2.feed_data(step_x2)
+    x2.optimize_parameters(1)
+    x2.save(-1, -1)
+    file = tmp_path / 'experiments/run/models/net_g_latest.pth'
+    x4 = built(tmp_path, network_g=network | {'scale': 4}, path__pretrain_network_g=str(file),
+               path__strict_load_g=False)
+    trained = load_checkpoint(file)['params']
+    for key, value in x4.net_g.state_dict().items():
+        assert torch.equal(value, x4.net_g_ema.state_dict()[key])
+        assert key.startswith('tail') or torch.equal(value, trained[key])
+
+
 # -- whole or not there -----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize('failing', ['write', 'fsync', 'replace'])
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
@@ -188,6 +219,26 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
         save_whole({'a': 2}, path)
     assert load_checkpoint(path) == {'a': 1}
     assert [p.name for p in tmp_path.iterdir()] == ['5.state']
+
+
+def test_a_save_that_fails_is_said_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                       caplog: pytest.LogCaptureFixture) -> None:
+    model = built(tmp_path)
+    opt = model.opt | {'auto_resume': True}
+    run = _Run(basicsr.train, {}, StopSignal())
+    run.opt = model.opt
+    save = functools.partial(run.save, model.save)
+    save(0, 1)
+    logging.getLogger('basicsr').propagate = True
+    with monkeypatch.context() as full:
+        full.setattr(os, 'fsync', lambda file: (_ for _ in ()).throw(OSError(errno.ENOSPC, 'No space left on device')))
+        save(0, 2)
+        assert 'Iteration 2 could not be saved: No space left on device' in caplog.text
+        with pytest.raises(UserError, match='final weights could not be saved: No space left'):
+            save(epoch=-1, current_iter=-1)  # of the end there is no next
+    assert newest_state(opt)[1]['iter'] == run.saved_at == 1
+    save(0, 3)
+    assert newest_state(opt)[1]['iter'] == 3
 
 
 def test_a_save_returns_the_sum_of_its_file(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ import torch
 import yaml
 from basicsr.archs.edsr_arch import EDSR
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from iafmsr.archs.iafmnet_arch import IAFMNet
@@ -530,3 +532,53 @@ def test_a_base_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / 'circle.yml').write_text('base: circle.yml\n')
     with pytest.raises(UserError, match='circle.yml'):
         load_options(tmp_path / 'circle.yml')
+
+
+# -- any option file at all (1,000 of them under scripts/test.sh --full) ----------------------------------------------
+def keys_of(opt: dict[str, Any], where: str = '') -> list[str]:
+    return [path for key, value in opt.items() for path in
+            [f'{where}{key}', *(keys_of(value, f'{where}{key}.') if isinstance(value, dict) else [])]]
+
+
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-3, 300), st.floats(), st.text(max_size=8), st.dates(),
+                    st.sampled_from(['IAFMNet', 'SRModel', 'EDSR', 'lmdb', 'auto', 'data/gt.lmdb', '../..', '1e-4']))
+VALUES = st.one_of(SCALARS, st.lists(SCALARS, max_size=3), st.dictionaries(st.text(max_size=8), SCALARS, max_size=3),
+                   st.just(DELETE))
+CHANGES = st.lists(st.tuples(st.sampled_from(keys_of(train_options())), VALUES), min_size=1, max_size=3)
+
+
+@settings(max_examples=1000 if os.environ.get('IAFMSR_FULL') == '1' else 40, deadline=None, database=None,
+          derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=CHANGES)
+def test_any_options_are_taken_or_refused_in_our_lines(parse: Callable[..., Any], capsys: pytest.CaptureFixture[str],
+                                                       root: Path, changes: list[tuple[str, Any]]) -> None:
+    opt = train_options()
+    for key, value in changes:
+        try:
+            set_key(opt, key, value)
+        except (KeyError, TypeError, AttributeError):  # an earlier change has taken its section away
+            continue
+    before = sorted(root.glob('experiments/**'))
+    try:
+        parse(opt)
+    except SystemExit as error:
+        lines = capsys.readouterr().err.splitlines()
+        assert error.code == 2
+        assert any(line.startswith('iafmsr: error: x.yml: ') for line in lines)
+        assert all(line.startswith(('iafmsr: error: x.yml', 'iafmsr: warning: x.yml')) for line in lines)
+    assert sorted(root.glob('experiments/**')) == before
+
+
+@settings(max_examples=1000 if os.environ.get('IAFMSR_FULL') == '1' else 40, deadline=None, database=None,
+          derandomize=True)
+@given(position=st.floats(0, 1), text=st.text(max_size=6), cut=st.integers(0, 40))
+def test_any_text_is_read_or_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, position: float, text: str,
+                                                 cut: int) -> None:
+    file = tmp_path_factory.getbasetemp() / 'any.yml'
+    whole = yaml.safe_dump(train_options())
+    start = int(position * len(whole))
+    file.write_text(whole[:start] + text + whole[start + cut:], encoding='utf-8', errors='replace')
+    try:
+        assert isinstance(load_options(file), dict)
+    except UserError as error:
+        assert str(error).startswith(str(file)) and '\n' not in str(error)

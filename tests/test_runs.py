@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import threading
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import lmdb
@@ -128,6 +131,35 @@ def test_auto_resume_never_restarts_in_silence(root: Path) -> None:
     assert 'skipped' in log and '10.state: not a file of weights that loads safely' in log
     assert 'the run has weights, but no state that loads' in log and 'Traceback' not in log
     assert sorted(root.glob('experiments/**')) == before
+
+
+@pytest.mark.skipif(os.environ.get('IAFMSR_FULL') != '1', reason='long form: scripts/test.sh --full')
+def test_kill_at_50_random_moments_loses_nothing(root: Path, straight: str) -> None:
+    """A whole run, killed 50 times anywhere from its first import to its last save, ends as the one without a stop."""
+    random, losses = Random(0), {}
+    opt = options('killed', logger__save_checkpoint_freq=1, logger__keep_last=3)
+    newest = 0
+    for _ in range(50):
+        process = start(root, opt, '--auto_resume')
+        stop = threading.Timer(random.uniform(1, 8), process.kill)
+        stop.start()
+        code, log = finish(process)
+        stop.cancel()
+        assert code in (0, -signal.SIGKILL) and 'skipped' not in log and 'Traceback' not in log, log
+        losses |= losses_in(log)
+        states = [int(path.stem) for path in root.glob('experiments/killed/training_states/*.state')]
+        assert max(states, default=0) >= newest
+        newest = max(states, default=0)
+        if code == 0:  # done before it could be killed: once more from a state in its middle
+            for path in root.glob('experiments/killed/training_states/*.state'):
+                path.unlink()
+            for path in root.glob('experiments/killed/models/*'):
+                path.unlink()
+            newest = 0
+    code, log = train(root, opt, '--auto_resume')
+    assert code == 0, log
+    assert losses | losses_in(log) == losses_in(straight)
+    assert_equal_weights(weights(root, 'straight', 'latest'), weights(root, 'killed', 'latest'))
 
 
 def test_torchrun_trains_validates_stops_and_resumes(root: Path) -> None:

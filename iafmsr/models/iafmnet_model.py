@@ -98,7 +98,7 @@ class IAFMNetModel(SRModel):
             idm = density.idm.detach().flatten(1)
             measures['active'] = density.mask.float().mean()
             measures['idm_spread'] = (idm.std(1, correction=0) / idm.mean(1)).mean()
-        self.output = output.float()
+        self.output = output.float() if self.precision else output
         if self.cri_pix:
             losses['l_pix'] = self.cri_pix(self.output, self.gt)
         if self.cri_fft:

@@ -47,11 +47,12 @@ def save_whole(content: Any, path: str | Path) -> str:
     except OSError:
         beside.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name, too, has to be on the disk
-    finally:
-        os.close(folder)
+    if os.name == 'posix':  # elsewhere a folder is no file that could be flushed
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name, too, has to be on the disk
+        finally:
+            os.close(folder)
     return hashlib.sha256(buffer.getbuffer()).hexdigest()
 
 

@@ -117,7 +117,8 @@ class _Check(SectionCheck):
             self.scales(where, cls, section)
         pretrained = self.files and isinstance(self.path.get(f'pretrain_{where}'), str)
         if len(self.report.faults) == found and (is_ours(cls) or pretrained):
-            net = self.build(where, cls, section)
+            with torch.device('meta'):  # shapes alone: a width of a million is not tried out in memory
+                net = self.build(where, cls, section)
             if net is not None and pretrained:
                 self.checkpoint(where, net)
 

@@ -12,7 +12,8 @@ import torch
 import torch.distributed as dist
 
 RESUME_ME = 75  # EX_TEMPFAIL of sysexits.h: what was asked for is not done, try again later
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+# Windows has no SIGUSR1
+_SIGNALS = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name)]
 
 
 class StopSignal:

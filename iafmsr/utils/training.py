@@ -51,21 +51,24 @@ def safe_run(pipeline: ModuleType) -> Iterator[None]:
     try:
         with stop.watched():
             yield
-    except SystemExit as error:
-        traceback.clear_frames(error.__traceback__)  # the loader is in one of them, see create_train_val_dataloader
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)  # the loader is in one of them: its workers end with it
+        if fault := _fault_of(error):
+            raise UserError(fault) from error
         raise
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(f'{error.filename or "disk"}: {error.strerror}; the last good state is kept') from error
-    except RuntimeError as error:
-        if 'DataLoader worker' not in str(error):
-            raise
-        raise UserError(f'a data worker died, its data may be damaged or the memory short: {error}') from error
     finally:
         basicsr_data.worker_init_fn = stock_init
         for name in names:
             setattr(pipeline, name, stock[name])
+
+
+def _fault_of(error: BaseException) -> str | None:
+    """The line for an error that comes from the machine or the data, not from the program."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, getattr(errno, 'EDQUOT', None)):
+        return f'{error.filename or "disk"}: {error.strerror}; the last good state is kept'
+    if isinstance(error, RuntimeError) and 'DataLoader worker' in str(error):
+        return f'a data worker died, its data may be damaged or the memory short: {error}'
+    return None
 
 
 def init_worker(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
@@ -176,7 +179,8 @@ class _Run:
             stock(epoch, current_iter)
         except OSError as error:
             if current_iter == -1:
-                raise
+                raise UserError(f'the final weights could not be saved: {error.strerror}; the last good state is kept'
+                                ) from error
             get_root_logger().error(f'Iteration {current_iter} could not be saved: {error.strerror}. The last good '
                                     'state is kept; the run goes on and tries again at its next save.')
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -11,16 +12,17 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from basicsr.archs import build_network
 from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
 from iafmsr.benchmark.files import write_whole
+from iafmsr.benchmark.nets import NetSpec
 from iafmsr.benchmark.sets import BenchmarkSet
 from iafmsr.errors import UserError
 from iafmsr.utils.complexity import count
@@ -35,15 +37,24 @@ K = 0.05  # share of the positions at which a map's squared error is summed
 
 @dataclass(frozen=True)
 class Run:
-    """One option file under one seed and budget; ``name`` is that of its folders."""
+    """One option file under one seed and budget.
+
+    ``name`` is that of its folders; it holds a digest of the options, so that a changed file never goes on from, or
+    passes for, a run of what it was before.
+    """
 
     file: Path
     seed: int
     iterations: int
 
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        return load_options(self.file)
+
     @property
     def name(self) -> str:
-        return f'ablation_{self.file.stem}_{self.iterations}_seed{self.seed}'
+        digest = hashlib.sha256(json.dumps(self.options, sort_keys=True).encode()).hexdigest()[:8]
+        return f'ablation_{self.file.stem}_{digest}_{self.iterations}_seed{self.seed}'
 
 
 def ablate(files: Sequence[Path], iterations: int, seeds: Sequence[int], sets: Sequence[BenchmarkSet], root: Path,
@@ -75,17 +86,15 @@ def ablate(files: Sequence[Path], iterations: int, seeds: Sequence[int], sets: S
 
 
 def _result(run: Run, sets: Sequence[BenchmarkSet], root: Path, jobs: int) -> dict[str, Any]:
-    opt = load_options(run.file)
     stored = root / 'results/ablation' / f'{run.name}.json'
-    # a stored result counts for the options that it was made with
-    key = json.dumps([opt, [s.name for s in sets]], sort_keys=True)
+    names = [s.name for s in sets]
     if stored.exists():
         result = json.loads(stored.read_text(encoding='utf-8'))
-        if result['key'] == key:
+        if result['sets'] == names:
             return result
     train(run, root, jobs)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
-    result = {'key': key, 'it/s': _speed(run, root), **measure(opt, _weights(run, root), sets)}
+    result = {'sets': names, 'it/s': _speed(run, root), **measure(run.options, _weights(run, root), sets)}
     write_whole(stored, json.dumps(result, indent=1).encode())
     return result
 
@@ -117,10 +126,8 @@ def _speed(run: Run, root: Path) -> float:
 
 
 def _network(opt: dict[str, Any], weights: Path) -> nn.Module:
-    net = build_network(opt['network_g']).eval()
-    saved = torch.load(weights, map_location='cpu', weights_only=True)
-    net.load_state_dict(saved.get('params_ema', saved['params']))
-    return net
+    param_key = 'params_ema' if opt['train'].get('ema_decay') else 'params'
+    return NetSpec(weights.parent.parent.name, opt['scale'], opt['network_g'], weights, param_key).build()
 
 
 @torch.no_grad()
@@ -214,8 +221,8 @@ def draw_maps(run: Run, sets: Sequence[BenchmarkSet], pictures: Sequence[str], r
     Raises:
         UserError: no such picture.
     """
-    opt = load_options(run.file)
-    net, scale = _network(opt, _weights(run, root)), opt['scale']
+    scale = run.options['scale']
+    net = _network(run.options, _weights(run, root))
     items = {f'{s.name}/{item.name}': item for s in sets for item in s.items(scale)}
     rows = []
     for name in pictures:

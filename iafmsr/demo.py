@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from basicsr.archs import build_network
 from PIL import Image
 from torch import Tensor, nn
 
+from iafmsr.benchmark.nets import NetSpec
 from iafmsr.data.forms import SubImages, WholePictures
 from iafmsr.data.pictures import read_picture
 from iafmsr.data.preparation import prepare
@@ -114,9 +114,7 @@ def train(root: Path, seed: int, retrain: bool) -> Path:
 
 def load_network(root: Path, checkpoint: Path) -> nn.Module:
     """The trained network with averaged weights, in evaluation mode."""
-    net = build_network(load_options(root / _OPTIONS)['network_g'])
-    net.load_state_dict(torch.load(checkpoint, map_location='cpu', weights_only=True)['params_ema'])
-    return net.eval()
+    return NetSpec('demo', _SCALE, load_options(root / _OPTIONS)['network_g'], checkpoint, 'params_ema').build()
 
 
 @torch.no_grad()

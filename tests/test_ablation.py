@@ -88,3 +88,12 @@ def test_measuring_a_net(tmp_path):
 def test_two_files_of_one_name_are_refused(tmp_path):
     with pytest.raises(UserError, match='one name'):
         ablation.ablate([tmp_path / 'a/x.yml', tmp_path / 'b/x.yml'], 10, [0], [], tmp_path)
+
+
+def test_a_changed_file_is_another_run(tmp_path):
+    """Or it would go on from, and be measured by, the finished run of what it was before."""
+    file, names = tmp_path / 'x.yml', []
+    for decay in (0.999, 0.99, 0.999):
+        file.write_text(f'train: {{ema_decay: {decay}}}\n')
+        names.append(ablation.Run(file, 0, 10).name)
+    assert names[0] == names[2] != names[1]

@@ -31,11 +31,17 @@ class IAFMNetModel(SRModel):
     the processes, and read from the device, when they are asked for and not in every iteration.
 
     Further options: ``train.autocast``, ``bf16`` or ``fp16`` for the forward pass in training (the losses are computed
-    in float32); ``train.max_bad_steps`` (10), see :class:`~iafmsr.models.guard.StepGuard`.
+    in float32); ``train.channels_last``, the layout of weights and pictures in memory (equal up to rounding; faster on
+    a CPU); ``train.max_bad_steps`` (10), see :class:`~iafmsr.models.guard.StepGuard`.
 
     Raises:
         UserError: when ``ie_opt`` is set for an arch that gives no density.
     """
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        channels_last = self.opt.get('train', {}).get('channels_last')
+        return torch.channels_last if channels_last else torch.contiguous_format
 
     def init_training_settings(self) -> None:
         train = self.opt['train']
@@ -60,7 +66,7 @@ class IAFMNetModel(SRModel):
             self.opt['find_unused_parameters'] = bool(unused)
             if unused:
                 get_root_logger().info(f'find_unused_parameters: true, no loss trains {", ".join(unused)}')
-        return super().model_to_device(net)
+        return super().model_to_device(net.to(memory_format=self.memory_format))
 
     def get_optimizer(self, optim_type: str, params: list[Tensor], lr: float, **kwargs: Any) -> torch.optim.Optimizer:
         # the fused kind can leave a step out without asking the host; on a CPU the plain kind is exact to the bit
@@ -74,6 +80,7 @@ class IAFMNetModel(SRModel):
 
     def feed_data(self, data: dict[str, Any]) -> None:
         super().feed_data(data)
+        self.lq = self.lq.contiguous(memory_format=self.memory_format)
         self.names = list(data.get('lq_path', ()))
 
     def optimize_parameters(self, current_iter: int) -> None:

@@ -65,7 +65,8 @@ KNOWN: dict[str, dict[str, Kind]] = {
             | {f'{key}_{net}': kind for net in 'gd' for key, kind in
                {'pretrain_network': TEXT, 'param_key': TEXT, 'strict_load': FLAG}.items()},
     'train': {'total_iter': ITERATIONS, 'warmup_iter': WHOLE, 'ema_decay': NUMBER, 'scheduler': SECTION,
-              'net_d_iters': COUNT, 'net_d_init_iters': NATURAL, 'autocast': PRECISION, 'max_bad_steps': COUNT}
+              'net_d_iters': COUNT, 'net_d_init_iters': NATURAL, 'autocast': PRECISION, 'channels_last': FLAG,
+              'max_bad_steps': COUNT}
              | dict.fromkeys(('optim_g', 'optim_d', 'pixel_opt', 'perceptual_opt', 'ie_opt', 'fft_opt', 'gan_opt',
                               'ldl_opt'), SECTION),
     'val': {'val_freq': ITERATIONS, 'save_img': FLAG, 'suffix': TEXT, 'pbar': FLAG, 'metrics': SECTION},

@@ -42,6 +42,7 @@ setup(
     python_requires='>=3.11,<3.13',
     packages=find_packages(include=['iafmsr', 'iafmsr.*']),
     package_data={'iafmsr.benchmark': ['published.yml']},
+    entry_points={'console_scripts': ['iafmsr = iafmsr.cli:main']},
     install_requires=install_requires,
     extras_require=extras,
 )

@@ -9,7 +9,7 @@ from iafmsr.layers.arm import ARM
 from iafmsr.layers.cgfn import CGFN
 from iafmsr.layers.density import Density
 from iafmsr.layers.guidance import Guidance
-from iafmsr.layers.idm import InformationDensity
+from iafmsr.layers.idm import InformationDensity, Maps
 from iafmsr.layers.igra import IGRA, down
 from iafmsr.layers.norm import build_norm
 from iafmsr.ops.submanifold import ActiveSites
@@ -99,10 +99,14 @@ class IAFMNet(nn.Module):
         self.tail = nn.Conv2d(num_feat, num_out_ch * scale ** 2, 3, padding=1)
         self.upsample = nn.PixelShuffle(scale)
 
-    def forward(self, lq: Tensor, return_density: bool = False) -> Tensor | tuple[Tensor, Density]:
-        """(B, 3, H, W) in [0, 1] -> (B, 3, sH, sW), any H and W from 1; with its :class:`Density` on request."""
+    def forward(self, lq: Tensor, return_density: bool = False, maps: Maps | None = None
+                ) -> Tensor | tuple[Tensor, Density]:
+        """(B, 3, H, W) in [0, 1] -> (B, 3, sH, sW), any H and W from 1; with its :class:`Density` on request.
+
+        A tile takes the ``maps`` of its picture at its place; they come from ``density.maps(local_map(tiles), lq)``.
+        """
         f0 = self.head(lq)
-        density = self.density(f0, lq)
+        density = self.density(f0, lq, maps)
         # all that follows from the map is computed once and shared by the blocks
         idm, idm_down, sites = density.idm, down(density.idm), ActiveSites(density.mask)
         x = f0
@@ -111,3 +115,7 @@ class IAFMNet(nn.Module):
         x = self.fusion.multiply(x, idm) + density.mu / self.density.gain
         sr = self.upsample(self.tail(x))
         return (sr, density) if return_density else sr
+
+    def local_map(self, lq: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> the learned map (B, 1, H, W); each value depends on 9x9 pixels at most."""
+        return self.density.local_map(self.head(lq))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +15,18 @@ from iafmsr.layers.precision import at_least_float32, full_precision
 _UNITS = ('theta', 'bits', 'normalised')
 _GUIDES = ('idm', 'sobel', 'laplacian', 'constant')
 _MASKS = ('idm', 'sobel', 'laplacian', 'random')
+
+
+class Maps(NamedTuple):
+    """What only the whole picture decides: a tile of it takes them from outside.
+
+    Attributes:
+        idm (Tensor): (B, 1, H, W), the map that guides the network.
+        mask (Tensor): bool, (B, 1, H, W), the active sites.
+    """
+
+    idm: Tensor
+    mask: Tensor
 
 
 class InformationDensity(nn.Module):
@@ -54,18 +68,38 @@ class InformationDensity(nn.Module):
         self.detach_idm, self.detach_features = detach_idm, detach_features
         self.estimator = build_estimator(ide, num_feat, ide_kernel_size, gdn)
 
-    def forward(self, f0: Tensor, lq: Tensor) -> Density:
-        """F0 (B, C, H, W) of the picture lq (B, 3, H, W) -> its :class:`~iafmsr.layers.density.Density`, in float32."""
+    def forward(self, f0: Tensor, lq: Tensor, maps: Maps | None = None) -> Density:
+        """F0 (B, C, H, W) of the picture lq (B, 3, H, W) -> its :class:`~iafmsr.layers.density.Density`, in float32.
+
+        Of a tile, with the ``maps`` of the picture at its place.
+        """
         with full_precision(f0):
-            f0, lq = at_least_float32(f0), at_least_float32(lq)
-            features = self.gain * (f0.detach() if self.detach_features else f0)
-            mu, theta = self.estimator(features)
-            idm = (theta if self.idm_unit == 'theta' else torch.log2(1 + theta)).mean(dim=1, keepdim=True)
+            features, mu, theta = self._estimate(f0)
+            idm, mask = self.maps(self._local_map(theta), lq) if maps is None else maps
+            return Density(quantise(features, self.training), mu, theta, idm, mask)
+
+    def local_map(self, f0: Tensor) -> Tensor:
+        """F0 (B, C, H, W) -> the learned map (B, 1, H, W) in float32, as far as each place's surroundings decide it."""
+        with full_precision(f0):
+            return self._local_map(self._estimate(f0)[2])
+
+    def maps(self, local_map: Tensor, lq: Tensor) -> Maps:
+        """The :meth:`local_map` (B, 1, H, W) of the whole picture lq (B, 3, H, W) -> what the whole decides."""
+        with full_precision(local_map):
+            lq = at_least_float32(lq)
+            idm = local_map
             if self.idm_unit == 'normalised':
                 idm = idm / idm.mean(dim=(2, 3), keepdim=True)
             idm = idm.detach() if self.detach_idm else idm
             mask = top_k_mask(self._map(self.mask, idm, lq), self.k)
-            return Density(quantise(features, self.training), mu, theta, self._map(self.guide, idm, lq), mask)
+            return Maps(self._map(self.guide, idm, lq), mask)
+
+    def _estimate(self, f0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        features = self.gain * at_least_float32(f0.detach() if self.detach_features else f0)
+        return features, *self.estimator(features)
+
+    def _local_map(self, theta: Tensor) -> Tensor:
+        return (theta if self.idm_unit == 'theta' else torch.log2(1 + theta)).mean(dim=1, keepdim=True)
 
     def _map(self, name: str, idm: Tensor, lq: Tensor) -> Tensor:
         if name == 'idm':

@@ -1,8 +1,8 @@
 """Cures for what BasicSR 1.4.2 breaks on with a current stack; nothing else in the project patches BasicSR.
 
-`apply()` runs on `import iafmsr`, which must come before `import basicsr`: at the top of main modules, so that spawned
-data workers, which import the main module again, get it too. Each cure looks for its fault and leaves alone what works;
-no file of BasicSR is edited.
+They run around BasicSR's own import, wherever that takes place after `import iafmsr` (`iafmsr.plugin`), which stands at
+the top of main modules, so that spawned data workers, which import the main module again, get them too. Each cure looks
+for its fault and leaves alone what works; no file of BasicSR is edited.
 """
 import functools
 import importlib.machinery
@@ -25,10 +25,7 @@ Options = dict[str, Any]
 
 @functools.cache
 def apply() -> None:
-    """Applies every cure, once per process."""
-    declare_torchvision_operators()
-    provide_functional_tensor()
-    provide_distutils()
+    """Applies the cures of an imported BasicSR, once per process."""
     read_options_safely()
     fit_options_to_machine()
     launch_without_cuda()

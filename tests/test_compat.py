@@ -53,6 +53,7 @@ def test_the_cures_of_the_import_are_needed() -> None:
 
 
 def test_torchvision_operators_are_declared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision  # noqa: F401
     assert hasattr(torch.ops.torchvision, 'nms')
     monkeypatch.setattr(torch.library, 'Library', lambda *_: pytest.fail('declared although present'))
     compat.declare_torchvision_operators()

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / 'iafmsr'
 ALLOWED = {
     'ops': {'iafmsr.ops'},
     'layers': {'iafmsr.ops', 'iafmsr.layers'},
-    'archs': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.archs', 'iafmsr.errors'},
+    'archs': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.archs', 'iafmsr.errors', 'iafmsr.lazy'},
     'losses': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.losses', 'iafmsr.errors'},
 }
 LIBRARIES = {'ops': {'torch'}, 'layers': {'torch'}, 'archs': {'torch', 'basicsr', 'spandrel'},

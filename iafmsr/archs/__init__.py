@@ -1,11 +1,8 @@
-"""Architectures, known to BasicSR's registry once this package is imported."""
+"""Architectures, known to BasicSR's registry (`iafmsr.plugin`); all but EDSRIDM work without BasicSR."""
 
-from iafmsr.archs.edsr_idm_arch import EDSRIDM
-from iafmsr.archs.iafmnet_arch import IAFMNet
-from iafmsr.archs.imdn_arch import IMDN
-from iafmsr.archs.rdesa_arch import RDESA
-from iafmsr.archs.safmn_arch import SAFMN
-from iafmsr.archs.smfanet_arch import SMFANet
-from iafmsr.archs.spandrel_arch import Spandrel
+from iafmsr.lazy import lazy_names
 
-__all__ = ['EDSRIDM', 'IAFMNet', 'IMDN', 'RDESA', 'SAFMN', 'SMFANet', 'Spandrel']
+_MODULES = {'EDSRIDM': 'edsr_idm_arch', 'IAFMNet': 'iafmnet_arch', 'IMDN': 'imdn_arch', 'RDESA': 'rdesa_arch',
+            'SAFMN': 'safmn_arch', 'SMFANet': 'smfanet_arch', 'Spandrel': 'spandrel_arch'}
+__all__ = list(_MODULES)
+__getattr__ = lazy_names(__name__, _MODULES)

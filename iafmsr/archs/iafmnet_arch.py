@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from iafmsr.layers.arm import ARM
@@ -44,7 +43,6 @@ class IFEB(nn.Module):
         return x + self.cgfn(self.norm2(x))
 
 
-@ARCH_REGISTRY.register()
 class IAFMNet(nn.Module):
     """IAFMNet of figure 3: ``net(lq)`` is the image, ``net(lq, return_density=True)`` the image and its density.
 

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from iafmsr.archs.published import PublishedNet
@@ -49,7 +48,6 @@ class IMDB(nn.Module):
         return x + self.join(self.attention(torch.cat(kept, dim=1)))
 
 
-@ARCH_REGISTRY.register()
 class IMDN(PublishedNet):
     """IMDN, 694,404 / 703,059 / 715,176 parameters at x2 / x3 / x4; loads its authors' weights.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 
@@ -61,7 +60,6 @@ class ResidualDistillationBlock(nn.Module):
         return x + self.attention(self.distil(torch.cat(features[1:], dim=1)))
 
 
-@ARCH_REGISTRY.register()
 class RDESA(nn.Module):
     """Conv3x3 + ReLU -> N residual distillation blocks -> all of them concatenated, Conv1x1, ESA -> + F0 -> upsampler.
 

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from iafmsr.archs.published import PublishedNet
@@ -56,7 +55,6 @@ class FMM(nn.Module):
         return x + self.ccm(self.norm2(x))
 
 
-@ARCH_REGISTRY.register()
 class SAFMN(PublishedNet):
     """SAFMN, 227,820 / 232,695 / 239,520 parameters at x2 / x3 / x4; loads its authors' weights.
 

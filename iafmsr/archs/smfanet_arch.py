@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from iafmsr.archs.published import PublishedNet
@@ -69,7 +68,6 @@ class FMB(nn.Module):
         return x + self.pcfn(self.norm(x))
 
 
-@ARCH_REGISTRY.register()
 class SMFANet(PublishedNet):
     """SMFANet, 185,628 / 190,503 / 197,328 parameters at x2 / x3 / x4; loads its authors' weights.
 

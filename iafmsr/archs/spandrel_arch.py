@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch.nn.functional as F
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor
 
 from iafmsr.archs.published import PublishedNet
@@ -25,7 +24,6 @@ def _registry() -> ArchRegistry:
     return MAIN_REGISTRY
 
 
-@ARCH_REGISTRY.register()
 class Spandrel(PublishedNet):
     """A network of spandrel: SwinIR, Swin2SR, HAT, OmniSR, IPT, SeemoRe, SPAN, PLKSR, DITN, RCAN ...
 

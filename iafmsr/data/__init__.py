@@ -1,6 +1,7 @@
 """Data: pictures, their preparation for training, where they are kept; datasets in BasicSR's registry."""
 
-from iafmsr.data.on_the_fly import OnTheFlyDataset
-from iafmsr.data.paired_dataset import PairedSRDataset
+from iafmsr.lazy import lazy_names
 
-__all__ = ['OnTheFlyDataset', 'PairedSRDataset']
+_MODULES = {'OnTheFlyDataset': 'on_the_fly', 'PairedSRDataset': 'paired_dataset'}
+__all__ = list(_MODULES)
+__getattr__ = lazy_names(__name__, _MODULES)

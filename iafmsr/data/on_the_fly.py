@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -26,14 +26,13 @@ from iafmsr.data.forms import at_scale
 from iafmsr.data.parallel import in_order
 from iafmsr.data.pictures import UnreadableError, list_pictures, printable, read_picture
 from iafmsr.data.reading import read_or_replace
-from iafmsr.data.sampling import random_patch, sample_random
+from iafmsr.data.sampling import Patch, random_patch, sample_random
+from iafmsr.data.stores import META_LINE
 from iafmsr.errors import UserError
 from iafmsr.ops.resize import imresize, mod_crop
 
 __all__ = ['OnTheFlyDataset', 'lr_patch']
 
-# `name.png (height,width,channels) compression`
-_META_LINE = re.compile(r'^([^.\n]+)\.\S* \((\d+),(\d+),\d+\).*$', re.MULTILINE)
 _REACH = 2  # LR pixels beyond a patch on which its values depend: the cubic kernel is four wide
 
 
@@ -67,13 +66,14 @@ class OnTheFlyDataset(Dataset):
             * io_backend (dict): ``type: disk`` or ``lmdb``.
             * gt_size (int), use_hflip (bool), use_rot (bool): HR patch and how it is turned, for training.
             * cache_mib (int): memory for decoded pictures, in each process of a run; 4096 by default.
+            * in_memory (str): the whole set in memory instead, see :mod:`iafmsr.data.in_memory`.
             * max_unreadable (float): share of pictures that may be unreadable before the run stops (0.01).
 
     Raises:
         UserError: no pictures, none that is large enough, or a patch that is no multiple of the scale.
     """
 
-    OPTION_KEYS = ('dataroot_gt', 'gt_size', 'use_hflip', 'use_rot', 'cache_mib', 'max_unreadable')
+    OPTION_KEYS = ('dataroot_gt', 'gt_size', 'use_hflip', 'use_rot', 'cache_mib', 'in_memory', 'max_unreadable')
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class OnTheFlyDataset(Dataset):
         if not self.sources:
             raise UserError(f'{printable(root)}: no picture is large enough for patches of {least}')
         self.cached: dict[int, Tensor] = {}
-        if self.training:
+        if self.training and not opt.get('in_memory'):
             self._fill_cache(opt.get('cache_mib', 4096) * 2 ** 20)
 
     def __len__(self) -> int:
@@ -120,13 +120,37 @@ class OnTheFlyDataset(Dataset):
         """
         source = self.sources[index]
         hr = self.cached[index] if index in self.cached else mod_crop(source.read(), self.scale)
-        size = self.opt['gt_size'] // self.scale
-        height, width = (side // self.scale for side in hr.shape[-2:])
-        patch = random_patch(sample_random(index), height, width, size, self.opt['use_hflip'], self.opt['use_rot'])
-        lq = lr_patch(hr, self.scale, patch.top, patch.left, size)
+        patch = self.patch(index, *(side // self.scale for side in hr.shape[-2:]))
+        lq = lr_patch(hr, self.scale, patch.top, patch.left, patch.size)
         gt = patch.cut(hr.permute(1, 2, 0), self.scale)
         lq = replace(patch, top=0, left=0).cut(lq.permute(1, 2, 0))
         return _pair(lq.permute(2, 0, 1), gt.permute(2, 0, 1), source.name)
+
+    def patch(self, index: int, height: int, width: int) -> Patch:
+        """Where the patch of a draw lies in an LR picture of this size."""
+        return random_patch(sample_random(index), height, width, self.opt['gt_size'] // self.scale,
+                            self.opt['use_hflip'], self.opt['use_rot'])
+
+    def lr_sizes(self) -> list[tuple[int, int]]:
+        """Height and width of each LR picture."""
+        return [(height // self.scale, width // self.scale) for height, width in (s.size for s in self.sources)]
+
+    def read_pair(self, index: int) -> tuple[Tensor, Tensor]:
+        """The whole LR and HR picture, uint8 (h, w, 3) and (s h, s w, 3).
+
+        Raises:
+            UnreadableError: the picture cannot be read.
+        """
+        hr = mod_crop(self.sources[index].read(), self.scale)
+        return at_scale(hr, self.scale).permute(1, 2, 0), hr.permute(1, 2, 0)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Nothing has to be opened for :meth:`read_pair`."""
+        return nullcontext()
+
+    def names(self, index: int) -> dict[str, str]:
+        """``lq_path`` and ``gt_path`` of a picture."""
+        return dict.fromkeys(('lq_path', 'gt_path'), self.sources[index].name)
 
     def _fill_cache(self, size: int) -> None:
         """Decode pictures in their order until the memory is full."""
@@ -198,7 +222,7 @@ def _lmdb_sources(root: Path) -> list[_Source]:
         raise UserError(f'{printable(root)}: no LMDB of pictures ({error})') from None
     store = _Lmdb(root)
     return [_Source(key, (int(height), int(width)), partial(store.read, key))
-            for key, height, width in _META_LINE.findall(text)]
+            for key, height, width in META_LINE.findall(text)]
 
 
 class _Lmdb:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,9 +17,11 @@ from basicsr.utils import FileClient, bgr2ycbcr
 from basicsr.utils.registry import DATASET_REGISTRY
 from torchvision.transforms.functional import normalize
 
-from iafmsr.data.pictures import UnreadableError
+from iafmsr.data.pictures import UnreadableError, picture_size
 from iafmsr.data.reading import read_or_replace
-from iafmsr.data.sampling import random_patch, sample_random
+from iafmsr.data.sampling import Patch, random_patch, sample_random
+from iafmsr.data.stores import META_LINE
+from iafmsr.errors import UserError
 
 
 @DATASET_REGISTRY.register()
@@ -28,7 +33,7 @@ class PairedSRDataset(PairedImageDataset):
 
     Args:
         opt (dict): as for PairedImageDataset, and ``max_unreadable``: the share of pictures that may be unreadable
-            before the run stops (0.01).
+            before the run stops (0.01); ``in_memory``: the whole set in memory, see :mod:`iafmsr.data.in_memory`.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -49,17 +54,56 @@ class PairedSRDataset(PairedImageDataset):
         Raises:
             UnreadableError: one of the two pictures cannot be read, or they do not fit together.
         """
-        scale, size = self.opt['scale'], self.opt['gt_size'] // self.opt['scale']
-        pair = self.paths[index]
+        lq, gt = self.pair(index)
+        patch = self.patch(index, *lq.shape[:2])
+        return {'lq': self.to_tensor(patch.cut(lq)), 'gt': self.to_tensor(patch.cut(gt, self.opt['scale'])),
+                **self.paths[index]}
+
+    def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The whole LR and HR picture, BGR uint8 (h, w, 3) and (s h, s w, 3).
+
+        Raises:
+            UnreadableError: as above.
+        """
+        scale, pair = self.opt['scale'], self.paths[index]
         lq, gt = self.read(pair['lq_path'], 'lq'), self.read(pair['gt_path'], 'gt')
         if gt.shape[:2] != (scale * lq.shape[0], scale * lq.shape[1]):
             raise UnreadableError(f'{self.where(pair["gt_path"], "gt")}: is {gt.shape[1]}x{gt.shape[0]}, not {scale} '
                                   f'times the LR picture, {lq.shape[1]}x{lq.shape[0]}')
+        return lq, gt
+
+    def patch(self, index: int, height: int, width: int) -> Patch:
+        """Where the patch of a draw lies in an LR picture of this size.
+
+        Raises:
+            UnreadableError: it does not fit.
+        """
         try:
-            patch = random_patch(sample_random(index), *lq.shape[:2], size, self.opt['use_hflip'], self.opt['use_rot'])
+            return random_patch(sample_random(index), height, width, self.opt['gt_size'] // self.opt['scale'],
+                                self.opt['use_hflip'], self.opt['use_rot'])
         except ValueError as error:
-            raise UnreadableError(f'{self.where(pair["lq_path"], "lq")}: {error}') from error
-        return {'lq': self.to_tensor(patch.cut(lq)), 'gt': self.to_tensor(patch.cut(gt, scale)), **pair}
+            raise UnreadableError(f'{self.where(self.paths[index]["lq_path"], "lq")}: {error}') from error
+
+    def lr_sizes(self) -> list[tuple[int, int]]:
+        """Height and width of each LR picture, by its listing or header; (0, 0) where that cannot be read."""
+        if self.io_backend_opt['type'] == 'lmdb':
+            text = Path(self.lq_folder, 'meta_info.txt').read_text(encoding='utf-8')
+            listed = {key: (int(height), int(width)) for key, height, width in META_LINE.findall(text)}
+            return [listed[pair['lq_path']] for pair in self.paths]
+        return [_size(pair['lq_path']) for pair in self.paths]
+
+    def read_pair(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The whole LR and HR picture, RGB uint8 (h, w, 3) and (s h, s w, 3).
+
+        Raises:
+            UnreadableError: as above.
+        """
+        lq, gt = (torch.from_numpy(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)) for picture in self.pair(index))
+        return lq, gt
+
+    def names(self, index: int) -> dict[str, str]:
+        """``lq_path`` and ``gt_path`` of a picture."""
+        return self.paths[index]
 
     def to_tensor(self, picture: np.ndarray) -> torch.Tensor:
         """BGR uint8 (H, W, 3) -> RGB float32 (3, H, W) in [0, 1], or luma alone, normalised when asked for."""
@@ -83,8 +127,7 @@ class PairedSRDataset(PairedImageDataset):
 
     def fetch(self, path: str, side: str) -> bytes:
         if self.file_client is None:  # here and not before: a database must not be opened before a worker is forked
-            backend = dict(self.io_backend_opt)
-            self.file_client = FileClient(backend.pop('type'), **backend)
+            self.open()
         if self.io_backend_opt['type'] == 'lmdb':
             env = self.file_client.client._client[side]
             # reading a page that a shortened file no longer has would kill the process
@@ -96,7 +139,37 @@ class PairedSRDataset(PairedImageDataset):
             raise OSError('no such key' if content is None else 'empty')
         return content
 
+    def open(self) -> None:
+        backend = dict(self.io_backend_opt)
+        self.file_client = FileClient(backend.pop('type'), **backend)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """What more than one thread reads is open while the context lasts.
+
+        Raises:
+            UserError: it cannot be opened.
+        """
+        try:
+            self.open()
+        except (OSError, lmdb.Error) as error:
+            raise UserError(str(error)) from None
+        try:
+            yield
+        finally:
+            if self.io_backend_opt['type'] == 'lmdb':
+                for environment in self.file_client.client._client.values():
+                    environment.close()
+            self.file_client = None
+
     def where(self, path: str, side: str) -> str:
         """How a message names a picture: its path, or the LMDB with the key."""
         root = self.lq_folder if side == 'lq' else self.gt_folder
         return f'{root}, key {path}' if self.io_backend_opt['type'] == 'lmdb' else path
+
+
+def _size(path: str) -> tuple[int, int]:
+    try:
+        return picture_size(Path(path))
+    except UnreadableError:
+        return 0, 0

@@ -73,14 +73,32 @@ class Patch:
         Returns:
             (scale size, scale size, ...), contiguous.
         """
+        patch = self.show(picture, scale)
+        return np.ascontiguousarray(patch).copy() if isinstance(patch, np.ndarray) else patch.contiguous()
+
+    def show(self, picture: Array, scale: int = 1) -> Array:
+        """As :meth:`cut`, but not contiguous and of the picture's own memory where that is possible."""
         top, left, size = scale * self.top, scale * self.left, scale * self.size
         patch = picture[top:top + size, left:left + size]
         if isinstance(patch, np.ndarray):
             patch = patch[::-1] if self.vflip else patch
             patch = patch[:, ::-1] if self.hflip else patch
-            return np.ascontiguousarray(patch.swapaxes(0, 1) if self.transpose else patch).copy()
-        patch = patch.flip([axis for axis, wanted in enumerate((self.vflip, self.hflip)) if wanted])
-        return (patch.transpose(0, 1) if self.transpose else patch).contiguous()
+        else:
+            patch = patch.flip([axis for axis, wanted in enumerate((self.vflip, self.hflip)) if wanted])
+        return patch.swapaxes(0, 1) if self.transpose else patch
+
+    def walk(self, width: int, scale: int = 1) -> tuple[int, int, int]:
+        """The same patch of a picture whose rows of ``width`` pixels lie one after another.
+
+        Returns:
+            Position of the first pixel, and the steps to the next one below and to the next one to the right: pixel
+            (i, j) of the patch is at ``first + i * below + j * right``.
+        """
+        last = scale * self.size - 1
+        top, left = (scale * start + last * flipped for start, flipped in ((self.top, self.vflip),
+                                                                          (self.left, self.hflip)))
+        below, right = -width if self.vflip else width, -1 if self.hflip else 1
+        return top * width + left, *((right, below) if self.transpose else (below, right))
 
 
 def random_patch(source: random.Random, height: int, width: int, size: int, use_hflip: bool = True,

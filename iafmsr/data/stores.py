@@ -5,6 +5,7 @@ written under the temporary name before an interruption is kept and added to.
 """
 
 import os
+import re
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Protocol
 
 import lmdb
 
-__all__ = ['PNG_LEVEL', 'FolderStore', 'LmdbStore', 'Store', 'partial']
+__all__ = ['META_LINE', 'PNG_LEVEL', 'FolderStore', 'LmdbStore', 'Store', 'partial']
 
 # Level 1, as BasicSR's own LMDBs: level 9 saves a tenth of the space for many times the time.
 PNG_LEVEL = 1
+# a line of an LMDB's meta_info.txt, `name.png (height,width,channels) compression`: key, height, width
+META_LINE = re.compile(r'^([^.\n]+)\.\S* \((\d+),(\d+),\d+\).*$', re.MULTILINE)
 
 _FIRST_MAP_BYTES = 1 << 28
 

@@ -6,7 +6,6 @@ Cheap: an LMDB is judged by its meta_info.txt and its keys, a folder by its name
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,13 +15,12 @@ from typing import Any
 
 from PIL import Image
 
+from iafmsr.data.stores import META_LINE
 from iafmsr.errors import UserError
 
 Size = tuple[int, int]  # height, width
 Pair = tuple[str, str]  # names or paths of the HR and the LR picture
 
-# `name.png (height,width,channels) compression`
-_META_LINE = re.compile(r'^([^.\n]+)\.\S* \((\d+),(\d+),\d+\).*$', re.MULTILINE)
 # as many headers are read, spread over the folder, so that the check stays within about a second
 MAX_HEADERS = 500
 LMDB_SECONDS = 300
@@ -117,11 +115,11 @@ def _read_lmdb(key: str, root: str) -> dict[str, Size]:
         text = Path(meta).read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError):
         raise UserError(f'{key}: {meta}: cannot be read') from None
-    sizes = {name: (int(height), int(width)) for name, height, width in _META_LINE.findall(text)}
+    sizes = {name: (int(height), int(width)) for name, height, width in META_LINE.findall(text)}
     if not text.strip():
         raise UserError(f'{key}: {meta}: lists no picture')
     if len(sizes) != len(text.splitlines()):
-        wrong = next((i for i, line in enumerate(text.splitlines(), 1) if not _META_LINE.match(line)), None)
+        wrong = next((i for i, line in enumerate(text.splitlines(), 1) if not META_LINE.match(line)), None)
         raise UserError(f'{key}: {meta}' + (f', line {wrong}: not `name.png (height,width,channels) level`' if wrong
                                             else ': lists a key twice'))
     keys = _lmdb_keys(key, root)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 from basicsr.archs import build_network
-from basicsr.data import build_dataloader, build_dataset
+from basicsr.data import build_dataset
 from torch import nn
 
+from iafmsr.data.in_memory import build_train_loader
 from iafmsr.data.sampling import EpochSampler
 from iafmsr.errors import UserError
 from iafmsr.utils.option_check import check_options
@@ -71,7 +72,8 @@ def measure_loading(file: str, root: Path, batches: int = 40, iterations: int = 
 
     wanted = (_WARM_UP + batches) * train['batch_size_per_gpu']
     sampler = EpochSampler(dataset, ratio=-(-wanted // len(dataset)))
-    loader = iter(build_dataloader(dataset, train, num_gpu=1, sampler=sampler, seed=0))
+    loader = build_train_loader(dataset, train, num_gpu=torch.cuda.device_count() and 1, sampler=sampler, seed=0)
+    loader = iter(loader)
     for _ in range(_WARM_UP):
         batch = next(loader)
     start = time.perf_counter()

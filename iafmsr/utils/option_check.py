@@ -253,6 +253,7 @@ class _Check(SectionCheck):
         if phase == 'train':
             self.patches(where, dataset)
             self.batches(where, dataset)
+        self.memory(where, phase, dataset)
         if self.files and self.scale and len(self.report.faults) == found:
             count, faults = check_dataset(dataset, self.scale, phase)
             self.report.faults.extend(f'{where}.{fault}' for fault in faults)
@@ -264,6 +265,17 @@ class _Check(SectionCheck):
         size = dataset.get('gt_size')
         if COUNT.accepts(size) and self.scale and size % self.scale:
             self.fault(f'{where}.gt_size', f'{size} is no multiple of the scale, {self.scale}')
+
+    def memory(self, where: str, phase: str, dataset: Options) -> None:
+        wanted = dataset.get('in_memory')
+        if wanted is None:
+            return
+        if wanted not in ('host', 'gpu'):
+            self.fault(f'{where}.in_memory', f'~, host or gpu is wanted, got {wanted!r}')
+        if phase != 'train':
+            self.fault(f'{where}.in_memory', 'is for training')
+        for key in (key for key in ('color', 'mean', 'std') if dataset.get(key) is not None):
+            self.fault(f'{where}.{key}', 'does not go with in_memory, whose pictures are RGB in [0, 1]')
 
     @property
     def loaders(self) -> int:

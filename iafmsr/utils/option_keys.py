@@ -86,7 +86,7 @@ PATCHES = {'gt_size': COUNT, 'use_hflip': FLAG, 'use_rot': FLAG}
 _PAIRS = {'dataroot_gt': TEXT, 'dataroot_lq': TEXT, 'filename_tmpl': TEXT} | PATCHES
 DATASETS: dict[str, dict[str, Kind]] = {
     'PairedImageDataset': _PAIRS | {'meta_info_file': TEXT, 'color': TEXT},
-    'PairedSRDataset': _PAIRS | {'meta_info_file': TEXT, 'color': TEXT, 'max_unreadable': SHARE},
+    'PairedSRDataset': _PAIRS | {'meta_info_file': TEXT, 'color': TEXT, 'max_unreadable': SHARE, 'in_memory': TEXT},
     'RealESRGANPairedDataset': _PAIRS | {'meta_info': TEXT},
     'SingleImageDataset': {'dataroot_lq': TEXT, 'meta_info_file': TEXT, 'color': TEXT},
     'RealESRGANDataset': {'dataroot_gt': TEXT, 'meta_info': TEXT} | PATCHES | _BLUR,

@@ -20,6 +20,7 @@ import torch
 from basicsr import data as basicsr_data
 from basicsr.utils import get_root_logger
 
+from iafmsr.data.in_memory import build_train_loader
 from iafmsr.data.sampling import EpochSampler
 from iafmsr.errors import UserError
 from iafmsr.utils.checkpoints import clear_away
@@ -115,13 +116,14 @@ class _Run:
         return self.state
 
     def create_train_val_dataloader(self, opt: Options, logger: Any) -> tuple[Any, ...]:
-        """BasicSR's loaders, with the train set in our order, from where the run stopped."""
-        stock_sampler = self.pipeline.EnlargedSampler
+        """BasicSR's loaders, with the train set in our order (and in memory), from where the run stopped."""
+        stock = self.pipeline.EnlargedSampler, self.pipeline.build_dataloader
         self.pipeline.EnlargedSampler = functools.partial(EpochSampler, seed=opt['manual_seed'])
+        self.pipeline.build_dataloader = build_train_loader
         try:
             loader, sampler, val_loaders, _, total_iters = self.stock['create_train_val_dataloader'](opt, logger)
         finally:
-            self.pipeline.EnlargedSampler = stock_sampler
+            self.pipeline.EnlargedSampler, self.pipeline.build_dataloader = stock
         if self.state:
             epoch, done = divmod(self.state['iter'], len(loader))
             sampler.resume(epoch, done * loader.batch_size)

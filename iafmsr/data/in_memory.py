@@ -1,0 +1,241 @@
+"""The train set in memory: each picture is decoded once, and batches are cut from the pixels where they lie.
+
+``datasets: {train: {in_memory: gpu}}`` keeps the set as uint8 on the GPU, ``host`` in the host's memory: on each
+machine one copy for all processes of the run; on GPUs a copy each. Samples are those that data workers would have made,
+bit for bit, since the draws and the patches are the dataset's own. What does not fit is said with its numbers, and the
+next best way is taken: host memory, then reading pictures as they are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from itertools import accumulate, islice
+from typing import Any, Protocol
+
+import torch
+from basicsr.data import build_dataloader
+from basicsr.utils import get_root_logger
+from torch import Tensor
+from torch.utils.data import Sampler
+from tqdm import tqdm
+
+from iafmsr.data.parallel import in_order
+from iafmsr.data.pictures import UnreadableError
+from iafmsr.data.reading import read_or_replace
+from iafmsr.data.sampling import Draw, Patch
+from iafmsr.data.shared_memory import available_bytes, from_everyone, neighbours, shared_bytes
+
+__all__ = ['InMemoryLoader', 'PairSource', 'Pixels', 'TrainSetInMemory', 'build_train_loader']
+
+# of what is free: the network wants its part
+HOST_SHARE, GPU_SHARE = 0.8, 0.6
+
+
+class PairSource(Protocol):
+    """A dataset of pairs that can be kept in memory: PairedSRDataset, OnTheFlyDataset."""
+
+    opt: dict[str, Any]
+
+    def __len__(self) -> int: ...
+
+    def lr_sizes(self) -> list[tuple[int, int]]: ...
+
+    def reading(self) -> AbstractContextManager[None]: ...
+
+    def read_pair(self, index: int) -> tuple[Tensor, Tensor]: ...
+
+    def patch(self, index: int, height: int, width: int) -> Patch: ...
+
+    def names(self, index: int) -> dict[str, str]: ...
+
+
+class Pixels:
+    """Pictures in one block of memory, one after another.
+
+    Args:
+        sizes: height and width of each.
+        memory: uint8, of at least :meth:`count` bytes.
+    """
+
+    def __init__(self, sizes: Sequence[tuple[int, int]], memory: Tensor) -> None:
+        self.sizes = sizes
+        self.starts = [0, *accumulate(height * width for height, width in sizes)]
+        self.flat = memory[:self.count(sizes)].view(-1, 3)
+
+    @staticmethod
+    def count(sizes: Sequence[tuple[int, int]]) -> int:
+        """Bytes that pictures of these sizes take."""
+        return 3 * sum(height * width for height, width in sizes)
+
+    def picture(self, number: int) -> Tensor:
+        """A view of one, uint8 (H, W, 3)."""
+        return self.flat[self.starts[number]:self.starts[number + 1]].view(*self.sizes[number], 3)
+
+    def cut(self, numbers: Sequence[int], patches: Sequence[Patch], scale: int) -> Tensor:
+        """Patches of pictures, uint8 (B, 3, size, size) with the size in pixels of this scale: those of `Patch.cut`."""
+        if self.flat.device.type == 'cpu':
+            return self._cut_each(numbers, patches, scale)
+        return self._cut_at_once(numbers, patches, scale)  # on a GPU it is the launches that cost
+
+    def _cut_each(self, numbers: Sequence[int], patches: Sequence[Patch], scale: int) -> Tensor:
+        size = scale * patches[0].size
+        out = torch.empty(len(numbers), 3, size, size, dtype=torch.uint8)
+        for patch, number, place in zip(patches, numbers, out, strict=True):
+            place.copy_(patch.show(self.picture(number), scale).permute(2, 0, 1))
+        return out
+
+    def _cut_at_once(self, numbers: Sequence[int], patches: Sequence[Patch], scale: int) -> Tensor:
+        walks = [(self.starts[number] + first, below, right) for number, (first, below, right) in
+                 ((number, patch.walk(self.sizes[number][1], scale))
+                  for number, patch in zip(numbers, patches, strict=True))]
+        first, below, right = _upload(torch.tensor(walks), self.flat.device).T[..., None, None]
+        steps = torch.arange(scale * patches[0].size, device=self.flat.device)
+        where = first + below * steps[:, None] + right * steps
+        return self.flat.index_select(0, where.flatten()).view(*where.shape, 3).permute(0, 3, 1, 2).contiguous()
+
+
+class TrainSetInMemory:
+    """The pairs of a dataset, whole and decoded, and the batches that are cut from them.
+
+    All processes of a run build theirs together. A picture that cannot be read is replaced, when it is drawn, as
+    :func:`~iafmsr.data.reading.read_or_replace` says.
+
+    Args:
+        source: the dataset.
+        place: where the pixels are kept; ``cpu`` is memory that the processes of a machine share.
+        target: where batches are wanted.
+    """
+
+    def __init__(self, source: PairSource, place: torch.device, target: torch.device) -> None:
+        self.source, self.target, self.scale = source, target, source.opt['scale']
+        lr_sizes = source.lr_sizes()
+        hr_sizes = [(self.scale * height, self.scale * width) for height, width in lr_sizes]
+        lr_bytes, total = Pixels.count(lr_sizes), Pixels.count(lr_sizes) + Pixels.count(hr_sizes)
+        on_host = place.type == 'cpu'
+        memory = shared_bytes(total) if on_host else torch.empty(total, dtype=torch.uint8, device=place)
+        self.lr, self.hr = Pixels(lr_sizes, memory), Pixels(hr_sizes, memory[lr_bytes:])
+        # not a Python number: by one of those a GPU divides less exactly
+        self.brightest = torch.tensor(255.0, device=target)
+        self.faults: dict[int, str] = {}
+        self._fill(*(neighbours() if on_host else (0, 1)))
+        if on_host:
+            self.faults = {number: fault for part in from_everyone(self.faults) for number, fault in part.items()}
+
+    @staticmethod
+    def bytes_of(source: PairSource) -> int:
+        """What the pixels of a dataset take."""
+        return (1 + source.opt['scale'] ** 2) * Pixels.count(source.lr_sizes())
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batch(self, draws: Sequence[int]) -> dict[str, Any]:
+        """What a loader with data workers makes of these draws of the dataset, on the device where it is wanted:
+        ``lq`` and ``gt``, float32 in [0, 1], ``lq_path``, ``gt_path`` and ``unreadable``.
+
+        Raises:
+            UserError: many pictures in a row cannot be read.
+        """
+        samples = [read_or_replace(draw, len(self), self._place) for draw in draws]
+        numbers, patches = ([sample.pop(key) for sample in samples] for key in ('number', 'patch'))
+        return {'lq': self._values(self.lr.cut(numbers, patches, 1)),
+                'gt': self._values(self.hr.cut(numbers, patches, self.scale)),
+                **{key: [sample[key] for sample in samples] for key in samples[0]}}
+
+    def _place(self, draw: int) -> dict[str, Any]:
+        if draw in self.faults:
+            raise UnreadableError(self.faults[draw])
+        return {'number': int(draw), 'patch': self.source.patch(draw, *self.lr.sizes[draw]), **self.source.names(draw)}
+
+    def _values(self, pixels: Tensor) -> Tensor:
+        return _upload(pixels, self.target).float() / self.brightest
+
+    def _fill(self, first: int, step: int) -> None:
+        """Read this process's share of the pictures: every ``step``-th."""
+        def read(number: int) -> str | None:
+            try:
+                for pixels, picture in zip((self.lr, self.hr), self.source.read_pair(number), strict=True):
+                    if tuple(picture.shape[:2]) != pixels.sizes[number]:
+                        raise UnreadableError(f'{self.source.names(number)["lq_path"]}: is not of the size that its '
+                                              'listing or header gives')
+                    pixels.picture(number).copy_(picture)
+            except UnreadableError as error:
+                return str(error)
+            return None
+
+        mine = range(first, len(self), step)
+        with self.source.reading():
+            faults = tqdm(in_order(read, mine), 'pictures into memory', len(mine), disable=None, leave=False)
+            self.faults = {number: fault for number, fault in zip(mine, faults, strict=True) if fault}
+
+
+class InMemoryLoader:
+    """What BasicSR's loop takes for a DataLoader: batches of a train set in memory, without data workers.
+
+    What does not fill a batch at the end of an epoch is left out, as BasicSR's loader does it.
+
+    Args:
+        memory: the train set.
+        batch_size: samples in a batch.
+        sampler: their order.
+    """
+
+    def __init__(self, memory: TrainSetInMemory, batch_size: int, sampler: Sampler[Draw]) -> None:
+        self.memory, self.batch_size, self.sampler = memory, batch_size, sampler
+        self.dataset = memory.source
+
+    def __len__(self) -> int:
+        return len(self.sampler) // self.batch_size
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        draws = iter(self.sampler)
+        full = (batch for batch in iter(lambda: list(islice(draws, self.batch_size)), [])
+                if len(batch) == self.batch_size)
+        if self.memory.lr.flat.device == self.memory.target:
+            return map(self.memory.batch, full)
+        return in_order(self.memory.batch, full, workers=1)  # ahead of the GPU, which waits for nobody
+
+
+def build_train_loader(dataset: Any, dataset_opt: dict[str, Any], num_gpu: int = 1, dist: bool = False,
+                       sampler: Sampler[Draw] | None = None, seed: int | None = None) -> Any:
+    """BasicSR's ``build_dataloader``, which knows ``in_memory`` for training."""
+    wanted = dataset_opt.get('in_memory') if dataset_opt['phase'] == 'train' else None
+    if wanted:
+        target = torch.device('cuda', torch.cuda.current_device()) if num_gpu else torch.device('cpu')
+        place = _room(TrainSetInMemory.bytes_of(dataset), wanted, target)
+        if place is not None:
+            batch_size = dataset_opt['batch_size_per_gpu'] * (1 if dist else max(1, num_gpu))
+            return InMemoryLoader(TrainSetInMemory(dataset, place, target), batch_size, sampler)
+        dataset = type(dataset)({**dataset.opt, 'in_memory': None})
+    return build_dataloader(dataset, dataset_opt, num_gpu, dist, sampler, seed)
+
+
+def _room(count: int, wanted: str, target: torch.device) -> torch.device | None:
+    """The best place with room for so many bytes, the same in all processes; why not a better one is logged."""
+    places = [target] if wanted == 'gpu' and target.type == 'cuda' else []
+    refusals = [] if places or wanted == 'host' else ['there is no GPU']
+    for place in [*places, torch.device('cpu')]:
+        on_gpu = place.type == 'cuda'
+        free = torch.cuda.mem_get_info(place)[0] if on_gpu else available_bytes()
+        free = min(from_everyone(free))
+        share, name = (GPU_SHARE, 'the GPU') if on_gpu else (HOST_SHARE, 'host memory')
+        if count <= share * free:
+            get_root_logger().info(f'in_memory: {wanted}: {_gib(count)} of pixels in {name}'
+                                   + (f' ({"; ".join(refusals)})' if refusals else ''))
+            return place
+        refusals.append(f'{name} has {_gib(free)} free, of which at most {share:.0%} are taken')
+    get_root_logger().warning(f'in_memory: {wanted}: the set takes {_gib(count)}, but {"; ".join(refusals)}: pictures '
+                              'are read as they are drawn, by data workers')
+    return None
+
+
+def _gib(count: float) -> str:
+    return f'{count / 2 ** 30:.2f} GiB'
+
+
+def _upload(values: Tensor, device: torch.device) -> Tensor:
+    """To a device; to a GPU from pinned memory, so that nothing waits for what it does meanwhile."""
+    if device.type == 'cpu' or values.device == device:
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)

@@ -1,0 +1,76 @@
+"""Memory that the processes of a run have in common, one copy for each machine."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import socket
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+__all__ = ['available_bytes', 'from_everyone', 'neighbours', 'shared_bytes']
+
+_CGROUP = '/sys/fs/cgroup'
+
+
+def from_everyone(value: Any) -> list[Any]:
+    """The value that each process of the run has given, by rank; of a run of one process, its own."""
+    if not dist.is_initialized():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def neighbours() -> tuple[int, int]:
+    """Number of this process among those of its machine, and how many they are."""
+    # containers may share a host's name, but not what /proc shows
+    here = socket.gethostname(), os.readlink('/proc/self/ns/pid')
+    places = from_everyone(here)
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    return places[:rank].count(here), places.count(here)
+
+
+def shared_bytes(count: int) -> Tensor:
+    """uint8 (count,), one memory for all processes of the run on this machine. Called by all of them.
+
+    It has no name in any folder, and goes with the last process that has it, however that one ends.
+    """
+    number, number_here = neighbours()
+    if number_here == 1:
+        return torch.empty(count, dtype=torch.uint8)
+    rank = dist.get_rank()
+    file = None
+    if number == 0:
+        file = os.memfd_create('train set')
+        os.ftruncate(file, count)
+    here = socket.gethostname(), os.readlink('/proc/self/ns/pid')
+    offers = from_everyone((here, f'/proc/{os.getpid()}/fd/{file}' if number == 0 else None))
+    if number > 0:
+        file = os.open(next(path for place, path in offers[:rank] if place == here and path), os.O_RDWR)
+    memory = mmap.mmap(file, count)
+    dist.barrier()  # now all have it, and the first may close its file
+    os.close(file)
+    return torch.frombuffer(memory, dtype=torch.uint8)
+
+
+def available_bytes() -> int:
+    """What can be had of this machine's memory without swapping, within the limit of the control group if there is one.
+    """
+    with open('/proc/meminfo', encoding='ascii') as file:
+        kib = {line.partition(':')[0]: int(line.split()[1]) for line in file}
+    return min([1024 * kib['MemAvailable'], *_limit()])
+
+
+def _limit() -> list[int]:
+    """What a container's limit leaves (control groups, version 2), pages of files that can be given back included."""
+    try:
+        most, used = (open(f'{_CGROUP}/memory.{name}', encoding='ascii').read() for name in ('max', 'current'))
+        with open(f'{_CGROUP}/memory.stat', encoding='ascii') as file:
+            given_back = dict(line.split() for line in file)['inactive_file']
+        return [] if most.strip() == 'max' else [int(most) - int(used) + int(given_back)]
+    except (OSError, KeyError, ValueError):
+        return []

@@ -61,6 +61,12 @@ def test_entropy_of_the_model_is_the_mean_cost_under_the_model():
     assert information(coded, mu, theta).mean().item() == pytest.approx(entropy, abs=0.01)
 
 
+@pytest.mark.parametrize('k', [0, -0.1, 1.01, math.nan])
+def test_a_share_out_of_its_range_is_named(k):
+    with pytest.raises(ValueError, match='k must be in'):
+        top_k_mask(torch.rand(1, 1, 4, 4), k)
+
+
 def test_quantise():
     x = torch.tensor([-1.6, 0.2, 3.4])
     assert quantise(x, training=False).tolist() == [-2, 0, 3]

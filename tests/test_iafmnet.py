@@ -70,10 +70,21 @@ def test_gradient_routing(ide):
 
 def test_one_checkpoint_for_every_backend():
     torch.manual_seed(0)
-    dense, gather = (IAFMNet(**SMALL, sparse_backend=b).eval() for b in ('dense', 'gather'))
-    gather.load_state_dict(dense.state_dict())
+    nets = [IAFMNet(**SMALL, k=0.1, sparse_backend=b).eval() for b in ('dense', 'gather', 'auto')]
     lq = torch.rand(2, 3, 20, 31)
-    torch.testing.assert_close(gather(lq), dense(lq), rtol=0, atol=1e-5)
+    for net in nets[1:]:
+        net.load_state_dict(nets[0].state_dict())
+        torch.testing.assert_close(net(lq), nets[0](lq), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('backend', ['dense', 'gather', 'auto'])
+def test_a_picture_that_is_not_finite_gives_one_that_is_not_finite(backend):
+    """The guard of a training run has to see it: nothing may break before."""
+    net, lq = IAFMNet(**SMALL, sparse_backend=backend), torch.rand(2, 3, 20, 31)
+    lq[1, 0, 3, 4] = torch.nan
+    sr = net(lq)
+    assert torch.isfinite(sr[0]).all() and not torch.isfinite(sr[1]).all()
+    sr.sum().backward()
 
 
 def test_pooling_is_local_on_one_grid():

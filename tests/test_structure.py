@@ -13,7 +13,7 @@ ALLOWED = {
     'archs': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.archs', 'iafmsr.errors', 'iafmsr.lazy'},
     'losses': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.losses', 'iafmsr.errors'},
 }
-LIBRARIES = {'ops': {'torch'}, 'layers': {'torch'}, 'archs': {'torch', 'basicsr', 'spandrel'},
+LIBRARIES = {'ops': {'torch', 'spconv'}, 'layers': {'torch'}, 'archs': {'torch', 'basicsr', 'spandrel'},
              'losses': {'torch', 'basicsr'}}
 
 

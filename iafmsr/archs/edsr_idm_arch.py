@@ -12,7 +12,6 @@ from iafmsr.layers.arm import ARM
 from iafmsr.layers.density import Density
 from iafmsr.layers.idm import InformationDensity
 from iafmsr.layers.igra import IGRA, down
-from iafmsr.ops.submanifold import ActiveSites
 
 
 @ARCH_REGISTRY.register()
@@ -38,7 +37,7 @@ class EDSRIDM(EDSR):
     def __init__(self, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 64, num_block: int = 16,
                  upscale: int = 4, res_scale: float = 1, arm: bool = True, igra: bool = False, k: float = 0.05,
                  ide: str = 'deviation', gain: float = 1.0, idm_unit: str = 'bits', detach_idm: bool = True,
-                 detach_features: bool = True, sparse_backend: str = 'dense') -> None:
+                 detach_features: bool = True, sparse_backend: str = 'auto') -> None:
         super().__init__(num_in_ch, num_out_ch, num_feat, num_block, upscale, res_scale)
         # zeros beyond the border would pass for detail, and draw the mask there
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1, padding_mode='replicate')
@@ -56,7 +55,7 @@ class EDSRIDM(EDSR):
         self.mean = self.mean.type_as(lq)
         f0 = self.conv_first((lq - self.mean) * self.img_range)
         density = self.density(f0, lq)
-        idm_down, sites = down(density.idm), ActiveSites(density.mask)
+        idm_down, sites = down(density.idm), self.density.sites(density)
         x = f0
         for block, arm, igra in zip(self.body, self.arm, self.igra, strict=True):
             x = block(x)

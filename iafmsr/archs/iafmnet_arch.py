@@ -11,7 +11,7 @@ from iafmsr.layers.guidance import Guidance
 from iafmsr.layers.idm import InformationDensity, Maps
 from iafmsr.layers.igra import IGRA, down
 from iafmsr.layers.norm import build_norm
-from iafmsr.ops.submanifold import ActiveSites
+from iafmsr.ops.sites import ActiveSites
 
 
 class IFEM(nn.Module):
@@ -79,7 +79,7 @@ class IAFMNet(nn.Module):
                  gdn: bool = True, gain: float = 64.0, idm_unit: str = 'bits', detach_idm: bool = True,
                  detach_features: bool = True, guide: str = 'idm', mask: str = 'idm', guidance: str = 'neutral',
                  norm: str = 'l2', attention: str = 'figure', ssconv: bool = True, arm: str = 'full',
-                 sparse_backend: str = 'dense') -> None:
+                 sparse_backend: str = 'auto') -> None:
         super().__init__()
         if scale not in (2, 3, 4):
             raise ValueError(f'scale must be 2, 3 or 4, got {scale}')
@@ -106,7 +106,7 @@ class IAFMNet(nn.Module):
         f0 = self.head(lq)
         density = self.density(f0, lq, maps)
         # all that follows from the map is computed once and shared by the blocks
-        idm, idm_down, sites = density.idm, down(density.idm), ActiveSites(density.mask)
+        idm, idm_down, sites = density.idm, down(density.idm), self.density.sites(density, maps)
         x = f0
         for block in self.blocks:
             x = block(x, idm, idm_down, sites)

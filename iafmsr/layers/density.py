@@ -67,7 +67,13 @@ def information(features: Tensor, mu: Tensor, theta: Tensor) -> Tensor:
 
 
 def num_active(height: int, width: int, k: float) -> int:
-    """Number of active sites of a picture: max(1, floor(k H W + 0.5))."""
+    """Number of active sites of a picture: max(1, floor(k H W + 0.5)).
+
+    Raises:
+        ValueError: when the share k is not in (0, 1].
+    """
+    if not 0 < k <= 1:
+        raise ValueError(f'k must be in (0, 1], got {k}')
     return max(1, math.floor(k * height * width + 0.5))
 
 

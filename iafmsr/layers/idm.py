@@ -7,10 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from iafmsr.layers.density import Density, quantise, top_k_mask
+from iafmsr.layers.density import Density, num_active, quantise, top_k_mask
 from iafmsr.layers.estimator import build_estimator
 from iafmsr.layers.filters import laplacian, luma, sobel
 from iafmsr.layers.precision import at_least_float32, full_precision
+from iafmsr.ops.sites import ActiveSites
 
 _UNITS = ('theta', 'bits', 'normalised')
 _GUIDES = ('idm', 'sobel', 'laplacian', 'constant')
@@ -93,6 +94,10 @@ class InformationDensity(nn.Module):
             idm = idm.detach() if self.detach_idm else idm
             mask = top_k_mask(self._map(self.mask, idm, lq), self.k)
             return Maps(self._map(self.guide, idm, lq), mask)
+
+    def sites(self, density: Density, maps: Maps | None = None) -> ActiveSites:
+        """The active sites of a density. Of a whole picture their number is known without a look at the mask."""
+        return ActiveSites(density.mask, num_active(*density.mask.shape[-2:], self.k) if maps is None else None)
 
     def _estimate(self, f0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         features = self.gain * at_least_float32(f0.detach() if self.detach_features else f0)

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iafmsr.layers.guidance import Guidance
-from iafmsr.ops.submanifold import ActiveSites, SubmanifoldConv2d
+from iafmsr.ops.sites import ActiveSites
+from iafmsr.ops.submanifold import SubmanifoldConv2d
 
 _ATTENTIONS = ('figure', 'text', 'no_idm')
 POOL_SIZE = 8  # side of the cells in which the attention is computed, in LR pixels
@@ -43,7 +44,7 @@ class IGRA(nn.Module):
     """
 
     def __init__(self, num_feat: int, attention: str = 'figure', ssconv: bool = True, guidance: str = 'product',
-                 sparse_backend: str = 'dense') -> None:
+                 sparse_backend: str = 'auto') -> None:
         super().__init__()
         if attention not in _ATTENTIONS:
             raise ValueError(f'attention must be one of {", ".join(_ATTENTIONS)}, got {attention!r}')

@@ -1,0 +1,87 @@
+"""The active sites of a map: read, written and looked up without touching the rest."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+class ActiveSites:
+    """The active sites of a batch of maps, in raster order, and the tables of neighbours derived from them.
+
+    Built once per picture and handed to every block, so that a table is computed once however many blocks use it.
+    Nothing is computed before a backend asks for it.
+
+    Args:
+        mask (Tensor): bool, (B, 1, H, W); True where a site is active.
+        per_picture (int | None): the number of active sites of every picture, where the caller knows it (the top k of a
+            map). No shape then depends on values, and no GPU is waited for. It has to be right.
+
+    Raises:
+        ValueError: when the mask is not bool or not of shape (B, 1, H, W).
+    """
+
+    def __init__(self, mask: Tensor, per_picture: int | None = None) -> None:
+        if mask.dtype != torch.bool or mask.dim() != 4 or mask.shape[1] != 1:
+            raise ValueError(f'mask must be bool of shape (B, 1, H, W), got {mask.dtype} {tuple(mask.shape)}')
+        self.mask = mask
+        self._per_picture = per_picture
+        self.rulebooks: dict = {}  # spconv's tables, by its key
+        self._neighbours: dict[int, Tensor] = {}
+
+    @cached_property
+    def count(self) -> int:
+        """Number of active sites of the batch, n."""
+        return int(self.mask.sum()) if self._per_picture is None else self._per_picture * self.mask.shape[0]
+
+    @cached_property
+    def positions(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Picture, row and column of every site: three times (n,)."""
+        # a map that is not finite has no top k: what is missing is filled with a place that exists
+        return torch.nonzero_static(self.mask[:, 0], size=self.count, fill_value=0).unbind(dim=1)
+
+    @cached_property
+    def raster(self) -> Tensor:
+        """Index of every site in the batch laid out as (B * H * W): (n,)."""
+        picture, row, col = self.positions
+        height, width = self.mask.shape[-2:]
+        return (picture * height + row) * width + col
+
+    def neighbours(self, kernel_size: int) -> Tensor:
+        """The neighbour table.
+
+        Args:
+            kernel_size (int): odd side of the kernel.
+
+        Returns:
+            Tensor: (n, kernel_size**2), the place of each neighbour in the list of sites, or n where the neighbour is
+            inactive or outside the map.
+        """
+        if kernel_size not in self._neighbours:
+            picture, row, col = self.positions
+            n, reach, device = self.count, kernel_size // 2, self.mask.device
+            b, _, h, w = self.mask.shape
+            number = torch.full((b, h + 2 * reach, w + 2 * reach), n, dtype=torch.long, device=device)
+            number[picture, row + reach, col + reach] = torch.arange(n, device=device)
+            offset = torch.arange(kernel_size, device=device)
+            dy, dx = offset.repeat_interleave(kernel_size), offset.repeat(kernel_size)
+            self._neighbours[kernel_size] = number[picture[:, None], row[:, None] + dy, col[:, None] + dx]
+        return self._neighbours[kernel_size]
+
+    def take(self, x: Tensor) -> Tensor:
+        """The values of x (B, C, H, W) at the sites: (n, C)."""
+        pixels = x.permute(0, 2, 3, 1)
+        # in channels_last the pixels are the rows of a matrix; other layouts are read where they lie, without a copy
+        return pixels.flatten(0, 2).index_select(0, self.raster) if pixels.is_contiguous() else pixels[self.positions]
+
+    def add(self, x: Tensor, values: Tensor) -> Tensor:
+        """x (B, C, H, W) with values (n, C) added at the sites, in x's layout and type; x itself is left alone."""
+        result = x.clone()
+        pixels, values = result.permute(0, 2, 3, 1), values.to(x.dtype)
+        if pixels.is_contiguous():
+            pixels.flatten(0, 2).index_add_(0, self.raster, values)
+        else:
+            pixels.index_put_(self.positions, values, accumulate=True)
+        return result

@@ -14,6 +14,7 @@ __all__ = ['main']
 # add_arguments(parser), which must be quick (no torch at its top), and run(args), which returns the exit code.
 COMMANDS = {
     'upscale': ('iafmsr.inference.command', 'make pictures larger'),
+    'inspect': ('iafmsr.inspection.command', 'show where a network spends its work, and why'),
 }
 
 

@@ -8,11 +8,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-__all__ = ['Panel', 'colour_panel', 'draw_figure', 'enlarge', 'frame', 'image_panel']
+__all__ = ['PALETTE', 'Levels', 'Panel', 'colour_levels', 'colour_panel', 'draw_figure', 'enlarge', 'frame',
+           'image_panel']
 
 _MARGIN, _BAR_WIDTH, _TEXT_SIZE = 14, 16, 15
-# Its lightness grows evenly, and it looks the same to people who do not tell red from green.
-_COLOUR_MAP = cv2.COLORMAP_CIVIDIS
+# 256 colours, (256, 3) RGB. Their lightness grows evenly, and people who do not tell red from green see the same.
+PALETTE = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_CIVIDIS).reshape(256, 3)[:, ::-1]
 
 
 @dataclass(frozen=True)
@@ -28,19 +29,53 @@ def image_panel(title: str, picture: Tensor) -> Panel:
     return Panel(title, Image.fromarray(np.ascontiguousarray(picture.permute(1, 2, 0).numpy())))
 
 
-def colour_panel(title: str, values: Tensor, height: int, width: int) -> Panel:
-    """A panel of a map ``(h, w)``, any range, each value a block of colour, with a bar that gives the values."""
-    low, high = float(values.min()), float(values.max())
-    levels = ((values.double() - low) / max(high - low, 1e-12) * 255).round().numpy().astype(np.uint8)
+@dataclass(frozen=True)
+class Levels:
+    """A map as numbers of colours, uint8 ``(h, w)``, and the values of the first and the last colour."""
+
+    levels: np.ndarray
+    low: float
+    high: float
+    clipped: bool  # values above ``high`` have the last colour, too
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """What stands at the ends of its bar."""
+        low = 0 if abs(self.low) < 1e-3 * (self.high - self.low) else self.low
+        return f'{low:.3g}', ('>= ' if self.clipped else '') + f'{self.high:.3g}'
+
+
+def colour_levels(values: Tensor, share: float = 1.0) -> Levels:
+    """Spread 256 colours evenly over a map's values.
+
+    Args:
+        values: the map ``(h, w)``, any range.
+        share: of the values, from below, over which the colours are spread; a few high ones else leave all others dark.
+    """
+    numbers = values.double().numpy()
+    low, high, highest = float(numbers.min()), float(np.quantile(numbers, share)), float(numbers.max())
+    if high <= low:
+        high = highest
+    levels = ((numbers - low) / max(high - low, 1e-12) * 255).clip(0, 255).round().astype(np.uint8)
+    return Levels(levels, low, high, highest > high)
+
+
+def colour_panel(title: str, values: Tensor, height: int, width: int, share: float = 1.0) -> Panel:
+    """A panel of a map ``(h, w)``, each value a block of colour, with a bar that gives the values.
+
+    ``share`` is that of :func:`colour_levels`.
+    """
+    found = colour_levels(values, share)
     bar_levels = np.linspace(255, 0, height).round().astype(np.uint8)[:, None].repeat(_BAR_WIDTH, 1)
-    label_width = max(_text_width(f'{value:.3g}') for value in (low, high))
+    low, high = found.labels
+    label_width = max(_text_width(label) for label in found.labels)
 
     image = Image.new('RGB', (width + _MARGIN + _BAR_WIDTH + 4 + label_width, height), 'white')
-    image.paste(_coloured(levels).resize((width, height), Image.Resampling.NEAREST), (0, 0))
+    image.paste(_coloured(found.levels).resize((width, height), Image.Resampling.NEAREST), (0, 0))
     image.paste(_coloured(bar_levels), (width + _MARGIN, 0))
     draw, left = ImageDraw.Draw(image), width + _MARGIN + _BAR_WIDTH + 4
-    draw.text((left, 0), f'{high:.3g}', 'black', _font(), anchor='lt')
-    draw.text((left, height - 1), f'{low:.3g}', 'black', _font(), anchor='lb')
+    draw.text((left, 0), high, 'black', _font(), anchor='lt')
+    draw.text((left, height - 1), low, 'black', _font(), anchor='lb')
     return Panel(title, image)
 
 
@@ -87,7 +122,7 @@ def _panel_width(panel: Panel) -> int:
 
 
 def _coloured(levels: np.ndarray) -> Image.Image:
-    return Image.fromarray(np.ascontiguousarray(cv2.applyColorMap(levels, _COLOUR_MAP)[..., ::-1]))
+    return Image.fromarray(PALETTE[levels])
 
 
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -14,6 +14,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
 from iafmsr.errors import UserError
+from iafmsr.models.compilation import compiled_or_not
 from iafmsr.models.guard import StepGuard
 from iafmsr.models.usage import unused_parameters
 
@@ -32,7 +33,11 @@ class IAFMNetModel(SRModel):
 
     Further options: ``train.autocast``, ``bf16`` or ``fp16`` for the forward pass in training (the losses are computed
     in float32); ``train.channels_last``, the layout of weights and pictures in memory (equal up to rounding; faster on
-    a CPU); ``train.max_bad_steps`` (10), see :class:`~iafmsr.models.guard.StepGuard`.
+    a CPU); ``train.compile``, torch.compile's mode, see :func:`~iafmsr.models.compilation.compiled_or_not`;
+    ``train.max_bad_steps`` (10), see :class:`~iafmsr.models.guard.StepGuard`.
+
+    Between two reports of the losses nothing waits for the device: batches are copied to it without waiting, and
+    whether a step is taken is decided there.
 
     Raises:
         UserError: when ``ie_opt`` is set for an arch that gives no density.
@@ -52,6 +57,7 @@ class IAFMNetModel(SRModel):
         if self.cri_ie and 'return_density' not in inspect.signature(forward).parameters:
             raise UserError(f'train.ie_opt: {self.opt["network_g"]["type"]} gives no density; leave ie_opt out')
         self.precision = PRECISIONS[train.get('autocast')]
+        self.compile_mode, self.compiled_net = train.get('compile'), None
         self.guard = StepGuard(self.device, self.precision == torch.float16, train.get('max_bad_steps') or 10)
         self.stateful = {'guard': self.guard}
         super().init_training_settings()
@@ -79,17 +85,37 @@ class IAFMNetModel(SRModel):
         super().resume_training(resume_state)
 
     def feed_data(self, data: dict[str, Any]) -> None:
-        super().feed_data(data)
-        self.lq = self.lq.contiguous(memory_format=self.memory_format)
+        self.lq = data['lq'].to(self.device, non_blocking=True).contiguous(memory_format=self.memory_format)
+        if 'gt' in data:
+            self.gt = data['gt'].to(self.device, non_blocking=True)
         self.names = list(data.get('lq_path', ()))
 
     def optimize_parameters(self, current_iter: int) -> None:
+        if self.compile_mode:
+            self.compile()
         self.optimizer_g.zero_grad()
         losses, measures = self.compute_losses()
         self.guard.step(sum(losses.values()), self.optimizer_g, current_iter, self.names)
         self.values = {key: value.detach() for key, value in (losses | measures).items()}
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+
+    def compile(self) -> None:
+        """Compile the network for the shapes of the first batch; later, let CUDA graphs know where a step begins."""
+        def try_out(net: nn.Module) -> None:
+            self.compiled_net = net
+            sum(self.compute_losses()[0].values()).backward()
+
+        if self.compiled_net is None:
+            self.compiled_net = compiled_or_not(self.net_g, self.compile_mode, try_out)
+        torch.compiler.cudagraph_mark_step_begin()
+
+    def model_ema(self, decay: float = 0.999) -> None:
+        """SRModel's, to the bit, of all parameters at once."""
+        averages, values = ([p.data for p in self.get_bare_model(net).parameters()]
+                            for net in (self.net_g_ema, self.net_g))
+        torch._foreach_mul_(averages, decay)
+        torch._foreach_add_(averages, values, alpha=1 - decay)
 
     def get_current_log(self) -> OrderedDict[str, float]:
         return self.reduce_loss_dict(OrderedDict(self.values | self.guard.report()))
@@ -98,7 +124,8 @@ class IAFMNetModel(SRModel):
         """One forward pass: the weighted losses, whose sum is trained, and what is only logged."""
         losses, measures = {}, {}
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-            output = self.net_g(self.lq, return_density=True) if self.cri_ie else self.net_g(self.lq)
+            net = self.net_g if self.compiled_net is None else self.compiled_net
+            output = net(self.lq, return_density=True) if self.cri_ie else net(self.lq)
         if self.cri_ie:
             output, density = output
             losses['l_ie'], measures['bpp'] = self.cri_ie(density)

@@ -99,7 +99,7 @@ class _Check(SectionCheck):
         elif not (self.train.get('pixel_opt') or self.train.get('perceptual_opt')):
             self.fault('train', 'a loss is missing: pixel_opt, perceptual_opt or both')
         own = issubclass(model, IAFMNetModel)
-        ours = ('ie_opt', 'fft_opt', 'autocast', 'channels_last', 'max_bad_steps')
+        ours = ('ie_opt', 'fft_opt', 'autocast', 'channels_last', 'compile', 'max_bad_steps')
         for key in (key for key in ours if self.train.get(key) and not own):
             self.fault(f'train.{key}', f'{model.__name__} makes no use of it, IAFMNetModel does')
         if self.train.get('ie_opt') and own:

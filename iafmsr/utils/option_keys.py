@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
 
+from iafmsr.models.compilation import MODES
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -43,6 +45,7 @@ NUMBERS = Kind('a list of numbers', lambda value: isinstance(value, list) and al
 TEXTS = Kind('a list of strings', lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value))
 SECTION = Kind('a section of keys', lambda value: isinstance(value, dict))
 SHARE = Kind('a number from 0 to 1', lambda value: is_number(value) and 0 <= value <= 1)
+COMPILER = Kind(' or '.join(MODES), lambda value: value in MODES)
 PRECISION = Kind('bf16 or fp16', lambda value: value in ('bf16', 'fp16'))
 GPUS = Kind('auto or a whole number from 0', lambda value: value == 'auto' or NATURAL.accepts(value))
 
@@ -66,7 +69,7 @@ KNOWN: dict[str, dict[str, Kind]] = {
                {'pretrain_network': TEXT, 'param_key': TEXT, 'strict_load': FLAG}.items()},
     'train': {'total_iter': ITERATIONS, 'warmup_iter': WHOLE, 'ema_decay': NUMBER, 'scheduler': SECTION,
               'net_d_iters': COUNT, 'net_d_init_iters': NATURAL, 'autocast': PRECISION, 'channels_last': FLAG,
-              'max_bad_steps': COUNT}
+              'compile': COMPILER, 'max_bad_steps': COUNT}
              | dict.fromkeys(('optim_g', 'optim_d', 'pixel_opt', 'perceptual_opt', 'ie_opt', 'fft_opt', 'gan_opt',
                               'ldl_opt'), SECTION),
     'val': {'val_freq': ITERATIONS, 'save_img': FLAG, 'suffix': TEXT, 'pbar': FLAG, 'metrics': SECTION},

@@ -1,0 +1,42 @@
+"""A network compiled for training where that works, as it is where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from basicsr.utils import get_root_logger
+from torch import nn
+
+MODES = ('default', 'reduce-overhead', 'max-autotune')
+
+
+def compiled_or_not(net: nn.Module, mode: str, try_out: Callable[[nn.Module], None]) -> nn.Module:
+    """The network compiled by torch.compile, if it can be trained so; else a line in the log, and the network itself.
+
+    Compilers fail late: in the backward pass, or when the code that they wrote runs. So a whole pass is tried. It
+    changes neither gradients nor buffers nor generators.
+
+    Args:
+        net: in training mode, wrapped or not; its parameters have no gradients.
+        mode: one of :data:`MODES`; ``reduce-overhead`` and ``max-autotune`` record CUDA graphs.
+        try_out: a forward and backward pass of the network that it gets, with the shapes of the training.
+    """
+    buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
+    devices = [torch.cuda.current_device()] if next(net.parameters()).is_cuda else []
+    compiled = torch.compile(net, mode=mode)
+    try:
+        with torch.random.fork_rng(devices):
+            try_out(compiled)
+    except Exception as error:  # whatever a compiler or its product may raise
+        reason = str(error).strip().partition('\n')[0][:120]
+        name = type(getattr(net, 'module', net)).__name__
+        get_root_logger().warning(f'train.compile: {name} cannot be trained compiled ({type(error).__name__}: {reason}'
+                                  '); it is trained as it is')
+        torch._dynamo.reset()
+        compiled = net
+    for buffer, before in buffers:
+        buffer.copy_(before)
+    for parameter in net.parameters():
+        parameter.grad = None
+    return compiled

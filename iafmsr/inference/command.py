@@ -52,8 +52,10 @@ def run(args: argparse.Namespace) -> int:
     from iafmsr.inference.upscale import Upscaler, upscale_all
     from iafmsr.inference.weights import find_weights, load_net
 
+    terminal = sys.stderr.isatty()
+
     def say(line: str) -> None:
-        tqdm.write(f'iafmsr: {line}', file=sys.stderr)
+        (tqdm.write if terminal else print)(f'iafmsr: {line}', file=sys.stderr)
 
     if args.tile < 0 or 0 < args.tile < 8:
         raise UserError(f'--tile {args.tile}: at least 8 pixels are wanted, or 0 for the whole picture')
@@ -63,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     weights = find_weights(args.weights)
     jobs, faults = plan(args.inputs, args.out)
     for fault in faults:
-        say(fault)
+        say(f'error: {fault}')
     new = [job for job in jobs if args.overwrite or not job.target.exists()]
     failed = len(faults)
     if new:
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         dtype = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}[args.precision]
         upscaler = Upscaler(Enlarger(trained, device, dtype), args.tile, args.ensemble, say)
         with tqdm(total=0, file=sys.stderr, dynamic_ncols=True, delay=1,
-                  mininterval=0.1 if sys.stderr.isatty() else 10,  # in a log: every ten seconds
+                  mininterval=0.1 if terminal else 10,  # in a log: every ten seconds
                   bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}') as bar:
             failed += upscale_all(new, upscaler, bar, say)
     done = len(new) - (failed - len(faults))

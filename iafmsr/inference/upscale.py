@@ -104,7 +104,7 @@ def upscale_all(jobs: list[Job], upscaler: Upscaler, bar: tqdm, say: Callable[[s
     def fail(path: Path, reason: str) -> None:
         nonlocal failed
         failed += 1
-        say(reason if reason.startswith(printable(path)) else f'{printable(path)}: {reason}')
+        say('error: ' + (reason if reason.startswith(printable(path)) else f'{printable(path)}: {reason}'))
 
     def settle(job: Job, writing: Future[None]) -> None:
         try:

@@ -89,6 +89,7 @@ def _trained(net: nn.Module, arch: str) -> TrainedNet:
 
 def _build(file: Path, options: dict[str, Any]) -> nn.Module:
     name = options.pop('type', None)
+    options.pop('sparse_backend', None)  # a choice for a run, not a part of the network
     try:
         if name in archs.__all__:
             return getattr(archs, name)(**options)

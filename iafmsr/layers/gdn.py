@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iafmsr.layers.bound import lower_bound
+from iafmsr.layers.pointwise import Pointwise
 from iafmsr.layers.precision import full_precision
 
 _PEDESTAL = 2.0 ** -36  # keeps the gradient of the square at zero from vanishing
@@ -36,4 +36,4 @@ class GDN(nn.Module):
             x = x.to(self.beta.dtype)
             beta = lower_bound(self.beta, self.beta_bound) ** 2 - _PEDESTAL
             gamma = lower_bound(self.gamma, _PEDESTAL ** 0.5) ** 2 - _PEDESTAL
-            return x * torch.rsqrt(F.conv2d(x * x, gamma[:, :, None, None], beta))
+            return x * torch.rsqrt(Pointwise(gamma, beta)(x * x))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from basicsr.archs import build_network
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from iafmsr.layers.density import num_active
@@ -53,24 +54,39 @@ def count(net: nn.Module, scale: int, output_size: tuple[int, int] = (1280, 720)
         if isinstance(module, SubmanifoldConv2d):
             share[name] = num_active(height, width, ks[0]) / (height * width)
             module.backend = 'dense'  # whose work is known without values
-    activations = 0
+    beside_convolutions = 0
 
-    def add(name: str):
+    def add(share_of_output: float):
         def hook(_module, _inputs, output) -> None:
-            nonlocal activations
-            activations += round(output.numel() * share.get(name, 1))
+            nonlocal beside_convolutions
+            beside_convolutions += round(output.numel() * share_of_output)
         return hook
 
     for name, module in net.named_modules():
-        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear, SubmanifoldConv2d)):
-            module.register_forward_hook(add(name))
-    with FlopCounterMode(display=False, custom_mapping=_interpolation_counters()) as counter, torch.no_grad():
+        if isinstance(module, nn.Linear):
+            module.register_forward_hook(add(1))
+        elif name in share:
+            module.register_forward_hook(add(share[name] - 1))  # the dense form writes all of it
+    with (_Written() as written, torch.no_grad(),
+          FlopCounterMode(display=False, custom_mapping=_interpolation_counters()) as counter):
         net(torch.zeros(1, num_in_ch, height, width, device=device))
     by_module = counter.get_flop_counts()
     macs = counter.get_total_flops() / 2
     for name, active in share.items():
         macs -= (1 - active) * sum(by_module[f'{type(net).__name__}.{name}'].values()) / 2
-    return Complexity(sum(p.numel() for p in net.parameters()), round(macs), activations)
+    return Complexity(sum(p.numel() for p in net.parameters()), round(macs), written.count + beside_convolutions)
+
+
+class _Written(TorchDispatchMode):
+    """A context that counts the values that convolutions write."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.convolution.default:
+            self.count += result.numel()
+        return result
 
 
 def _interpolation_counters() -> dict:

@@ -15,6 +15,7 @@ __all__ = ['main']
 COMMANDS = {
     'upscale': ('iafmsr.inference.command', 'make pictures larger'),
     'inspect': ('iafmsr.inspection.command', 'show where a network spends its work, and why'),
+    'export': ('iafmsr.export.command', 'write a network as an ONNX file'),
 }
 
 

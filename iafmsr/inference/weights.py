@@ -60,11 +60,14 @@ def load_net(file: Path) -> TrainedNet:
     Which one it is and its keywords are what the file says under ``network_g`` (as in an option file, beside the
     weights themselves); else what the option file of the run says that the weights lie in; else what the names and
     shapes of the weights tell, the rest being the arch's defaults. What none of ours fits is spandrel's, where
-    spandrel is installed.
+    spandrel is installed. A file of ``iafmsr export`` (.onnx) is run by onnxruntime.
 
     Raises:
         UserError: no file of weights, or of no known network, or they do not fit it.
     """
+    if file.suffix == '.onnx':
+        from iafmsr.export.runtime import load_onnx
+        return load_onnx(file)
     content = load_checkpoint(file)
     key = next((key for key in _KEYS if isinstance(content.get(key), dict)), None)
     weights = {str(name).removeprefix('module.'): value for name, value in (content[key] if key else content).items()
@@ -147,16 +150,20 @@ def _iafmnet(shapes: Shapes) -> dict[str, Any]:
     if guidance != 'product' and not any(name.startswith(f'{block}igra.guidance.') for name in shapes):
         attention = 'no_idm'
     arm = shapes.get(f'{block}arm.scale.weight')
-    return {
+    by_one_map = width + 1 in (arm or (0, 0))[1:2] + shapes.get('fusion.mix.weight', (0, 0))[1:2]
+    keywords = {
         'num_feat': width, 'num_block': _blocks(shapes),
         'ffn_scale': shapes['blocks.0.cgfn.project.weight'][1] / width,
-        'ide': 'literal' if 'density.estimator.mu.0.weight' in shapes else 'deviation',
-        'ide_kernel_size': shapes['density.estimator.theta.0.weight'][-1],
-        'gdn': 'density.estimator.theta.1.gamma' in shapes,
-        'norm': 'layer' if 'blocks.0.norm1.weight' in shapes else 'l2',
+        'guide': 'idm' if by_one_map else 'density', 'norm': 'layer' if 'blocks.0.norm1.weight' in shapes else 'l2',
         'guidance': guidance, 'attention': attention, 'ssconv': f'{block}igra.ssconv.weight' in shapes,
         'arm': 'off' if arm is None else 'full' if arm[1] > width else 'no_idm',
     }
+    theta = shapes.get('density.estimator.theta.0.weight')
+    if theta is None:
+        return keywords | {'ide': 'moments'}
+    return keywords | {
+        'ide': 'literal' if 'density.estimator.mu.0.weight' in shapes else 'deviation', 'ide_kernel_size': theta[-1],
+        'gdn': 'density.estimator.theta.1.gamma' in shapes}
 
 
 def _of_blocks(ffn: str) -> Callable[[Shapes], dict[str, Any]]:
@@ -173,7 +180,7 @@ def _plain(shapes: Shapes) -> dict[str, Any]:
 
 # arch -> a name that no other has, and its keywords
 _ARCHS: dict[str, tuple[str, Callable[[Shapes], dict[str, Any]]]] = {
-    'IAFMNet': ('density.estimator.theta.0.weight', _iafmnet),
+    'IAFMNet': ('blocks.0.ifem.expand.weight', _iafmnet),
     'SMFANet': ('blocks.0.smfa.alpha', _of_blocks('blocks.0.pcfn.expand.weight')),
     'SAFMN': ('blocks.0.safm.aggregate.weight', _of_blocks('blocks.0.ccm.0.weight')),
     'IMDN': ('smooth.weight', _plain),

@@ -1,0 +1,164 @@
+"""Exported networks: equal to PyTorch's at any size, and refused when they are not."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from iafmsr.archs.iafmnet_arch import IAFMNet
+from iafmsr.cli import main
+from iafmsr.errors import UserError
+from iafmsr.export.check import LIMIT, SIZES, largest_difference, measure_times
+from iafmsr.export.graph import METADATA, to_onnx
+from iafmsr.export.runtime import OnnxNet, load_onnx, session
+from iafmsr.inference.weights import TrainedNet, load_net
+
+onnx = pytest.importorskip('onnx', reason="the extra 'onnx' is not installed")
+for package in ('onnxscript', 'onnxruntime'):
+    pytest.importorskip(package, reason="the extra 'onnx' is not installed")
+
+
+def tiny(scale: int = 2, **keywords) -> TrainedNet:
+    torch.manual_seed(0)
+    net = IAFMNet(scale=scale, num_feat=8, num_block=1, **keywords)
+    with torch.no_grad():  # where the strength is 0 and the kernel small, mask and map would hardly count
+        for name, parameter in net.named_parameters():
+            if 'strength' in name:
+                parameter.fill_(0.5)
+            if 'ssconv' in name:
+                parameter.mul_(10)
+    return TrainedNet(net.eval().requires_grad_(False), 'IAFMNet', scale)
+
+
+@pytest.fixture(scope='module')
+def trained():
+    return tiny()
+
+
+@pytest.fixture(scope='module')
+def content(trained):
+    return to_onnx(trained)
+
+
+def difference(trained: TrainedNet, exported: nn.Module, *size: int, seed: int = 0) -> float:
+    lq = torch.rand(size[0], 3, *size[1:], generator=torch.Generator().manual_seed(seed))
+    return float((trained.net(lq) - exported(lq)).abs().max())
+
+
+def test_any_number_and_size_of_pictures_gives_what_pytorch_gives(trained, content):
+    exported = OnnxNet(session(content))
+    assert largest_difference(trained.net, exported, LIMIT['float32']) < 1e-4
+    for size in [(1, 1, 9), (4, 8, 8), (2, 40, 3), (1, 57, 64)]:
+        assert difference(trained, exported, *size) < 1e-4
+
+
+def test_ties_are_broken_in_the_graph_as_in_pytorch():
+    """Sobel of a flat picture is 0 everywhere, exactly: the first sites in raster order are active."""
+    trained = tiny(mask='sobel')
+    exported = OnnxNet(session(to_onnx(trained)))
+    lq = torch.full((2, 3, 24, 24), 0.5)
+    sr, density = trained.net(lq, return_density=True)
+    assert density.mask.flatten(1)[:, :29].all() and density.mask.sum() == 2 * 29
+    assert (exported(lq) - sr).abs().max() < 1e-4
+    trained.net.density.k = 0.1  # what the mask decides is visible
+    assert (trained.net(lq) - sr).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(('k', 'size'), [(0.01, (5, 30)), (1e-4, (3, 3))])
+def test_as_many_sites_are_active_as_in_pytorch(k, size):
+    """Also where k H W lies half way between two numbers, of which float32 and float64 may choose different ones."""
+    trained = tiny(k=k)
+    assert difference(trained, OnnxNet(session(to_onnx(trained))), 1, *size) < 1e-4
+
+
+def test_other_forms_of_the_net_are_exported():
+    for keywords in ({'ide': 'literal', 'guidance': 'product', 'norm': 'layer', 'attention': 'text', 'scale': 3},
+                     {'guidance': 'concat', 'arm': 'off', 'mask': 'sobel', 'scale': 4}):
+        trained = tiny(**keywords)
+        assert difference(trained, OnnxNet(session(to_onnx(trained))), 1, 21, 18) < 1e-4
+
+
+def test_half_precision_takes_and_gives_float32(trained):
+    content = to_onnx(trained, half=True)
+    exported = OnnxNet(session(content))
+    largest = largest_difference(trained.net, exported, LIMIT['float16'])
+    assert 1e-6 < largest < 1 / 255  # not float32 after all
+    weights = {tensor.data_type for tensor in onnx.load_from_string(content).graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in weights or any(
+        node.op_type == 'Cast' for node in onnx.load_from_string(content).graph.node)
+    assert exported(torch.rand(1, 3, 4, 4)).dtype == torch.float32
+
+
+def test_the_net_itself_is_left_as_it_was(trained, content):
+    assert {module.backend for module in trained.net.modules() if hasattr(module, 'backend')} == {'auto'}
+
+
+def test_the_file_says_what_it_is_and_nothing_of_where_it_was_made(content):
+    model = onnx.load_from_string(content)
+    assert json.loads({p.key: p.value for p in model.metadata_props}[METADATA]) == {
+        'arch': 'IAFMNet', 'scale': 2, 'precision': 'float32'}
+    dims = [[dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+            for value in (*model.graph.input, *model.graph.output)]
+    assert dims == [['batch', 3, 'height', 'width'], ['batch', 3, '2*height', '2*width']]
+    assert b'.py' not in content
+
+
+def test_a_wrong_net_fails_the_check(trained):
+    wrong = tiny()
+    wrong.net.tail.bias += 2e-4
+    with pytest.raises(UserError, match=r'differs from PyTorch by 2\.\de-04 at 1x1 \(batch 1\); 1\.0e-04 is the limit'):
+        largest_difference(trained.net, wrong.net, 1e-4)
+    wrong = tiny(k=0.5)
+    with pytest.raises(UserError, match='differs from PyTorch'):
+        largest_difference(trained.net, wrong.net, 1e-4)
+
+
+def test_a_tie_that_rounding_decides_does_not_fail_the_check(trained):
+    calls = []
+
+    def at_first_wrong(lq):
+        calls.append(lq.shape)
+        return trained.net(lq) + (len(calls) == 3)
+    assert largest_difference(trained.net, at_first_wrong, 1e-4) == 0 and len(calls) == len(SIZES) + 1
+
+
+def test_both_forms_are_timed(trained):
+    times = measure_times(trained.net, lambda lq: None, (16, 16), pictures=1)
+    assert times.pytorch > times.onnxruntime > 0
+
+
+def test_the_command_writes_a_checked_file_that_upscales(trained, tmp_path, capsys):
+    torch.save({'params': trained.net.state_dict()}, tmp_path / 'tiny.pth')
+    assert main(['export', str(tmp_path / 'net.onnx'), '--weights', str(tmp_path / 'tiny.pth')]) == 0
+    out = capsys.readouterr().out
+    assert 'IAFMNet x2, float32' in out and 'onnxruntime' in out and out.count('\n') == 3
+    loaded = load_net(tmp_path / 'net.onnx')
+    assert (loaded.arch, loaded.scale) == ('IAFMNet', 2) and difference(trained, loaded.net, 1, 12, 13) < 1e-4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['net.onnx', 'tiny.pth']
+    # the same command, the same picture
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 31, 3), np.uint8)).save(tmp_path / 'a.png')
+    for kind in ('pth', 'onnx'):
+        weights = {'pth': 'tiny.pth', 'onnx': 'net.onnx'}[kind]
+        assert main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / f'{kind}.png'),
+                     '--weights', str(tmp_path / weights)]) == 0
+    by_torch, by_onnx = (np.asarray(Image.open(tmp_path / f'{kind}.png')).astype(int) for kind in ('pth', 'onnx'))
+    assert by_onnx.shape == (40, 62, 3) and abs(by_torch - by_onnx).max() <= 1
+
+
+def test_what_is_no_exported_net_is_refused(tmp_path, content, capsys):
+    model = onnx.load_from_string(content)
+    del model.metadata_props[:]
+    (tmp_path / 'other.onnx').write_bytes(model.SerializeToString())
+    (tmp_path / 'cut.onnx').write_bytes(content[:len(content) // 2])
+    (tmp_path / 'text.onnx').write_text('no net')
+    for name, fault in [('other', 'not written by iafmsr export'), ('cut', 'no ONNX file that onnxruntime takes'),
+                        ('text', 'no ONNX file that onnxruntime takes'), ('none', 'cannot be read')]:
+        with pytest.raises(UserError, match=f'{name}.onnx: {fault}') as caught:
+            load_onnx(tmp_path / f'{name}.onnx')
+        assert '\n' not in str(caught.value)
+    with pytest.raises(SystemExit):
+        main(['export', str(tmp_path / 'a.pth'), '--weights', 'b'])
+    assert 'must end in .onnx' in capsys.readouterr().err

@@ -14,7 +14,7 @@ def density(batch=2, dtype=torch.float64, requires_grad=False) -> Density:
     features = mu + theta * torch.randn(batch, 3, 4, 5, dtype=dtype)  # above the likelihood floor
     parts = [t.requires_grad_(requires_grad) for t in (features, mu, theta)]
     idm = theta.mean(1, keepdim=True)
-    return Density(*parts, idm, top_k_mask(idm, 0.05))
+    return Density(*parts, idm, top_k_mask(idm, 0.05), idm)
 
 
 def test_reductions():
@@ -38,7 +38,7 @@ def test_gradcheck():
     d = density(1, requires_grad=True)
 
     def loss(features, mu, theta):
-        return InformationEntropyLoss(1.0, 'mean')(Density(features, mu, theta, d.idm, d.mask))[0]
+        return InformationEntropyLoss(1.0, 'mean')(Density(features, mu, theta, d.idm, d.mask, d.guide))[0]
 
     assert torch.autograd.gradcheck(loss, (d.features, d.mu, d.theta))
 

@@ -12,8 +12,8 @@ from iafmsr.layers.igra import down, up
 from iafmsr.losses import InformationEntropyLoss
 
 SMALL = {'num_feat': 8, 'num_block': 2}
-LITERAL = {'ide': 'literal', 'gain': 1.0, 'idm_unit': 'theta', 'detach_idm': False, 'detach_features': False,
-           'guidance': 'product', 'norm': 'none'}
+LITERAL = {'ide': 'literal', 'guide': 'idm', 'gain': 1.0, 'idm_unit': 'theta', 'detach_idm': False,
+           'detach_features': False, 'guidance': 'product', 'norm': 'none'}
 
 
 @pytest.mark.parametrize('scale', [2, 3, 4])
@@ -112,7 +112,8 @@ def test_the_map_reaches_the_image_through_figure_three():
 @pytest.mark.parametrize('options, name', [
     ({'scale': 5}, 'scale'), ({'k': 0}, 'k must'), ({'k': 1.5}, 'k must'), ({'norm': 'batch'}, 'norm'),
     ({'attention': 'self'}, 'attention'), ({'sparse_backend': 'magic'}, 'sparse backend'), ({'ide': 'x'}, 'ide'),
-    ({'gain': 0}, 'gain'), ({'idm_unit': 'nats'}, 'idm_unit'), ({'guide': 'canny'}, 'guide'), ({'mask': 'all'}, 'mask'),
+    ({'gain': 0}, 'gain'), ({'idm_unit': 'nats'}, 'idm_unit'), ({'guide': 'canny'}, 'guide'),
+    ({'idm_unit': 'normalised'}, "guide must be 'idm'"), ({'mask': 'all'}, 'mask'),
     ({'guidance': 'sum'}, 'guidance'), ({'arm': 'half'}, 'arm')])
 def test_bad_arguments_are_named(options, name):
     with pytest.raises(ValueError, match=name):
@@ -134,11 +135,11 @@ def test_runs_under_autocast():
 
 def test_neutral_guidance_starts_from_the_net_without_a_map():
     nets = []
-    for guide in ('idm', 'constant'):
+    for guide in ('density', 'idm', 'constant'):
         torch.manual_seed(0)
         nets.append(IAFMNet(**SMALL, guide=guide, arm='no_idm').eval())
     lq = torch.rand(1, 3, 20, 20)
-    assert torch.equal(nets[0](lq), nets[1](lq))
+    assert torch.equal(nets[0](lq), nets[1](lq)) and torch.equal(nets[0](lq), nets[2](lq))
     nets[0](lq).sum().backward()
     strengths = [p.grad for n, p in nets[0].named_parameters() if n.endswith('strength')]
     assert len(strengths) == 3 and all(g.abs().sum() > 0 for g in strengths)
@@ -152,15 +153,16 @@ def test_fixed_maps_take_the_place_of_the_learned_one(guide):
     y = luma(lq)
     expected = {'sobel': torch.log2(1 + 64 * sobel(y)), 'laplacian': torch.log2(1 + 64 * laplacian(y)),
                 'constant': torch.ones_like(y)}[guide]
-    torch.testing.assert_close(density.idm, expected)
+    torch.testing.assert_close(density.guide, expected)
     assert torch.equal(density.mask, again.mask) and density.mask.sum() == num_active(16, 16, 0.05)
 
 
 def test_the_learned_map_in_bits():
     net, lq = IAFMNet(**SMALL).eval(), torch.rand(1, 3, 16, 16)
     _, density = net(lq, return_density=True)
-    torch.testing.assert_close(density.idm, torch.log2(1 + density.theta).mean(1, keepdim=True))
-    _, density = IAFMNet(**SMALL, idm_unit='normalised')(torch.rand(3, 3, 16, 16), return_density=True)
+    torch.testing.assert_close(density.guide, torch.log2(1 + density.theta))
+    torch.testing.assert_close(density.idm, density.guide.mean(1, keepdim=True))
+    _, density = IAFMNet(**SMALL, idm_unit='normalised', guide='idm')(torch.rand(3, 3, 16, 16), return_density=True)
     torch.testing.assert_close(density.idm.mean((1, 2, 3)), torch.ones(3))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from iafmsr.utils.options import load_options
 
-SIZES = {'': {}, '-S': {'num_block': 4}, '-L': {'num_feat': 66}}
+SIZES = {'': {}, '-S': {'num_block': 4}, '-L': {'num_feat': 64}}
 CASES = [('', 2), ('', 3), ('', 4), ('-S', 4), ('-L', 2), ('-L', 3), ('-L', 4)]
 
 

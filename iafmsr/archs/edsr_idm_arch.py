@@ -16,7 +16,7 @@ from iafmsr.layers.igra import IGRA, down
 
 @ARCH_REGISTRY.register()
 class EDSRIDM(EDSR):
-    """BasicSR's EDSR; after each of its blocks x = x + ARM(x, idm), or x = x + IGRA(x, idm), or both, by option.
+    """BasicSR's EDSR; after each of its blocks x = x + ARM(x, guide), or x = x + IGRA(x, guide), or both, by option.
 
     Its first convolution repeats the border instead of padding with zeros. Its features are the input in [0, 255] less
     the mean, so that they span many quantisation bins as they are: no gain is needed.
@@ -45,7 +45,8 @@ class EDSRIDM(EDSR):
                                           detach_features=detach_features)
 
         def after_each_block(part: type[nn.Module], wanted: bool, **keywords: Any) -> nn.ModuleList:
-            return nn.ModuleList(part(num_feat, **keywords) if wanted else None for _ in range(num_block))
+            return nn.ModuleList(part(num_feat, num_guide=self.density.num_guide, **keywords) if wanted else None
+                                 for _ in range(num_block))
 
         self.arm = after_each_block(ARM, arm)
         self.igra = after_each_block(IGRA, igra, sparse_backend=sparse_backend)
@@ -55,13 +56,13 @@ class EDSRIDM(EDSR):
         self.mean = self.mean.type_as(lq)
         f0 = self.conv_first((lq - self.mean) * self.img_range)
         density = self.density(f0, lq)
-        idm_down, sites = down(density.idm), self.density.sites(density)
+        guide_down, sites = down(density.guide), self.density.sites(density)
         x = f0
         for block, arm, igra in zip(self.body, self.arm, self.igra, strict=True):
             x = block(x)
             if arm is not None:
-                x = x + arm(x, density.idm)
+                x = x + arm(x, density.guide)
             if igra is not None:
-                x = x + igra(x, sites, idm_down)
+                x = x + igra(x, sites, guide_down)
         sr = self.conv_last(self.upsample(self.conv_after_body(x) + f0)) / self.img_range + self.mean
         return (sr, density) if return_density else sr

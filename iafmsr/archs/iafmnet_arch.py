@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from iafmsr.layers.arm import ARM
@@ -11,26 +12,27 @@ from iafmsr.layers.guidance import Guidance
 from iafmsr.layers.idm import InformationDensity, Maps
 from iafmsr.layers.igra import IGRA, down
 from iafmsr.layers.norm import build_norm
+from iafmsr.layers.pointwise import PointwiseConv2d
 from iafmsr.ops.sites import ActiveSites
 
 
 class IFEM(nn.Module):
     """Information-guided feature enhancement: F1, F2 = split(Conv1x1(x)); IGRA(F1) + ARM(F2)."""
 
-    def __init__(self, num_feat: int, attention: str, ssconv: bool, guidance: str, sparse_backend: str,
-                 arm: str) -> None:
+    def __init__(self, num_feat: int, attention: str, ssconv: bool, guidance: str, num_guide: int,
+                 sparse_backend: str, arm: str) -> None:
         super().__init__()
-        self.expand = nn.Conv2d(num_feat, 2 * num_feat, 1)
-        self.igra = IGRA(num_feat, attention, ssconv, guidance, sparse_backend)
-        self.arm = ARM(num_feat, arm)
+        self.expand = PointwiseConv2d(num_feat, 2 * num_feat)
+        self.igra = IGRA(num_feat, attention, ssconv, guidance, num_guide, sparse_backend)
+        self.arm = ARM(num_feat, arm, num_guide)
 
-    def forward(self, x: Tensor, idm: Tensor, idm_down: Tensor, sites: ActiveSites) -> Tensor:
-        f1, f2 = self.expand(x).chunk(2, dim=1)
-        return self.igra(f1, sites, idm_down) + self.arm(f2, idm)
+    def forward(self, x: Tensor, guide: Tensor, guide_down: Tensor, sites: ActiveSites) -> Tensor:
+        to_f1, to_f2 = self.expand.matrix().halves()
+        return self.igra(to_f1(x), sites, guide_down) + self.arm(x, guide, to_f2)
 
 
 class IFEB(nn.Module):
-    """Information-guided feature enhancement block: x = x + IFEM(x, idm); x = x + CGFN(x)."""
+    """Information-guided feature enhancement block: x = x + IFEM(x, guide); x = x + CGFN(x)."""
 
     def __init__(self, num_feat: int, ffn_scale: float, norm: str, **ifem) -> None:
         super().__init__()
@@ -38,8 +40,8 @@ class IFEB(nn.Module):
         self.ifem = IFEM(num_feat, **ifem)
         self.cgfn = CGFN(num_feat, ffn_scale)
 
-    def forward(self, x: Tensor, idm: Tensor, idm_down: Tensor, sites: ActiveSites) -> Tensor:
-        x = x + self.ifem(self.norm1(x), idm, idm_down, sites)
+    def forward(self, x: Tensor, guide: Tensor, guide_down: Tensor, sites: ActiveSites) -> Tensor:
+        x = x + self.ifem(self.norm1(x), guide, guide_down, sites)
         return x + self.cgfn(self.norm2(x))
 
 
@@ -48,8 +50,8 @@ class IAFMNet(nn.Module):
 
     ::
 
-        lq -> head -> F0 -> InformationDensity -> mu, theta, idm, mask
-              F0 -> N x IFEB(., idm, mask) -> (.) idm -> (+) mu -> tail -> PixelShuffle -> sr
+        lq -> head -> F0 -> InformationDensity -> mu, theta, guide, mask
+              F0 -> N x IFEB(., guide, mask) -> (.) guide -> (+) mu -> tail -> PixelShuffle -> sr
 
     Where the paper is silent or its literal form does not work (docs/experiments.md), the defaults are ours; figure 3
     to the letter is ``options/ablation/literal.yml``.
@@ -63,7 +65,7 @@ class IAFMNet(nn.Module):
         k (float): share of active sites, in (0, 1]; 0.05 in the paper.
         ide, ide_kernel_size, gdn, gain, idm_unit, detach_idm, detach_features, guide, mask: of the density, see
             :class:`~iafmsr.layers.idm.InformationDensity`.
-        guidance (str): how the map enters, see :class:`~iafmsr.layers.guidance.Guidance`.
+        guidance (str): how the guide enters, see :class:`~iafmsr.layers.guidance.Guidance`.
         norm (str): before IFEM and CGFN: ``none`` (as drawn), ``l2`` or ``layer``.
         attention (str): ``figure``, ``text`` or ``no_idm``, see :class:`~iafmsr.layers.igra.IGRA`.
         ssconv (bool): False leaves the sparse convolution out.
@@ -77,7 +79,7 @@ class IAFMNet(nn.Module):
     def __init__(self, scale: int = 4, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 40, num_block: int = 6,
                  ffn_scale: float = 1.0, k: float = 0.05, ide: str = 'deviation', ide_kernel_size: int = 1,
                  gdn: bool = True, gain: float = 64.0, idm_unit: str = 'bits', detach_idm: bool = True,
-                 detach_features: bool = True, guide: str = 'idm', mask: str = 'idm', guidance: str = 'neutral',
+                 detach_features: bool = True, guide: str = 'density', mask: str = 'idm', guidance: str = 'neutral',
                  norm: str = 'l2', attention: str = 'figure', ssconv: bool = True, arm: str = 'full',
                  sparse_backend: str = 'auto') -> None:
         super().__init__()
@@ -91,9 +93,9 @@ class IAFMNet(nn.Module):
             detach_idm=detach_idm, detach_features=detach_features, guide=guide, mask=mask)
         self.blocks = nn.ModuleList(
             IFEB(num_feat, ffn_scale, norm, attention=attention, ssconv=ssconv, guidance=guidance, arm=arm,
-                 sparse_backend=sparse_backend)
+                 num_guide=self.density.num_guide, sparse_backend=sparse_backend)
             for _ in range(num_block))
-        self.fusion = Guidance(num_feat, guidance)
+        self.fusion = Guidance(num_feat, guidance, self.density.num_guide)
         self.tail = nn.Conv2d(num_feat, num_out_ch * scale ** 2, 3, padding=1)
         self.upsample = nn.PixelShuffle(scale)
 
@@ -103,14 +105,16 @@ class IAFMNet(nn.Module):
 
         A tile takes the ``maps`` of its picture at its place; they come from ``density.maps(local_map(tiles), lq)``.
         """
+        if lq.device.type == 'cpu' and not torch.compiler.is_compiling():
+            lq = lq.contiguous(memory_format=torch.channels_last)
         f0 = self.head(lq)
         density = self.density(f0, lq, maps)
-        # all that follows from the map is computed once and shared by the blocks
-        idm, idm_down, sites = density.idm, down(density.idm), self.density.sites(density, maps)
+        # all that follows from the density is computed once and shared by the blocks
+        guide, guide_down, sites = density.guide, down(density.guide), self.density.sites(density, maps)
         x = f0
         for block in self.blocks:
-            x = block(x, idm, idm_down, sites)
-        x = self.fusion.multiply(x, idm) + density.mu / self.density.gain
+            x = block(x, guide, guide_down, sites)
+        x = self.fusion.multiply(x, guide) + density.mu / self.density.gain
         sr = self.upsample(self.tail(x))
         return (sr, density) if return_density else sr
 

@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
+
+from iafmsr.layers.pointwise import Pointwise, PointwiseConv2d
 
 _MODES = ('full', 'no_idm', 'off')
 
 
 class ARM(nn.Module):
-    """Soft branch of IFEM: F_ARM = DWConv3x3(b) * s with s = Conv1x1([a, idm]) and a, b = split(Conv1x1(F2)).
+    """Soft branch of IFEM: F_ARM = DWConv3x3(b) * s with s = Conv1x1([a, guide]) and a, b = split(Conv1x1(F2)).
 
     IAFMNet, figure 3 and section 3.3.
 
     Args:
         num_feat (int): channels C.
-        mode (str): ``full``; ``no_idm`` leaves the map out of s; ``off`` leaves s out: F_ARM = DWConv3x3(F2). The
+        mode (str): ``full``; ``no_idm`` leaves the guide out of s; ``off`` leaves s out: F_ARM = DWConv3x3(F2). The
             latter two are the paper's ablations.
+        num_guide (int): channels of the guide, C or 1.
 
     Raises:
         ValueError: when the mode is unknown.
     """
 
-    def __init__(self, num_feat: int, mode: str = 'full') -> None:
+    def __init__(self, num_feat: int, mode: str = 'full', num_guide: int = 1) -> None:
         super().__init__()
         if mode not in _MODES:
             raise ValueError(f'arm must be one of {", ".join(_MODES)}, got {mode!r}')
         self.mode = mode
         self.local = nn.Conv2d(num_feat, num_feat, 3, padding=1, groups=num_feat)
         if mode != 'off':
-            self.expand = nn.Conv2d(num_feat, 2 * num_feat, 1)
-            self.scale = nn.Conv2d(num_feat + (mode == 'full'), num_feat, 1)
+            self.expand = PointwiseConv2d(num_feat, 2 * num_feat)
+            self.scale = PointwiseConv2d(num_feat + (num_guide if mode == 'full' else 0), num_feat)
 
-    def forward(self, x: Tensor, idm: Tensor) -> Tensor:
-        """(B, C, H, W), map (B, 1, H, W) -> (B, C, H, W)."""
+    def forward(self, x: Tensor, guide: Tensor, first: Pointwise | None = None) -> Tensor:
+        """(B, C, H, W), guide (B, C or 1, H, W) -> (B, C, H, W); of first(x), where a 1x1 convolution comes first.
+
+        Nothing but 1x1 convolutions lies between x, b and s: they are computed from x in one step each.
+        """
         if self.mode == 'off':
-            return self.local(x)
-        a, b = self.expand(x).chunk(2, dim=1)
-        s = self.scale(torch.cat([a, idm.to(a.dtype)], dim=1) if self.mode == 'full' else a)
-        return self.local(b) * s
+            return self.local(x if first is None else first(x))
+        expand, scale = self.expand.matrix(), self.scale.matrix()
+        to_a, to_b = (expand if first is None else expand.after(first)).halves()
+        c = x.shape[1]
+        s = Pointwise(scale.weight[:, :c], scale.bias).after(to_a)(x)
+        if self.mode == 'full':
+            s = s + Pointwise(scale.weight[:, c:])(guide.to(s.dtype))
+        return self.local(to_b(x)) * s

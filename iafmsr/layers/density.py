@@ -22,8 +22,9 @@ class Density(NamedTuple):
         features (Tensor): (B, C, H, W), F0 times the gain, as quantised (noise in training, rounded in evaluation).
         mu (Tensor): (B, C, H, W), the predicted mean, in quantisation bins.
         theta (Tensor): (B, C, H, W), the predicted standard deviation, in quantisation bins, at least 0.11.
-        idm (Tensor): (B, 1, H, W), the information density map that guides the network, not negative.
+        idm (Tensor): (B, 1, H, W), the information density map: the mean over the channels, not negative.
         mask (Tensor): bool, (B, 1, H, W), the active sites.
+        guide (Tensor): (B, C or 1, H, W), what guides the network: the density of every channel, or one map.
     """
 
     features: Tensor
@@ -31,6 +32,7 @@ class Density(NamedTuple):
     theta: Tensor
     idm: Tensor
     mask: Tensor
+    guide: Tensor
 
 
 def quantise(features: Tensor, training: bool) -> Tensor:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iafmsr.layers.bound import lower_bound
 from iafmsr.layers.filters import local_mean, neighbour_mean
 from iafmsr.layers.gdn import GDN
+from iafmsr.layers.pointwise import PointwiseConv2d
 
 THETA_MIN = 0.11  # least standard deviation, in quantisation bins (the usual bound in learned compression)
+
+
+def _conv(num_feat: int, kernel_size: int) -> nn.Conv2d:
+    if kernel_size == 1:
+        return PointwiseConv2d(num_feat, num_feat)
+    return nn.Conv2d(num_feat, num_feat, kernel_size, padding=kernel_size // 2)
 
 
 class LiteralEstimator(nn.Module):
@@ -28,7 +37,7 @@ class LiteralEstimator(nn.Module):
         super().__init__()
 
         def branch() -> nn.Sequential:
-            return nn.Sequential(nn.Conv2d(num_feat, num_feat, kernel_size, padding=kernel_size // 2),
+            return nn.Sequential(_conv(num_feat, kernel_size),
                                  GDN(num_feat) if gdn else nn.Identity())
 
         self.mu, self.theta = branch(), branch()
@@ -53,9 +62,9 @@ class DeviationEstimator(nn.Module):
     def __init__(self, num_feat: int, kernel_size: int = 1, gdn: bool = True) -> None:
         super().__init__()
         self.theta = nn.Sequential(
-            nn.Conv2d(num_feat, num_feat, kernel_size, padding=kernel_size // 2),
+            _conv(num_feat, kernel_size),
             GDN(num_feat) if gdn else nn.Identity(),
-            nn.Conv2d(num_feat, num_feat, 1))
+            PointwiseConv2d(num_feat, num_feat))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) in quantisation bins -> mu, theta, both (B, C, H, W) in bins."""
@@ -64,15 +73,30 @@ class DeviationEstimator(nn.Module):
         return mu, lower_bound(F.softplus(self.theta(deviation)), THETA_MIN)
 
 
+class MomentEstimator(nn.Module):
+    """mu of :class:`DeviationEstimator`, and the theta that its deviations give without learning.
+
+    A Gaussian's standard deviation is sqrt(pi / 2) times its mean absolute deviation. The control of what the entropy
+    loss teaches.
+    """
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, H, W) in quantisation bins -> mu, theta, both (B, C, H, W) in bins."""
+        mu = neighbour_mean(features)
+        return mu, lower_bound(math.sqrt(math.pi / 2) * local_mean((features - mu).abs()), THETA_MIN)
+
+
 _ESTIMATORS = {'literal': LiteralEstimator, 'deviation': DeviationEstimator}
 
 
 def build_estimator(name: str, num_feat: int, kernel_size: int, gdn: bool) -> nn.Module:
-    """The estimator called ``name``: ``literal`` or ``deviation``.
+    """The estimator called ``name``: ``literal``, ``deviation`` or ``moments``, which has neither kernel nor GDN.
 
     Raises:
         ValueError: for another name.
     """
+    if name == 'moments':
+        return MomentEstimator()
     if name not in _ESTIMATORS:
-        raise ValueError(f'ide must be one of {", ".join(_ESTIMATORS)}, got {name!r}')
+        raise ValueError(f'ide must be one of {", ".join(_ESTIMATORS)}, moments, got {name!r}')
     return _ESTIMATORS[name](num_feat, kernel_size, gdn)

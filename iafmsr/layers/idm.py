@@ -14,7 +14,7 @@ from iafmsr.layers.precision import at_least_float32, full_precision
 from iafmsr.ops.sites import ActiveSites
 
 _UNITS = ('theta', 'bits', 'normalised')
-_GUIDES = ('idm', 'sobel', 'laplacian', 'constant')
+_GUIDES = ('density', 'idm', 'sobel', 'laplacian', 'constant')
 _MASKS = ('idm', 'sobel', 'laplacian', 'random')
 
 
@@ -22,7 +22,7 @@ class Maps(NamedTuple):
     """What only the whole picture decides: a tile of it takes them from outside.
 
     Attributes:
-        idm (Tensor): (B, 1, H, W), the map that guides the network.
+        idm (Tensor): (B, 1, H, W), the information density map.
         mask (Tensor): bool, (B, 1, H, W), the active sites.
     """
 
@@ -39,15 +39,16 @@ class InformationDensity(nn.Module):
     Args:
         num_feat (int): channels C of F0.
         k (float): share of active sites, in (0, 1].
-        ide (str): ``literal`` or ``deviation``, see :mod:`iafmsr.layers.estimator`.
+        ide (str): ``literal``, ``deviation`` or ``moments``, see :mod:`iafmsr.layers.estimator`.
         ide_kernel_size (int): of the estimator's first convolutions.
         gdn (bool): False leaves GDN out of the estimator.
         gain (float): F0 is multiplied by it before quantisation, so that the features span several bins.
-        idm_unit (str): the map is the mean over channels of ``theta``, or of ``bits``: log2(1 + theta), the cost of a
-            value up to a constant; ``normalised``: the latter over its mean in the picture.
+        idm_unit (str): the density of a value is ``theta``, or ``bits``: log2(1 + theta), its cost up to a constant;
+            ``normalised``: the latter over the mean of the picture's map. The map is the mean over the channels.
         detach_idm (bool): True keeps the image's loss from training theta through the map.
         detach_features (bool): True keeps the estimator, hence the entropy loss, from training F0.
-        guide (str): the map: ``idm`` (learned), ``sobel``, ``laplacian`` or ``constant`` (1 everywhere).
+        guide (str): what guides the network: the ``density`` of every channel, or one map: ``idm`` (their mean),
+            ``sobel``, ``laplacian`` or ``constant`` (1 everywhere).
         mask (str): the map whose top k is active: ``idm``, ``sobel``, ``laplacian`` or ``random``.
 
     Raises:
@@ -56,7 +57,7 @@ class InformationDensity(nn.Module):
 
     def __init__(self, num_feat: int, k: float = 0.05, *, ide: str = 'deviation', ide_kernel_size: int = 1,
                  gdn: bool = True, gain: float = 64.0, idm_unit: str = 'bits', detach_idm: bool = True,
-                 detach_features: bool = True, guide: str = 'idm', mask: str = 'idm') -> None:
+                 detach_features: bool = True, guide: str = 'density', mask: str = 'idm') -> None:
         super().__init__()
         if not 0 < k <= 1:
             raise ValueError(f'k must be in (0, 1], got {k}')
@@ -65,8 +66,11 @@ class InformationDensity(nn.Module):
         for name, value, known in (('idm_unit', idm_unit, _UNITS), ('guide', guide, _GUIDES), ('mask', mask, _MASKS)):
             if value not in known:
                 raise ValueError(f'{name} must be one of {", ".join(known)}, got {value!r}')
+        if guide == 'density' and idm_unit == 'normalised':
+            raise ValueError("idm_unit 'normalised' is of one map: guide must be 'idm'")
         self.k, self.gain, self.idm_unit, self.guide, self.mask = k, gain, idm_unit, guide, mask
         self.detach_idm, self.detach_features = detach_idm, detach_features
+        self.num_guide = num_feat if guide == 'density' else 1  # channels of the guide
         self.estimator = build_estimator(ide, num_feat, ide_kernel_size, gdn)
 
     def forward(self, f0: Tensor, lq: Tensor, maps: Maps | None = None) -> Density:
@@ -77,7 +81,8 @@ class InformationDensity(nn.Module):
         with full_precision(f0):
             features, mu, theta = self._estimate(f0)
             idm, mask = self.maps(self._local_map(theta), lq) if maps is None else maps
-            return Density(quantise(features, self.training), mu, theta, idm, mask)
+            guide = self._density(theta) if self.guide == 'density' else self._map(self.guide, idm, lq)
+            return Density(quantise(features, self.training), mu, theta, idm, mask, guide)
 
     def local_map(self, f0: Tensor) -> Tensor:
         """F0 (B, C, H, W) -> the learned map (B, 1, H, W) in float32, as far as each place's surroundings decide it."""
@@ -91,9 +96,7 @@ class InformationDensity(nn.Module):
             idm = local_map
             if self.idm_unit == 'normalised':
                 idm = idm / idm.mean(dim=(2, 3), keepdim=True)
-            idm = idm.detach() if self.detach_idm else idm
-            mask = top_k_mask(self._map(self.mask, idm, lq), self.k)
-            return Maps(self._map(self.guide, idm, lq), mask)
+            return Maps(idm, top_k_mask(self._map(self.mask, idm, lq), self.k))
 
     def sites(self, density: Density, maps: Maps | None = None) -> ActiveSites:
         """The active sites of a density. Of a whole picture their number is known without a look at the mask."""
@@ -103,8 +106,12 @@ class InformationDensity(nn.Module):
         features = self.gain * at_least_float32(f0.detach() if self.detach_features else f0)
         return features, *self.estimator(features)
 
+    def _density(self, theta: Tensor) -> Tensor:
+        theta = theta.detach() if self.detach_idm else theta
+        return theta if self.idm_unit == 'theta' else torch.log2(1 + theta)
+
     def _local_map(self, theta: Tensor) -> Tensor:
-        return (theta if self.idm_unit == 'theta' else torch.log2(1 + theta)).mean(dim=1, keepdim=True)
+        return self._density(theta).mean(dim=1, keepdim=True)
 
     def _map(self, name: str, idm: Tensor, lq: Tensor) -> Tensor:
         if name == 'idm':

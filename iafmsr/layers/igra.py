@@ -27,16 +27,18 @@ def up(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class IGRA(nn.Module):
-    """Hard branch of IFEM: submanifold sparse convolution at the active sites, then attention guided by the IDM.
+    """Hard branch of IFEM: submanifold sparse convolution at the active sites, then attention guided by the density.
 
-    F_ssc = SSC(F1, M);  A = Up(g(Down(F_ssc)) + Down(idm));  F_refined = A * F_ssc.  IAFMNet, figure 3 and section 3.2.
+    F_ssc = SSC(F1, M);  A = Up(g(Down(F_ssc)) + Down(guide));  F_refined = A * F_ssc.  IAFMNet, figure 3 and
+    section 3.2.
 
     Args:
         num_feat (int): channels C.
         attention (str): ``figure``: g is a depthwise 3x3 convolution of Down(F_ssc); ``text``: A = Up(Conv1x1(
-            Down(F_ssc) + Down(idm))), as the paper's text writes it; ``no_idm``: the figure's without the map.
+            Down(F_ssc) + Down(guide))), as the paper's text writes it; ``no_idm``: the figure's without the guide.
         ssconv (bool): False leaves the sparse convolution out (the paper's ablation "no SSConv").
-        guidance (str): how the map is added, see :class:`~iafmsr.layers.guidance.Guidance`.
+        guidance (str): how the guide is added, see :class:`~iafmsr.layers.guidance.Guidance`.
+        num_guide (int): channels of the guide, C or 1.
         sparse_backend (str): see :func:`iafmsr.ops.submanifold.submanifold_conv2d`.
 
     Raises:
@@ -44,25 +46,25 @@ class IGRA(nn.Module):
     """
 
     def __init__(self, num_feat: int, attention: str = 'figure', ssconv: bool = True, guidance: str = 'product',
-                 sparse_backend: str = 'auto') -> None:
+                 num_guide: int = 1, sparse_backend: str = 'auto') -> None:
         super().__init__()
         if attention not in _ATTENTIONS:
             raise ValueError(f'attention must be one of {", ".join(_ATTENTIONS)}, got {attention!r}')
         self.form = attention
         self.ssconv = SubmanifoldConv2d(num_feat, 3, sparse_backend) if ssconv else None
-        self.guidance = Guidance(num_feat, guidance) if attention != 'no_idm' else None
+        self.guidance = Guidance(num_feat, guidance, num_guide) if attention != 'no_idm' else None
         if attention == 'text':
             self.attention = nn.Conv2d(num_feat, num_feat, 1)
         else:
             self.attention = nn.Conv2d(num_feat, num_feat, 3, padding=1, groups=num_feat)
 
-    def forward(self, x: Tensor, sites: ActiveSites, idm_down: Tensor) -> Tensor:
-        """(B, C, H, W), sites of the mask, Down(idm) (B, 1, ceil(H/8), ceil(W/8)) -> (B, C, H, W)."""
+    def forward(self, x: Tensor, sites: ActiveSites, guide_down: Tensor) -> Tensor:
+        """(B, C, H, W), sites of the mask, Down(guide) (B, C or 1, ceil(H/8), ceil(W/8)) -> (B, C, H, W)."""
         if self.ssconv is not None:
             x = self.ssconv(x, sites)
         if self.form == 'text':
-            a = self.attention(self.guidance.add(down(x), idm_down))
+            a = self.attention(self.guidance.add(down(x), guide_down))
         else:
             a = self.attention(down(x))
-            a = 1 + a if self.guidance is None else self.guidance.add(a, idm_down)
+            a = 1 + a if self.guidance is None else self.guidance.add(a, guide_down)
         return up(a, x.shape[-2:]) * x

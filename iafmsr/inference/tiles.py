@@ -21,9 +21,11 @@ from iafmsr.layers.igra import POOL_SIZE
 __all__ = ['DEFAULT_TILE', 'Enlarger', 'is_exact', 'margin']
 
 DEFAULT_TILE = 1024
-_MAP_TILE, _MAP_MARGIN = 512, POOL_SIZE  # of the first pass; a value of the map sees 4 pixels around it
+# of the first pass: small enough never to be what memory has to suffice for; a value of the map sees 4 pixels around it
+_MAP_TILE, _MAP_MARGIN = 256, POOL_SIZE
 _INEXACT_MARGIN = 32  # for nets that look at the whole picture anyway
 Emit = Callable[[slice, slice, np.ndarray], None]
+Tile = tuple[slice, slice, slice, slice]
 
 
 def is_exact(trained: TrainedNet) -> bool:
@@ -86,8 +88,11 @@ class Enlarger:
     def _tiles(self, pixels: np.ndarray, tile: int, emit: Emit, progress: Callable[[float], None]) -> None:
         height, width, channels = pixels.shape
         scale, around = self.trained.scale, margin(self.trained)
-        maps = self._maps(pixels) if is_exact(self.trained) and max(height, width) > _MAP_TILE else None
-        for rows, cols, y, x in _grid(height, width, tile, around):
+        tiles = list(_grid(height, width, tile, around))
+        map_tiles = list(_grid(height, width, _MAP_TILE if height * width > _MAP_TILE ** 2 else 0, _MAP_MARGIN))
+        # a picture that is one tile in both passes computes its maps by itself
+        maps = self._maps(pixels, map_tiles) if is_exact(self.trained) and len(tiles) + len(map_tiles) > 2 else None
+        for rows, cols, y, x in tiles:
             given = {} if maps is None else {'maps': Maps(maps.idm[..., y, x], maps.mask[..., y, x])}
             sr = self._run(self.trained.net, self._tensor(pixels[y, x]), **given)[0].clamp(0, 1)
             if channels == 1:
@@ -98,10 +103,10 @@ class Enlarger:
             emit(_scaled(rows, scale), _scaled(cols, scale), sr.permute(1, 2, 0).cpu().numpy())
             progress((rows.stop - rows.start) * (cols.stop - cols.start) / (height * width))
 
-    def _maps(self, pixels: np.ndarray) -> Maps:
+    def _maps(self, pixels: np.ndarray, tiles: list[Tile]) -> Maps:
         net, (height, width) = self.trained.net, pixels.shape[:2]
         local_map = torch.empty(1, 1, height, width, device=self.device)
-        for rows, cols, y, x in _grid(height, width, _MAP_TILE, _MAP_MARGIN):
+        for rows, cols, y, x in tiles:
             part = self._run(net.local_map, self._tensor(pixels[y, x]))
             top, left = rows.start - y.start, cols.start - x.start
             local_map[..., rows, cols] = part[..., top:top + rows.stop - rows.start, left:left + cols.stop - cols.start]
@@ -117,7 +122,7 @@ class Enlarger:
         return values.permute(2, 0, 1)[None].expand(1, 3, *pixels.shape[:2]).contiguous()
 
 
-def _grid(height: int, width: int, tile: int, around: int) -> Iterator[tuple[slice, slice, slice, slice]]:
+def _grid(height: int, width: int, tile: int, around: int) -> Iterator[Tile]:
     """Rows and columns of each tile, then those of the tile with its margin."""
     for rows in _spans(height, tile):
         for cols in _spans(width, tile):

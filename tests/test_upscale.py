@@ -1,0 +1,485 @@
+"""``iafmsr upscale``: any picture, many pictures, bad pictures."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+from iafmsr.archs import SAFMN, IAFMNet
+from iafmsr.cli import main
+from iafmsr.data.pictures import UnreadableError
+from iafmsr.errors import UserError
+from iafmsr.inference import weights as weights_module
+from iafmsr.inference.pictures import Picture, read, write
+from iafmsr.inference.tiles import Enlarger
+from iafmsr.inference.upscale import Upscaler
+from iafmsr.inference.weights import TrainedNet, find_weights, load_net
+
+Upscale = Callable[..., int]
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small net of scale 2 that has learned nothing."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp('weights') / 'tiny.pth'
+    torch.save({'params': IAFMNet(scale=2, num_feat=8, num_block=1).state_dict()}, path)
+    return path
+
+
+@pytest.fixture
+def upscale(weights: Path, tmp_path: Path) -> Upscale:
+    """Runs the command on paths below tmp_path."""
+    def run(*arguments: str | Path) -> int:
+        return main(['upscale', *map(str, arguments), '--weights', str(weights), '--device', 'cpu'])
+    return run
+
+
+def noise(height: int = 12, width: int = 17, channels: int = 3, kind: type = np.uint8) -> np.ndarray:
+    values = np.random.default_rng(0).integers(0, np.iinfo(kind).max, (height, width, channels), endpoint=True)
+    return values.astype(kind)
+
+
+def save(path: Path, pixels: np.ndarray, **keywords) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(path, **keywords)
+    return path
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+# ---------------------------------------------------------------- kinds of pictures
+
+@pytest.mark.parametrize('suffix', ['.png', '.tif', '.webp', '.jpg', '.bmp'])
+@pytest.mark.parametrize('kind', [np.uint8, np.uint16])
+@pytest.mark.parametrize('channels', [1, 3, 4])
+def test_what_is_written_is_read_again(tmp_path: Path, suffix: str, kind: type, channels: int) -> None:
+    pixels = noise(channels=channels, kind=kind)
+    picture = Picture(pixels[..., :3], pixels[..., 3:] if channels == 4 else None)
+    path = tmp_path / f'a{suffix}'
+    fits = (kind is np.uint8 or suffix in ('.png', '.tif')) and (channels < 4 or suffix not in ('.jpg', '.bmp'))
+    if not fits:
+        with pytest.raises(UserError, match='holds'):
+            write(picture, path)
+        assert files(tmp_path) == []
+        return
+    write(picture, path)
+    again = read(path)
+    assert again.colour.dtype == kind and (again.alpha is None) == (channels < 4)
+    if suffix in ('.png', '.tif', '.bmp'):
+        assert np.array_equal(again.colour, picture.colour)
+        assert picture.alpha is None or np.array_equal(again.alpha, picture.alpha)
+    elif suffix != '.webp' or channels > 1:  # WebP has no gray
+        assert again.colour.shape == picture.colour.shape
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.tif'])
+def test_a_picture_is_the_right_way_up(tmp_path: Path, upscale: Upscale, orientation: int, suffix: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0110] = orientation, 'camera'
+    path = save(tmp_path / f'a{suffix}', noise(), exif=exif)
+    with Image.open(path) as image:
+        shown = np.asarray(ImageOps.exif_transpose(image))
+    assert np.array_equal(read(path).colour, shown)
+    assert upscale(path, tmp_path / 'out') == 0
+    with Image.open(tmp_path / 'out' / path.name) as image:
+        assert np.asarray(ImageOps.exif_transpose(image)).shape == (2 * shown.shape[0], 2 * shown.shape[1], 3)
+        assert image.getexif().get(0x0112, 1) == 1
+        assert suffix == '.tif' or image.getexif()[0x0110] == 'camera'
+
+
+def test_sixteen_bit_colour_is_turned_too(tmp_path: Path) -> None:
+    pixels, exif = noise(kind=np.uint16), Image.Exif()
+    exif[0x0112] = 6
+    content = cv2.imencodeWithMetadata('.png', pixels[..., ::-1], [cv2.IMAGE_METADATA_EXIF],
+                                       [np.frombuffer(exif.tobytes()[6:], np.uint8)])[1]
+    (tmp_path / 'a.png').write_bytes(content)
+    assert np.array_equal(read(tmp_path / 'a.png').colour, np.rot90(pixels, -1))
+
+
+def test_gray_alpha_and_bits_stay(tmp_path: Path, upscale: Upscale) -> None:
+    inputs = {
+        'gray.png': noise(channels=1), 'alpha.png': noise(channels=4), 'palette.gif': noise(),
+        'gray.jpg': noise(channels=1)}
+    for name, pixels in inputs.items():
+        save(tmp_path / 'in' / name, pixels)
+    cv2.imwrite(str(tmp_path / 'in/deep.png'), noise(kind=np.uint16))
+    cv2.imwrite(str(tmp_path / 'in/deep_gray.tif'), noise(channels=1, kind=np.uint16))
+    cv2.imwrite(str(tmp_path / 'in/deep_alpha.png'), noise(channels=4, kind=np.uint16))
+    assert upscale(tmp_path / 'in', tmp_path / 'out') == 0
+    results = {name: read(tmp_path / 'out' / name) for name in files(tmp_path / 'out')}
+    assert {name: (str(picture.colour.dtype), picture.colour.shape[2], picture.alpha is not None)
+            for name, picture in results.items()} == {
+        'gray.png': ('uint8', 1, False), 'gray.jpg': ('uint8', 1, False), 'alpha.png': ('uint8', 3, True),
+        'palette.png': ('uint8', 3, False), 'deep.png': ('uint16', 3, False), 'deep_gray.tif': ('uint16', 1, False),
+        'deep_alpha.png': ('uint16', 3, True)}
+    assert all(picture.colour.shape[:2] == (24, 34) for picture in results.values())
+    assert results['alpha.png'].alpha.std() > 1
+
+
+def test_opaque_alpha_stays_opaque(tmp_path: Path, upscale: Upscale) -> None:
+    pixels = noise(channels=4)
+    pixels[..., 3] = 255
+    save(tmp_path / 'a.png', pixels)
+    assert upscale(tmp_path / 'a.png', tmp_path / 'b.png') == 0
+    result = read(tmp_path / 'b.png')
+    assert (result.alpha == 255).all() and result.alpha.shape == (24, 34, 1)
+
+
+def test_the_colour_profile_is_kept(tmp_path: Path, upscale: Upscale) -> None:
+    from PIL import ImageCms
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('LAB')).tobytes()
+    for name in ('a.png', 'a.jpg', 'a.webp'):
+        save(tmp_path / 'in' / name, noise(), icc_profile=profile)
+    assert upscale(tmp_path / 'in', tmp_path / 'out') == 0
+    for name in ('a.png', 'a.jpg', 'a.webp'):
+        with Image.open(tmp_path / 'out' / name) as image:
+            assert image.info['icc_profile'] == profile
+
+
+def test_the_result_is_what_the_net_makes(tmp_path: Path, upscale: Upscale, weights: Path) -> None:
+    pixels = noise(33, 41)
+    save(tmp_path / 'a.png', pixels)
+    assert upscale(tmp_path / 'a.png', tmp_path / 'b.png', '--tile', '16') == 0
+    net = IAFMNet(scale=2, num_feat=8, num_block=1).eval()
+    net.load_state_dict(torch.load(weights)['params'])
+    with torch.inference_mode():
+        wanted = net(torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255)[0].clamp(0, 1).permute(1, 2, 0) * 255
+    assert np.abs(read(tmp_path / 'b.png').colour - wanted.numpy()).max() <= 0.501
+
+
+# ---------------------------------------------------------------- many pictures
+
+def test_files_folders_and_patterns(tmp_path: Path, upscale: Upscale) -> None:
+    for name in ('one.png', 'folder/two.png', 'folder/.hidden.png', 'folder/sub/three.png', 'deep/er/four.png'):
+        save(tmp_path / name, noise())
+    assert upscale(tmp_path / 'one.png', tmp_path / 'folder', tmp_path / 'deep/**/*.png', tmp_path / 'out') == 0
+    assert files(tmp_path / 'out') == ['four.png', 'one.png', 'two.png']
+
+
+def test_one_file_to_one_file_of_another_kind(tmp_path: Path, upscale: Upscale) -> None:
+    save(tmp_path / 'a.png', noise())
+    assert upscale(tmp_path / 'a.png', tmp_path / 'new/b.jpg') == 0
+    with Image.open(tmp_path / 'new/b.jpg') as image:
+        assert image.format == 'JPEG' and image.size == (34, 24)
+
+
+def test_what_exists_is_not_made_again(tmp_path: Path, upscale: Upscale, capsys: pytest.CaptureFixture) -> None:
+    for name in ('a.png', 'b.png'):
+        save(tmp_path / 'in' / name, noise())
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out/a.png').write_bytes(b'mine')
+    assert upscale(tmp_path / 'in', tmp_path / 'out') == 0
+    assert (tmp_path / 'out/a.png').read_bytes() == b'mine'
+    assert '1 upscaled, 1 there already, 0 failed' in capsys.readouterr().out
+    assert upscale(tmp_path / 'in', tmp_path / 'out', '--overwrite') == 0
+    assert (tmp_path / 'out/a.png').read_bytes() == (tmp_path / 'out/b.png').read_bytes()
+
+
+@pytest.mark.parametrize(('names', 'out', 'said'), [
+    (('one/a.gif', 'two/a.png'), 'out', 'would both become'), (('one/a.png',), 'one', 'overwritten by its own result'),
+])
+def test_no_result_takes_the_place_of_another_picture(tmp_path: Path, upscale: Upscale, names: tuple[str, ...],
+                                                      out: str, said: str, capsys: pytest.CaptureFixture) -> None:
+    paths = [save(tmp_path / name, noise()) for name in names]
+    before = [path.read_bytes() for path in paths]
+    with pytest.raises(SystemExit) as stop:
+        upscale(*(path.parent for path in paths), tmp_path / out, '--overwrite')
+    assert stop.value.code == 2 and said in capsys.readouterr().err
+    assert [path.read_bytes() for path in paths] == before
+
+
+# ---------------------------------------------------------------- bad input
+
+def bad_inputs(folder: Path) -> None:
+    """Eight files that are no pictures, or not whole ones, and three rare but good pictures."""
+    content = io.BytesIO()
+    Image.fromarray(noise(40, 60)).save(content, 'PNG')
+    jpeg = io.BytesIO()
+    Image.fromarray(noise(40, 60)).save(jpeg, 'JPEG')
+    folder.mkdir()
+    (folder / 'empty.png').touch()
+    (folder / 'text.png').write_text('no picture')
+    (folder / 'cut.png').write_bytes(content.getvalue()[:2000])
+    (folder / 'cut.jpg').write_bytes(jpeg.getvalue()[:1000])
+    (folder / 'video.mp4').write_bytes(b'\0\0\0\x18ftypmp42\0\0\0\0mp42isom' + bytes(3000))
+    (folder / 'page.pdf').write_bytes(b'%PDF-1.4\n' + bytes(100))
+    Image.fromarray(noise()[..., 0].astype(np.float32)).save(folder / 'float.tif')
+    (folder / 'net.pth').write_bytes(b'PK\x03\x04' + bytes(100))
+    save(folder / 'dot.png', noise(1, 1))
+    save(folder / 'line.png', noise(10, 30000))
+    save(folder / 'good.png', noise())
+
+
+def test_each_bad_picture_has_a_line_and_the_rest_goes_on(tmp_path: Path, upscale: Upscale,
+                                                          capfd: pytest.CaptureFixture) -> None:
+    bad_inputs(tmp_path / 'in')
+    assert upscale(tmp_path / 'in', tmp_path / 'out') == 8
+    out, err = capfd.readouterr()
+    assert '3 upscaled, 0 there already, 8 failed' in out
+    lines = [line for line in err.splitlines() if line.startswith('iafmsr: error: ')]
+    named = [re.fullmatch(r'iafmsr: error: \S+/in/(\S+): \S.+', line)[1] for line in lines]
+    assert named == ['cut.jpg', 'cut.png', 'empty.png', 'float.tif', 'net.pth', 'page.pdf', 'text.png', 'video.mp4']
+    assert 'Traceback' not in err
+    assert files(tmp_path / 'out') == ['dot.png', 'good.png', 'line.png']
+    assert read(tmp_path / 'out/dot.png').colour.shape == (2, 2, 3)
+    assert read(tmp_path / 'out/line.png').colour.shape == (20, 60000, 3)
+
+
+def test_a_side_longer_than_the_format_allows(tmp_path: Path, upscale: Upscale, capsys: pytest.CaptureFixture) -> None:
+    save(tmp_path / 'a.webp', noise(8, 9000))
+    save(tmp_path / 'b.png', noise())
+    assert upscale(tmp_path / 'a.webp', tmp_path / 'b.png', tmp_path / 'out') == 1
+    assert 'a.webp: .webp cannot hold 18000x16 pixels; .png can' in capsys.readouterr().err
+    assert files(tmp_path / 'out') == ['b.png']
+
+
+def test_what_is_not_there(tmp_path: Path, upscale: Upscale, capsys: pytest.CaptureFixture) -> None:
+    save(tmp_path / 'a.png', noise())
+    (tmp_path / 'nothing').mkdir()
+    inputs = [tmp_path / name for name in ('b.png', '*.tif', 'nothing', 'a.png')]
+    assert upscale(*inputs, tmp_path / 'o') == 3
+    err = capsys.readouterr().err
+    assert 'b.png: no such file' in err and '*.tif: no such file' in err and 'nothing: an empty folder' in err
+    assert files(tmp_path / 'o') == ['a.png']
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may do everything')
+def test_folders_without_rights(tmp_path: Path, upscale: Upscale, capsys: pytest.CaptureFixture) -> None:
+    save(tmp_path / 'closed/a.png', noise())
+    save(tmp_path / 'b.png', noise())
+    (tmp_path / 'closed').chmod(0o000)
+    (tmp_path / 'fixed').mkdir(0o555)
+    try:
+        assert upscale(tmp_path / 'closed', tmp_path / 'b.png', tmp_path / 'out') == 1
+        assert 'closed: cannot be read (Permission denied)' in capsys.readouterr().err
+        with pytest.raises(SystemExit) as stop:
+            upscale(tmp_path / 'b.png', tmp_path / 'fixed')
+        assert stop.value.code == 2 and 'cannot be written (Permission denied)' in capsys.readouterr().err
+    finally:
+        (tmp_path / 'closed').chmod(0o700)
+    assert files(tmp_path / 'fixed') == []
+
+
+def test_an_out_that_cannot_be_a_folder(tmp_path: Path, upscale: Upscale, capsys: pytest.CaptureFixture) -> None:
+    save(tmp_path / 'in/a.png', noise())
+    (tmp_path / 'out').write_text('a file')
+    with pytest.raises(SystemExit) as stop:
+        upscale(tmp_path / 'in', tmp_path / 'out')
+    assert stop.value.code == 2
+    assert re.fullmatch(r'iafmsr: error: \S+/out/a.png: cannot be written \(.+\)\n', capsys.readouterr().err)
+    assert (tmp_path / 'out').read_text() == 'a file'
+
+
+@contextmanager
+def disk_with_room_for(size: int) -> Iterator[None]:
+    """No file may grow beyond a size: the system refuses to write on, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, upscale: Upscale,
+                                                 capfd: pytest.CaptureFixture) -> None:
+    save(tmp_path / 'in/large.png', noise(60, 80))
+    save(tmp_path / 'in/small.png', noise(4, 4))
+    save(tmp_path / 'old.png', noise(60, 80))
+    with disk_with_room_for(3000):
+        assert upscale(tmp_path / 'in', tmp_path / 'out') == 1
+        (tmp_path / 'out/old.png').write_bytes(b'older')
+        assert upscale(tmp_path / 'old.png', tmp_path / 'out', '--overwrite') == 1
+    err = capfd.readouterr().err
+    assert re.search(rf'out/large.png: cannot be written \({os.strerror(errno.EFBIG)}\)\n', err)
+    assert files(tmp_path / 'out') == ['old.png', 'small.png']
+    assert (tmp_path / 'out/old.png').read_bytes() == b'older'
+
+
+def test_more_failures_than_an_exit_code_holds(tmp_path: Path, upscale: Upscale) -> None:
+    (tmp_path / 'in').mkdir()
+    for number in range(130):
+        (tmp_path / f'in/{number}.png').touch()
+    assert upscale(tmp_path / 'in', tmp_path / 'out') == 100
+
+
+@pytest.mark.parametrize(('arguments', 'said'), [
+    (['--tile', '-1'], '--tile -1: at least 8'), (['--tile', '7'], '--tile 7: at least 8'),
+    (['--weights', 'missing.pth'], '--weights missing.pth: no such file'),
+])
+def test_wrong_options(tmp_path: Path, upscale: Upscale, arguments: list[str], said: str,
+                       capsys: pytest.CaptureFixture, weights: Path) -> None:
+    save(tmp_path / 'a.png', noise())
+    with pytest.raises(SystemExit) as stop:
+        main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / 'o'), '--weights', str(weights), *arguments])
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f'iafmsr: error: {said}') and err.count('\n') == 1
+    assert files(tmp_path / 'o') == []
+
+
+# ---------------------------------------------------------------- memory
+
+class Limited(Enlarger):
+    """Pretends that tiles above a size do not fit into memory."""
+
+    def __init__(self, trained: TrainedNet, largest: int, error: Exception) -> None:
+        super().__init__(trained, torch.device('cpu'))
+        self.largest, self.error = largest, error
+
+    def _run(self, function, lq, **maps):
+        if function is self.trained.net and max(lq.shape) > self.largest:
+            raise self.error
+        return super()._run(function, lq, **maps)
+
+
+@pytest.mark.parametrize('error', [
+    MemoryError(), torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB'),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried ...")])
+def test_out_of_memory_means_smaller_tiles(weights: Path, error: Exception) -> None:
+    trained, said, shares = load_net(weights), [], []
+    pixels = noise(100, 150)
+    upscaler = Upscaler(Limited(trained, 100, error), 0, False, said.append)
+    result = upscaler(Picture(pixels), shares.append).colour
+    different = np.abs(result.astype(int) - Enlarger(trained, torch.device('cpu'))(pixels, 0))
+    assert different.max() <= 1 and (different > 0).mean() < 1e-4
+    assert said == ['out of memory: goes on in tiles of 72 pixels', 'out of memory: goes on in tiles of 32 pixels']
+    assert sum(shares) == pytest.approx(1)
+    with pytest.raises(UserError, match='out of memory, even in small tiles'):
+        Upscaler(Limited(trained, 8, error), 0, False, said.append)(Picture(pixels))
+
+
+def test_another_error_is_not_taken_for_want_of_memory(weights: Path) -> None:
+    with pytest.raises(RuntimeError, match='shapes'):
+        Upscaler(Limited(load_net(weights), 8, RuntimeError('shapes')), 0, False, print)(Picture(noise()))
+
+
+# ---------------------------------------------------------------- weights
+
+@pytest.mark.parametrize('file', sorted(path.relative_to(ROOT / 'options').as_posix() for path in [
+    *ROOT.glob('options/*IAFMNet*.yml'), *ROOT.glob('options/train_S*.yml'), *ROOT.glob('options/ablation/*.yml')]))
+def test_a_file_of_weights_tells_its_net(file: str, tmp_path: Path) -> None:
+    """Of every net that an option file trains: arch, scale and whatever shapes can tell."""
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    from iafmsr.utils.options import load_options
+    options = load_options(ROOT / 'options' / file)['network_g']
+    if 'num_block' in options:
+        options['num_block'] = min(options['num_block'], 2)
+    net = ARCH_REGISTRY.get(options['type'])(**{key: value for key, value in options.items() if key != 'type'})
+    torch.save({'params_ema': net.state_dict(), 'params': {}}, tmp_path / 'a.pth')
+    trained = load_net(tmp_path / 'a.pth')
+    assert (trained.arch, trained.scale) == (options['type'], options.get('scale') or options['upscale'])
+    assert {name: value.shape for name, value in trained.net.state_dict().items()} == {
+        name: value.shape for name, value in net.state_dict().items()}
+    assert not trained.net.training
+
+
+@pytest.mark.parametrize('ffn_scale', [1.0, 0.7, 50 / 36, 2.3])
+@pytest.mark.parametrize('arch', ['IAFMNet', 'SAFMN', 'SMFANet'])
+def test_any_width_is_told(arch: str, ffn_scale: float, tmp_path: Path) -> None:
+    from iafmsr import archs
+    words = {'num_feat': 36, 'num_block': 1} if arch == 'IAFMNet' else {'dim': 36, 'n_blocks': 1}
+    net = getattr(archs, arch)(scale=3, ffn_scale=ffn_scale, **words)
+    torch.save(net.state_dict(), tmp_path / 'a.pth')
+    assert load_net(tmp_path / 'a.pth').scale == 3
+
+
+def test_what_the_file_says_stands_above_what_shapes_tell(tmp_path: Path) -> None:
+    keywords = {'scale': 2, 'num_feat': 8, 'num_block': 1, 'k': 0.2, 'gain': 16.0, 'norm': 'none', 'mask': 'sobel'}
+    net = IAFMNet(**keywords)
+    torch.save({'params': net.state_dict(), 'network_g': {'type': 'IAFMNet', **keywords}}, tmp_path / 'a.pth')
+    density = load_net(tmp_path / 'a.pth').net.density
+    assert (density.k, density.gain, density.mask) == (0.2, 16.0, 'sobel')
+
+
+def test_a_run_says_what_its_weights_are(tmp_path: Path) -> None:
+    (tmp_path / 'models').mkdir()
+    torch.save({'params': IAFMNet(scale=2, num_feat=8, num_block=1).state_dict()}, tmp_path / 'models/net_g_latest.pth')
+    (tmp_path / 'run.yml').write_text('network_g: {type: IAFMNet, scale: 2, num_feat: 8, num_block: 1, gain: 16}')
+    assert load_net(tmp_path / 'models/net_g_latest.pth').net.density.gain == 16
+
+
+def test_a_net_of_basicsr_is_built_by_what_its_file_says(tmp_path: Path) -> None:
+    from basicsr.archs.edsr_arch import EDSR
+    keywords = {'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'upscale': 2}
+    torch.save({'params': EDSR(**keywords).state_dict(), 'network_g': {'type': 'EDSR', **keywords}}, tmp_path / 'a.pth')
+    trained = load_net(tmp_path / 'a.pth')
+    assert (trained.arch, trained.scale) == ('EDSR', 2)
+
+
+@pytest.mark.parametrize('content', [
+    {'params': {'conv.weight': torch.zeros(3, 3, 3, 3)}}, {'conv.weight': torch.zeros(3)}, {}, {'params': {}},
+    {'blocks.0.ifem.expand.weight': torch.zeros(3, 3, 1, 1)}, {'epoch': 3, 'optimizer': {}},
+    {'params': {'a': torch.zeros(1)}, 'network_g': {'type': 'NoNet'}},
+    {'params': {'a': torch.zeros(1)}, 'network_g': {'type': 'IAFMNet', 'widht': 3}},
+    {'params': {'a': torch.zeros(1)}, 'network_g': {'type': 'IAFMNet', 'num_feat': 8}},
+], ids=range(9))
+def test_weights_of_another_program_are_refused_in_a_line(content: dict, tmp_path: Path, upscale: Upscale,
+                                                          capsys: pytest.CaptureFixture) -> None:
+    torch.save(content, tmp_path / 'theirs.pth')
+    save(tmp_path / 'a.png', noise())
+    with pytest.raises(SystemExit) as stop:
+        main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / 'o'), '--weights', str(tmp_path / 'theirs.pth')])
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert re.fullmatch(r'iafmsr: error: \S+/theirs.pth.*\n', err)
+    assert files(tmp_path / 'o') == []
+
+
+def test_weights_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights_module, 'FOLDER', tmp_path)
+    (tmp_path / 'IAFMNet_x4.pth').touch()
+    assert find_weights('IAFMNet_x4') == tmp_path / 'IAFMNet_x4.pth'
+    with pytest.raises(UserError, match=r'--weights IAFMNet_x3: no such file, and none of the names IAFMNet_x4'):
+        find_weights('IAFMNet_x3')
+
+
+def test_a_net_that_tiles_do_not_suit_says_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    torch.save({'params': SAFMN(scale=2, dim=8, n_blocks=1).state_dict()}, tmp_path / 'safmn.pth')
+    save(tmp_path / 'a.png', noise())
+    main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / 'o'), '--weights', str(tmp_path / 'safmn.pth')])
+    assert 'SAFMN looks at the whole picture' in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- start-up
+
+def test_upscaling_starts_without_basicsr_and_help_without_torch() -> None:
+    code = ('import sys\nfrom iafmsr.cli import main\n'
+            'try:\n    main(["upscale", "--help"])\nexcept SystemExit:\n    pass\n'
+            'assert "torch" not in sys.modules\n'
+            'import iafmsr.inference.upscale, iafmsr.archs.iafmnet_arch\n'
+            'assert not {"basicsr", "torchvision", "scipy", "skimage", "matplotlib"} & set(sys.modules)\n')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert '--weights FILE' in done.stdout
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, '-m', 'iafmsr', 'upscale', 'a.png', 'o', '--weights', 'no.pth'],
+                          capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (2, 'iafmsr: error: --weights no.pth: no such file\n')
+
+
+def test_unreadable_is_said_of_a_file_that_vanished(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableError, match='cannot be read'):
+        read(tmp_path / 'gone.png')

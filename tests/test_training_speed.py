@@ -129,6 +129,25 @@ def test_channels_last_is_the_same_network(tmp_path: Path, autocast: str | None)
     assert all(logs[0][key] == pytest.approx(logs[1][key], rel=0.02 if autocast else 1e-4) for key in logs[0])
 
 
+def test_a_run_goes_on_in_another_layout_of_memory(tmp_path: Path) -> None:
+    """The fused optimizer reads weights, gradients and moments side by side as they lie in memory."""
+    torch.manual_seed(0)
+    before = built(tmp_path)
+    step(before, 1)
+    state = copy.deepcopy({'optimizers': [before.optimizer_g.state_dict()], 'schedulers': [], 'epoch': 0, 'iter': 1})
+    state['schedulers'] = [scheduler.state_dict() for scheduler in before.schedulers]
+    weights = []
+    for channels_last in (False, True):
+        after = built(tmp_path, train__channels_last=channels_last)
+        after.net_g.load_state_dict(before.net_g.state_dict())
+        after.resume_training(copy.deepcopy(state))
+        step(after, 2)
+        weights.append(after.net_g.state_dict())
+    assert any(value.dim() == 4 and not value.is_contiguous() for value in weights[1].values())
+    # a single step by Adam is about the learning rate, 2e-3, whatever the gradient: a moment of another weight shows
+    assert all(torch.allclose(value, weights[1][key], rtol=0, atol=1e-4) for key, value in weights[0].items())
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 @pytest.mark.parametrize('autocast', [None, 'bf16', 'fp16'])
 def test_nothing_waits_for_the_gpu_between_two_reports(tmp_path: Path, autocast: str | None) -> None:

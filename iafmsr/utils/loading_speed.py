@@ -15,10 +15,7 @@ from torch import nn
 
 from iafmsr.data.in_memory import build_train_loader
 from iafmsr.data.sampling import EpochSampler
-from iafmsr.errors import UserError
-from iafmsr.utils.option_check import check_options
-from iafmsr.utils.option_sections import subsection
-from iafmsr.utils.options import load_options, resolve_paths
+from iafmsr.utils.options import options_of_training
 
 __all__ = ['LoadingSpeed', 'loading_table', 'measure_loading']
 
@@ -58,14 +55,8 @@ def measure_loading(file: str, root: Path, batches: int = 40, iterations: int = 
     Raises:
         UserError: the option file has faults.
     """
-    opt = load_options(file)
-    opt['datasets'] = {'train': subsection(subsection(opt, 'datasets'), 'train')}  # others take no part
-    resolve_paths(opt, str(root))
-    faults = check_options(opt, True, str(root)).faults
-    if faults:
-        raise UserError('\n'.join(f'{file}: {fault}' for fault in faults))
-    train = opt['datasets']['train'] | {'phase': 'train', 'scale': opt['scale']}
-    train['batch_size_per_gpu'] = train.get('total_batch_size') or train['batch_size_per_gpu']
+    opt = options_of_training(file, root)
+    train = opt['datasets']['train']
     start = time.perf_counter()
     dataset = build_dataset(train)
     start_s = time.perf_counter() - start

@@ -100,6 +100,28 @@ def load_options(file: str | Path, forced: Sequence[str] = ()) -> Options:
     return opt
 
 
+def options_of_training(file: str | Path, root_path: str | Path) -> Options:
+    """Options of a file for a training without validation, as BasicSR's functions want them; checked.
+
+    Args:
+        file: option file.
+        root_path: repository root, from which its paths count.
+
+    Raises:
+        UserError: the option file has faults.
+    """
+    opt = load_options(file)
+    opt['datasets'] = {'train': subsection(subsection(opt, 'datasets'), 'train')}  # others take no part
+    resolve_paths(opt, root_path)
+    faults = check_options(opt, True, str(root_path)).faults
+    if faults:
+        raise UserError('\n'.join(f'{file}: {fault}' for fault in faults))
+    train = opt['datasets']['train']
+    train |= {'phase': 'train', 'scale': opt['scale'],
+              'batch_size_per_gpu': train.get('total_batch_size') or train['batch_size_per_gpu']}
+    return opt
+
+
 @master_only
 def keep_options(file: str, folder: str) -> None:
     """Write the options of a run into its folder, whole whatever ``base`` they started from, and the command line."""

@@ -1,0 +1,1 @@
+"""Where the time of a training goes: stock BasicSR and the switches of ours, side by side."""

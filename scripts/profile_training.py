@@ -1,0 +1,36 @@
+#!/usr/bin/env python3
+"""Measure where an iteration of a training goes, beside stock BasicSR's and beside what the chip could do.
+
+Stock BasicSR and ours with one switch after the other take turns on the network, data and batch of an option file.
+
+  OMP_NUM_THREADS=1 python scripts/profile_training.py -opt options/demo_IAFMNet_x4.yml
+"""
+
+import argparse
+from pathlib import Path
+
+from iafmsr.errors import cli_errors
+
+
+@cli_errors()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('-opt', required=True, metavar='FILE.yml', help='option file for training')
+    parser.add_argument('--iters', type=int, default=5, metavar='N', help='iterations in each of three turns (5)')
+    parser.add_argument('--json', metavar='FILE', help='all figures')
+    args = parser.parse_args()
+    if args.iters < 1:
+        parser.error(f'--iters {args.iters}: a number from 1 is wanted')
+
+    from iafmsr.benchmark.files import check_writable, write_whole
+    from iafmsr.profiling.profile import profile_training
+    if args.json:
+        check_writable(Path(args.json))
+    profile = profile_training(args.opt, Path(__file__).resolve().parent.parent, args.iters)
+    print(profile.as_text())
+    if args.json:
+        write_whole(Path(args.json), profile.as_json().encode())
+
+
+if __name__ == '__main__':
+    main()

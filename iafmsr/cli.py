@@ -16,6 +16,7 @@ COMMANDS = {
     'upscale': ('iafmsr.inference.command', 'make pictures larger'),
     'inspect': ('iafmsr.inspection.command', 'show where a network spends its work, and why'),
     'export': ('iafmsr.export.command', 'write a network as an ONNX file'),
+    'serve': ('iafmsr.serve.command', 'a page to drop pictures on, in the browser'),
 }
 
 

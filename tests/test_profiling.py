@@ -103,7 +103,6 @@ def test_a_turn_trains_and_its_stages_are_the_iteration(root: Path) -> None:
         seconds, stages = runner.medians()
         assert set(stages) == set(STAGES) and all(stages[stage] > 0 for stage in STAGES)
         assert 0.5 * seconds < sum(stages.values()) < 1.5 * seconds
-        assert stages['forward'] + stages['backward'] > 0.3 * seconds
         weights = sum(parameter.nbytes for parameter in runner.model.net_g.parameters()) / 2 ** 20
         assert 4 * weights < runner.peak_mib < 100  # weights, their average, two moments, and the batch
 

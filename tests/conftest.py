@@ -18,6 +18,12 @@ def repo_root() -> Path:
     return ROOT
 
 
+@pytest.fixture
+def bf16_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bf16 is trained in where it is asked for: any CPU can, and most of those without arithmetic for it too."""
+    monkeypatch.setattr('iafmsr.models.precision.has_bf16', lambda device: True)
+
+
 @pytest.fixture(scope='session')
 def data_root() -> Path:
     """The folder of real data (benchmarks/, train/, weights/); the test is skipped where there is none."""

@@ -16,6 +16,9 @@ from iafmsr.errors import UserError
 from iafmsr.utils.overhead import measure_overhead
 
 
+pytestmark = pytest.mark.usefixtures('bf16_everywhere')
+
+
 def batch(name: str, value: float | None = None) -> dict[str, Any]:
     """Two pairs of smooth pictures, a function of the name; ``value`` spoils a pixel of the ground truth."""
     generator = torch.Generator().manual_seed(sum(map(ord, name)))

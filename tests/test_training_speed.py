@@ -17,6 +17,9 @@ from iafmsr.models.iafmnet_model import IAFMNetModel
 from iafmsr.utils.option_check import check_options
 
 
+pytestmark = pytest.mark.usefixtures('bf16_everywhere')
+
+
 def batch(seed: int = 0) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(seed)
     lq = torch.rand(2, 3, 16, 16, generator=generator)
@@ -113,6 +116,21 @@ def test_modes_of_the_compiler_are_checked() -> None:
     opt = options('x', train__compile='default', train__ie_opt=None) | {'model_type': 'SRModel'}
     assert check_options(opt, True, '/', files=False).faults == [
         'train.compile: SRModel makes no use of it, IAFMNetModel does']
+
+
+def test_bf16_on_a_device_without_it_is_float32_and_a_line_says_so(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    weights = []
+    for bf16 in (False, True):
+        monkeypatch.setattr('iafmsr.models.precision.has_bf16', lambda device, bf16=bf16: bf16)
+        for autocast in (None, 'bf16'):
+            torch.manual_seed(0)
+            model = built(tmp_path, train__autocast=autocast)
+            step(model, 1)
+            weights.append(torch.cat([parameter.detach().flatten() for parameter in model.net_g.parameters()]))
+        lines = [record.message for record in caplog.records if 'autocast' in record.message]
+        assert lines == ['train.autocast: bf16: this cpu has no arithmetic for it; float32 instead']
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[2], weights[3])
 
 
 @pytest.mark.parametrize('autocast', [None, 'bf16'])

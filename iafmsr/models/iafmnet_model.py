@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from iafmsr.errors import UserError
 from iafmsr.models.compilation import compiled_or_not
 from iafmsr.models.guard import StepGuard
+from iafmsr.models.precision import usable
 from iafmsr.models.usage import unused_parameters
-
-PRECISIONS = {None: None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 @MODEL_REGISTRY.register()
@@ -31,10 +30,10 @@ class IAFMNetModel(SRModel):
     sites) and ``idm_spread`` (standard deviation of the map over its mean, within a picture). They are averaged over
     the processes, and read from the device, when they are asked for and not in every iteration.
 
-    Further options: ``train.autocast``, ``bf16`` or ``fp16`` for the forward pass in training (the losses are computed
-    in float32); ``train.channels_last``, the layout of weights and pictures in memory (equal up to rounding; faster on
-    a CPU); ``train.compile``, torch.compile's mode, see :func:`~iafmsr.models.compilation.compiled_or_not`;
-    ``train.max_bad_steps`` (10), see :class:`~iafmsr.models.guard.StepGuard`.
+    Further options: ``train.autocast``, ``bf16`` (where the device has it) or ``fp16`` for the forward pass in
+    training (the losses are computed in float32); ``train.channels_last``, the layout of weights and pictures in memory
+    (equal up to rounding); ``train.compile``, torch.compile's mode, see
+    :func:`~iafmsr.models.compilation.compiled_or_not`; ``train.max_bad_steps`` (10), see :class:`~iafmsr.models.guard.StepGuard`.
 
     Between two reports of the losses nothing waits for the device: batches are copied to it without waiting, and
     whether a step is taken is decided there.
@@ -56,7 +55,7 @@ class IAFMNetModel(SRModel):
         forward = self.get_bare_model(self.net_g).forward
         if self.cri_ie and 'return_density' not in inspect.signature(forward).parameters:
             raise UserError(f'train.ie_opt: {self.opt["network_g"]["type"]} gives no density; leave ie_opt out')
-        self.precision = PRECISIONS[train.get('autocast')]
+        self.precision = usable(train.get('autocast'), self.device)
         self.compile_mode, self.compiled_net = train.get('compile'), None
         self.guard = StepGuard(self.device, self.precision == torch.float16, train.get('max_bad_steps') or 10)
         self.stateful = {'guard': self.guard}

@@ -15,7 +15,6 @@ from tiny import built
 from iafmsr.errors import UserError
 from iafmsr.utils.overhead import measure_overhead
 
-
 pytestmark = pytest.mark.usefixtures('bf16_everywhere')
 
 

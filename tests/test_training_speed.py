@@ -16,7 +16,6 @@ from tiny import built, options
 from iafmsr.models.iafmnet_model import IAFMNetModel
 from iafmsr.utils.option_check import check_options
 
-
 pytestmark = pytest.mark.usefixtures('bf16_everywhere')
 
 

@@ -33,7 +33,8 @@ class IAFMNetModel(SRModel):
     Further options: ``train.autocast``, ``bf16`` (where the device has it) or ``fp16`` for the forward pass in
     training (the losses are computed in float32); ``train.channels_last``, the layout of weights and pictures in memory
     (equal up to rounding); ``train.compile``, torch.compile's mode, see
-    :func:`~iafmsr.models.compilation.compiled_or_not`; ``train.max_bad_steps`` (10), see :class:`~iafmsr.models.guard.StepGuard`.
+    :func:`~iafmsr.models.compilation.compiled_or_not`; ``train.max_bad_steps`` (10), see
+    :class:`~iafmsr.models.guard.StepGuard`.
 
     Between two reports of the losses nothing waits for the device: batches are copied to it without waiting, and
     whether a step is taken is decided there.

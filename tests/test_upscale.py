@@ -244,6 +244,41 @@ def test_each_bad_picture_has_a_line_and_the_rest_goes_on(tmp_path: Path, upscal
     assert read(tmp_path / 'out/line.png').colour.shape == (20, 60000, 3)
 
 
+@pytest.mark.parametrize(('kind', 'keywords'), [
+    ('PNG', {}), ('JPEG', {}), ('JPEG', {'progressive': True}), ('TIFF', {}), ('TIFF', {'compression': 'tiff_lzw'}),
+    ('WEBP', {}), ('BMP', {}), ('GIF', {}), ('PPM', {}), ('.png', {}), ('.tif', {})], ids=str)
+def test_a_picture_cut_short_is_not_taken_for_a_whole_one(tmp_path: Path, kind: str, keywords: dict) -> None:
+    if kind.startswith('.'):
+        content = cv2.imencode(kind, noise(40, 60, kind=np.uint16))[1].tobytes()
+    else:
+        stream = io.BytesIO()
+        Image.fromarray(noise(40, 60)).save(stream, kind, **keywords)
+        content = stream.getvalue()
+    path = tmp_path / 'a'
+    path.write_bytes(content)
+    whole = read(path).colour
+    for share in (0.02, 0.1, 0.3, 0.5, 0.8, 0.95, 0.99):
+        path.write_bytes(content[:int(share * len(content))])
+        try:
+            assert np.array_equal(read(path).colour, whole)
+        except UnreadableError as error:
+            assert '\n' not in str(error)
+
+
+def test_names_that_are_no_text_and_things_that_are_no_files(tmp_path: Path, upscale: Upscale,
+                                                             capsys: pytest.CaptureFixture) -> None:
+    folder = tmp_path / 'in'
+    save(folder / 'a.png', noise()).rename(os.fsdecode(os.fsencode(folder) + b'/\xff.png'))
+    Path(os.fsdecode(os.fsencode(folder) + b'/\xfe.png')).write_text('no picture')
+    (folder / 'zero.png').symlink_to('/dev/zero')
+    (folder / 'gone.png').symlink_to('nowhere')
+    assert upscale(folder, tmp_path / 'out') == 3
+    err = capsys.readouterr().err
+    assert r'/\udcfe.png: not a picture' in err and '/zero.png: not a file' in err
+    assert '/gone.png: cannot be read (No such file or directory)' in err
+    assert len(files(tmp_path / 'out')) == 1
+
+
 def test_a_side_longer_than_the_format_allows(tmp_path: Path, upscale: Upscale, capsys: pytest.CaptureFixture) -> None:
     save(tmp_path / 'a.webp', noise(8, 9000))
     save(tmp_path / 'b.png', noise())

@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from iafmsr.benchmark.files import check_writable
+    from iafmsr.data.pictures import printable
     from iafmsr.errors import UserError
     from iafmsr.inference.jobs import plan
     from iafmsr.inference.tiles import Enlarger, is_exact
@@ -81,5 +82,5 @@ def run(args: argparse.Namespace) -> int:
                   bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}') as bar:
             failed += upscale_all(new, upscaler, bar, say)
     done = len(new) - (failed - len(faults))
-    print(f'{done} upscaled, {len(jobs) - len(new)} there already, {failed} failed: {Path(args.out)}')
+    print(f'{done} upscaled, {len(jobs) - len(new)} there already, {failed} failed: {printable(Path(args.out))}')
     return min(failed, 100)

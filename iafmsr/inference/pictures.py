@@ -65,6 +65,8 @@ def read(path: Path) -> Picture:
         UnreadableError: the file cannot be read, is empty, cut short or no picture, or its pixels are not integers of
             8 or 16 bits.
     """
+    if path.exists() and not path.is_file():
+        raise UnreadableError('not a file')  # but a device, which may never end
     try:
         with warnings.catch_warnings(action='ignore'), Image.open(path) as image:
             return _read_opened(path, image)
@@ -150,8 +152,8 @@ def _mode(image: Image.Image) -> str:
 
 
 def _by_opencv(path: Path, refusal: str) -> np.ndarray:
-    try:
-        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    try:  # by content: a name that is not UTF-8 crashes imread
+        pixels = cv2.imdecode(np.memmap(path, np.uint8, 'r'), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         pixels = None
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):

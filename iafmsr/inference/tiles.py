@@ -119,7 +119,7 @@ class Enlarger:
     def _tensor(self, pixels: np.ndarray) -> Tensor:
         """(H, W, 3 or 1) -> (1, 3, H, W) in [0, 1]."""
         values = torch.from_numpy(pixels.astype(np.float32)).to(self.device) / np.iinfo(pixels.dtype).max
-        return values.permute(2, 0, 1)[None].expand(1, 3, *pixels.shape[:2]).contiguous()
+        return values.permute(2, 0, 1)[None].expand(1, 3, -1, -1)
 
 
 def _grid(height: int, width: int, tile: int, around: int) -> Iterator[Tile]:

@@ -109,8 +109,8 @@ def upscale_all(jobs: list[Job], upscaler: Upscaler, bar: tqdm, say: Callable[[s
     def settle(job: Job, writing: Future[None]) -> None:
         try:
             writing.result()
-        except UserError as error:
-            fail(job.target, str(error))
+        except (UserError, MemoryError) as error:
+            fail(job.target, str(error) or 'out of memory')
 
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         reading = [reader.submit(read, job.source) for job in jobs[:1]]

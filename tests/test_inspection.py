@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -205,3 +206,39 @@ def test_the_command_refuses_what_it_cannot_show(folder, capsys):
             main(['inspect', *arguments])
         out, err = capsys.readouterr()
         assert stop.value.code == 2 and err.count('\n') == 1 and fault in err, err
+
+
+@pytest.mark.skipif(not (shutil.which('chromium') and shutil.which('chromedriver')),
+                    reason='no chromium and chromedriver')
+def test_the_page_in_a_browser_reads_values_off_its_maps(found, tmp_path):
+    pytest.importorskip('selenium', reason="the extra 'browser' is not installed")
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import Select
+
+    from iafmsr.serve.browser import chromium
+    (tmp_path / 'page.html').write_text(page(found), encoding='utf-8')
+    with chromium(1200, 1600, tmp_path) as browser:
+        browser.get((tmp_path / 'page.html').as_uri())
+        assert browser.find_element(By.ID, 'title').text == found.name
+
+        panel, row, column = browser.find_elements(By.CSS_SELECTOR, '#maps figure')[0], 3, 11
+        picture = panel.find_element(By.CSS_SELECTOR, '.picture')
+        offset = [round(side * ((place + 0.5) / count - 0.5)) for side, place, count in
+                  ((picture.size['width'], column, 17), (picture.size['height'], row, 13))]
+        ActionChains(browser).move_to_element_with_offset(picture, *offset).perform()
+        place, value = panel.find_element(By.CSS_SELECTOR, '.value').text.split(': ')
+        levels = colour_levels(found.idm, SHARE)
+        assert place == f'column {column}, row {row}'
+        assert float(value.removeprefix('at least ')) == pytest.approx(
+            min(float(found.idm[row, column]), levels.high), abs=(levels.high - levels.low) / 100)
+
+        Select(browser.find_element(By.ID, 'over')).select_by_visible_text('error')
+        over = browser.find_elements(By.CSS_SELECTOR, '#view img')[2]
+        assert over.is_displayed() and over.value_of_css_property('opacity') == '0.6'
+        split = browser.find_element(By.CSS_SELECTOR, '#view .split')
+        before = split.rect['x']
+        view = browser.find_element(By.ID, 'view')
+        ActionChains(browser).move_to_element_with_offset(view, view.size['width'] // 4, 0).click().perform()
+        assert split.rect['x'] - before == pytest.approx(view.size['width'] / 4, abs=2)
+        assert [entry for entry in browser.get_log('browser') if entry['level'] == 'SEVERE'] == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
@@ -25,10 +27,13 @@ def draw(found: Inspection) -> Image.Image:
     quality = {name: f'{q.psnr:.2f} dB / {q.ssim:.4f}' for name, q in found.quality.items()}
 
     def whole(title: str, picture: Tensor) -> Panel:
-        panel = image_panel(title, picture)
         shrink = picture.shape[1] > height
-        return Panel(title, panel.image.resize((width, height), Image.Resampling.LANCZOS if shrink
-                                               else Image.Resampling.NEAREST))
+        return Panel(title, image_panel('', picture).image.resize(
+            (width, height), Image.Resampling.LANCZOS if shrink else Image.Resampling.NEAREST))
+
+    def framed(panel: Panel) -> Panel:
+        shown, factor = torch.from_numpy(np.array(panel.image)).permute(2, 0, 1), height / found.sr.shape[1]
+        return image_panel(panel.title, frame(shown, *(round(factor * value) for value in (top, left, size))))
 
     def coloured(title: str, values: Tensor) -> Panel:
         return colour_panel(title, values, height, width, SHARE)
@@ -41,8 +46,7 @@ def draw(found: Inspection) -> Image.Image:
         return f'{name}\n' + (f'{found.correlation[name]:.2f}' if found.correlation else '')
 
     pictures = [whole(f'LR\n{found.lr.shape[2]}x{found.lr.shape[1]}', found.lr),
-                whole(f'result\n{quality.get("net", f"{found.sr.shape[2]}x{found.sr.shape[1]}")}',
-                      frame(found.sr, top, left, size))]
+                framed(whole(f'result\n{quality.get("net", f"{found.sr.shape[2]}x{found.sr.shape[1]}")}', found.sr))]
     details = [detail('LR\n', enlarge(found.lr, found.scale)),
                detail(f'bicubic\n{quality.get("bicubic", "")}', found.bicubic),
                detail(f'result\n{quality.get("net", "")}', found.sr)]

@@ -101,7 +101,7 @@ def test_the_map_reaches_the_image_through_figure_three():
     """With blocks that pass x through, the tail sees F0 * idm + mu / gain."""
     net = IAFMNet(4, **SMALL, **{**LITERAL, 'gain': 2.0}).eval()
     for block in net.blocks:
-        block.forward = lambda x, *_: x
+        block.forward = lambda x, *_, **__: x
     lq = torch.rand(1, 3, 9, 9)
     f0 = net.head(lq)
     density = net.density(f0, lq)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -10,10 +12,11 @@ from iafmsr.layers.cgfn import CGFN
 from iafmsr.layers.density import Density
 from iafmsr.layers.guidance import Guidance
 from iafmsr.layers.idm import InformationDensity, Maps
-from iafmsr.layers.igra import IGRA, down
+from iafmsr.layers.igra import IGRA, down, up
 from iafmsr.layers.norm import build_norm
 from iafmsr.layers.pointwise import PointwiseConv2d
 from iafmsr.ops.sites import ActiveSites
+from iafmsr.ops.strips import Part, Summands, by_strips
 
 
 class IFEM(nn.Module):
@@ -26,9 +29,10 @@ class IFEM(nn.Module):
         self.igra = IGRA(num_feat, attention, ssconv, guidance, num_guide, sparse_backend)
         self.arm = ARM(num_feat, arm, num_guide)
 
-    def forward(self, x: Tensor, guide: Tensor, guide_down: Tensor, sites: ActiveSites) -> Tensor:
+    def branches(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]:
+        """What gives F1 of x, and ARM(F2) of x and the guide."""
         to_f1, to_f2 = self.expand.matrix().halves()
-        return self.igra(to_f1(x), sites, guide_down) + self.arm(x, guide, to_f2)
+        return to_f1, self.arm.projected(to_f2)
 
 
 class IFEB(nn.Module):
@@ -40,9 +44,24 @@ class IFEB(nn.Module):
         self.ifem = IFEM(num_feat, **ifem)
         self.cgfn = CGFN(num_feat, ffn_scale)
 
-    def forward(self, x: Tensor, guide: Tensor, guide_down: Tensor, sites: ActiveSites) -> Tensor:
-        x = x + self.ifem(self.norm1(x), guide, guide_down, sites)
-        return x + self.cgfn(self.norm2(x))
+    def forward(self, x: Tensor, guide: Tensor, guide_down: Tensor, sites: ActiveSites, overwrite: bool = False
+                ) -> Tensor:
+        """(B, C, H, W), guide (B, C or 1, H, W), Down(guide), sites -> (B, C, H, W); in x itself, where that is allowed
+        and saves time."""
+        to_f1, arm = self.ifem.branches()
+
+        def branches(part: Part) -> tuple[Summands, Summands]:
+            normed = self.norm1(part.of(x))
+            return (to_f1(normed),), (part.of(x), arm(normed, part.of(guide)))
+
+        def rest(part: Part) -> tuple[Summands]:
+            y = part.of(with_soft)
+            y = torch.addcmul(y, up(attention[part.pictures], y.shape[-2:], part.first_row), part.of(hard))
+            return ((y, self.cgfn(self.norm2(y))),)
+
+        f1, with_soft = by_strips(branches, x, reach=1, into=(None, x if overwrite else None))
+        hard, attention = self.ifem.igra.factors(f1, sites, guide_down, overwrite=True)
+        return by_strips(rest, x, reach=1, into=(with_soft,))[0]
 
 
 class IAFMNet(nn.Module):
@@ -108,14 +127,18 @@ class IAFMNet(nn.Module):
         if lq.device.type == 'cpu' and not torch.compiler.is_compiling():
             lq = lq.contiguous(memory_format=torch.channels_last)
         f0 = self.head(lq)
-        density = self.density(f0, lq, maps)
+        density = self.density(f0, lq, maps, coding=return_density)
         # all that follows from the density is computed once and shared by the blocks
         guide, guide_down, sites = density.guide, down(density.guide), self.density.sites(density, maps)
         x = f0
         for block in self.blocks:
-            x = block(x, guide, guide_down, sites)
-        x = self.fusion.multiply(x, guide) + density.mu / self.density.gain
-        sr = self.upsample(self.tail(x))
+            x = block(x, guide, guide_down, sites, overwrite=True)
+
+        def enlarged(part: Part) -> tuple[Summands]:
+            y = self.fusion.multiply(part.of(x), part.of(guide)) + part.of(density.mu) / self.density.gain
+            return ((self.upsample(self.tail(y).contiguous()),),)
+
+        (sr,) = by_strips(enlarged, x, reach=1, scale=self.scale)
         return (sr, density) if return_density else sr
 
     def local_map(self, lq: Tensor) -> Tensor:

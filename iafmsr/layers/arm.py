@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from iafmsr.layers.pointwise import Pointwise, PointwiseConv2d
@@ -34,17 +36,25 @@ class ARM(nn.Module):
             self.expand = PointwiseConv2d(num_feat, 2 * num_feat)
             self.scale = PointwiseConv2d(num_feat + (num_guide if mode == 'full' else 0), num_feat)
 
-    def forward(self, x: Tensor, guide: Tensor, first: Pointwise | None = None) -> Tensor:
-        """(B, C, H, W), guide (B, C or 1, H, W) -> (B, C, H, W); of first(x), where a 1x1 convolution comes first.
+    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
+        """(B, C, H, W), guide (B, C or 1, H, W) -> (B, C, H, W)."""
+        return self.projected()(x, guide)
 
-        Nothing but 1x1 convolutions lies between x, b and s: they are computed from x in one step each.
+    def projected(self, first: Pointwise | None = None) -> Callable[[Tensor, Tensor], Tensor]:
+        """The forward pass as a function of x and the guide; of first(x), where a 1x1 convolution comes first.
+
+        Nothing but 1x1 convolutions lies between x, b and s: they are multiplied here, once for any number of calls.
         """
         if self.mode == 'off':
-            return self.local(x if first is None else first(x))
+            return lambda x, _guide: self.local(x if first is None else first(x))
         expand, scale = self.expand.matrix(), self.scale.matrix()
         to_a, to_b = (expand if first is None else expand.after(first)).halves()
-        c = x.shape[1]
-        s = Pointwise(scale.weight[:, :c], scale.bias).after(to_a)(x)
-        if self.mode == 'full':
-            s = s + Pointwise(scale.weight[:, c:])(guide.to(s.dtype))
-        return self.local(to_b(x)) * s
+        c = len(to_a.weight)
+        to_s, of_guide = Pointwise(scale.weight[:, :c], scale.bias).after(to_a), Pointwise(scale.weight[:, c:])
+
+        def run(x: Tensor, guide: Tensor) -> Tensor:
+            s = to_s(x)
+            if self.mode == 'full':
+                s = s.add_(of_guide(guide.to(s.dtype)))
+            return self.local(to_b(x)) * s
+        return run

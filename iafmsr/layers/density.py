@@ -19,17 +19,19 @@ class Density(NamedTuple):
     """What the estimator knows of a batch: all that the entropy loss and the tools need.
 
     Attributes:
-        features (Tensor): (B, C, H, W), F0 times the gain, as quantised (noise in training, rounded in evaluation).
+        features (Tensor | None): (B, C, H, W), F0 times the gain, as quantised (noise in training, rounded in
+            evaluation); None where nobody asked for it.
         mu (Tensor): (B, C, H, W), the predicted mean, in quantisation bins.
-        theta (Tensor): (B, C, H, W), the predicted standard deviation, in quantisation bins, at least 0.11.
+        theta (Tensor | None): (B, C, H, W), the predicted standard deviation, in quantisation bins, at least 0.11; None
+            where nobody asked for it.
         idm (Tensor): (B, 1, H, W), the information density map: the mean over the channels, not negative.
         mask (Tensor): bool, (B, 1, H, W), the active sites.
         guide (Tensor): (B, C or 1, H, W), what guides the network: the density of every channel, or one map.
     """
 
-    features: Tensor
+    features: Tensor | None
     mu: Tensor
-    theta: Tensor
+    theta: Tensor | None
     idm: Tensor
     mask: Tensor
     guide: Tensor

@@ -1,4 +1,7 @@
-"""Information density estimators: mu and theta of a Gaussian for every value of the shallow features."""
+"""Information density estimators: mu and theta of a Gaussian for every value of the shallow features.
+
+Of each, ``reach`` says how many pixels away a value may lie on which its own mu and theta depend.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,7 @@ class LiteralEstimator(nn.Module):
 
     def __init__(self, num_feat: int, kernel_size: int = 1, gdn: bool = True) -> None:
         super().__init__()
+        self.reach = kernel_size // 2
 
         def branch() -> nn.Sequential:
             return nn.Sequential(_conv(num_feat, kernel_size),
@@ -61,6 +65,7 @@ class DeviationEstimator(nn.Module):
 
     def __init__(self, num_feat: int, kernel_size: int = 1, gdn: bool = True) -> None:
         super().__init__()
+        self.reach = 2 + kernel_size // 2
         self.theta = nn.Sequential(
             _conv(num_feat, kernel_size),
             GDN(num_feat) if gdn else nn.Identity(),
@@ -79,6 +84,8 @@ class MomentEstimator(nn.Module):
     A Gaussian's standard deviation is sqrt(pi / 2) times its mean absolute deviation. The control of what the entropy
     loss teaches.
     """
+
+    reach = 2
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) in quantisation bins -> mu, theta, both (B, C, H, W) in bins."""

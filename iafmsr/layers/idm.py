@@ -12,6 +12,7 @@ from iafmsr.layers.estimator import build_estimator
 from iafmsr.layers.filters import laplacian, luma, sobel
 from iafmsr.layers.precision import at_least_float32, full_precision
 from iafmsr.ops.sites import ActiveSites
+from iafmsr.ops.strips import Part, Summands, by_strips
 
 _UNITS = ('theta', 'bits', 'normalised')
 _GUIDES = ('density', 'idm', 'sobel', 'laplacian', 'constant')
@@ -73,21 +74,25 @@ class InformationDensity(nn.Module):
         self.num_guide = num_feat if guide == 'density' else 1  # channels of the guide
         self.estimator = build_estimator(ide, num_feat, ide_kernel_size, gdn)
 
-    def forward(self, f0: Tensor, lq: Tensor, maps: Maps | None = None) -> Density:
+    def forward(self, f0: Tensor, lq: Tensor, maps: Maps | None = None, coding: bool = True) -> Density:
         """F0 (B, C, H, W) of the picture lq (B, 3, H, W) -> its :class:`~iafmsr.layers.density.Density`, in float32.
 
-        Of a tile, with the ``maps`` of the picture at its place.
+        Of a tile, with the ``maps`` of the picture at its place. Without ``coding`` and its cost ``features`` and
+        ``theta``, which the entropy loss and the tools look at, are None.
         """
         with full_precision(f0):
-            features, mu, theta = self._estimate(f0)
-            idm, mask = self.maps(self._local_map(theta), lq) if maps is None else maps
-            guide = self._density(theta) if self.guide == 'density' else self._map(self.guide, idm, lq)
-            return Density(quantise(features, self.training), mu, theta, idm, mask, guide)
+            wanted = ['mu', *(['features', 'theta'] if coding else []), *(['density'] if self._guided else []),
+                      *(['local_map'] if maps is None else [])]
+            found = self._estimate(f0, wanted)
+            idm, mask = self.maps(found['local_map'], lq) if maps is None else maps
+            guide = found['density'] if self._guided else self._map(self.guide, idm, lq)
+            features = quantise(found['features'], self.training) if coding else None
+            return Density(features, found['mu'], found.get('theta'), idm, mask, guide)
 
     def local_map(self, f0: Tensor) -> Tensor:
         """F0 (B, C, H, W) -> the learned map (B, 1, H, W) in float32, as far as each place's surroundings decide it."""
         with full_precision(f0):
-            return self._local_map(self._estimate(f0)[2])
+            return self._estimate(f0, ['local_map'])['local_map']
 
     def maps(self, local_map: Tensor, lq: Tensor) -> Maps:
         """The :meth:`local_map` (B, 1, H, W) of the whole picture lq (B, 3, H, W) -> what the whole decides."""
@@ -102,16 +107,25 @@ class InformationDensity(nn.Module):
         """The active sites of a density. Of a whole picture their number is known without a look at the mask."""
         return ActiveSites(density.mask, num_active(*density.mask.shape[-2:], self.k) if maps is None else None)
 
-    def _estimate(self, f0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        features = self.gain * at_least_float32(f0.detach() if self.detach_features else f0)
-        return features, *self.estimator(features)
+    @property
+    def _guided(self) -> bool:
+        """Whether the density of every channel is the guide."""
+        return self.guide == 'density'
 
-    def _density(self, theta: Tensor) -> Tensor:
-        theta = theta.detach() if self.detach_idm else theta
-        return theta if self.idm_unit == 'theta' else torch.log2(1 + theta)
+    def _estimate(self, f0: Tensor, wanted: list[str]) -> dict[str, Tensor]:
+        """What is wanted of features, mu, theta and density, (B, C, H, W) each, and local_map, (B, 1, H, W)."""
+        def step(part: Part) -> tuple[Summands, ...]:
+            f = part.of(f0)
+            features = self.gain * at_least_float32(f.detach() if self.detach_features else f)
+            mu, theta = self.estimator(features)
+            routed = theta.detach() if self.detach_idm else theta
+            density = routed if self.idm_unit == 'theta' else torch.log2(1 + routed)
+            found = {'features': features, 'mu': mu, 'theta': theta, 'density': density}
+            if 'local_map' in wanted:
+                found['local_map'] = density.mean(dim=1, keepdim=True)
+            return tuple((found[name],) for name in wanted)
 
-    def _local_map(self, theta: Tensor) -> Tensor:
-        return self._density(theta).mean(dim=1, keepdim=True)
+        return dict(zip(wanted, by_strips(step, f0, self.estimator.reach), strict=True))
 
     def _map(self, name: str, idm: Tensor, lq: Tensor) -> Tensor:
         if name == 'idm':

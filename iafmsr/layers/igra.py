@@ -21,9 +21,12 @@ def down(x: Tensor) -> Tensor:
     return F.max_pool2d(x, POOL_SIZE, stride=POOL_SIZE, ceil_mode=True)
 
 
-def up(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Each value spread over its 8x8 cell, cropped to ``size`` (H, W): the counterpart of :func:`down`."""
-    return F.interpolate(x, scale_factor=POOL_SIZE, mode='nearest')[..., :size[0], :size[1]]
+def up(x: Tensor, size: tuple[int, int], first_row: int = 0) -> Tensor:
+    """Each value spread over its 8x8 cell, cropped to ``size`` (H, W) from ``first_row`` on."""
+    height, skipped = size[0], first_row // POOL_SIZE
+    # rounded up without a negative number: ONNX divides towards zero
+    x, start = x[:, :, skipped:(first_row + height + POOL_SIZE - 1) // POOL_SIZE], first_row - skipped * POOL_SIZE
+    return F.interpolate(x, scale_factor=POOL_SIZE, mode='nearest')[..., start:start + height, :size[1]]
 
 
 class IGRA(nn.Module):
@@ -60,11 +63,20 @@ class IGRA(nn.Module):
 
     def forward(self, x: Tensor, sites: ActiveSites, guide_down: Tensor) -> Tensor:
         """(B, C, H, W), sites of the mask, Down(guide) (B, C or 1, ceil(H/8), ceil(W/8)) -> (B, C, H, W)."""
+        x, attention = self.factors(x, sites, guide_down)
+        return up(attention, x.shape[-2:]) * x
+
+    def factors(self, x: Tensor, sites: ActiveSites, guide_down: Tensor, overwrite: bool = False
+                ) -> tuple[Tensor, Tensor]:
+        """F_ssc (B, C, H, W), and the attention before Up, (B, C, ceil(H/8), ceil(W/8)).
+
+        Arguments as of forward; ``overwrite`` allows F_ssc to take the place of x.
+        """
         if self.ssconv is not None:
-            x = self.ssconv(x, sites)
+            x = self.ssconv(x, sites, overwrite)
         if self.form == 'text':
             a = self.attention(self.guidance.add(down(x), guide_down))
         else:
             a = self.attention(down(x))
             a = 1 + a if self.guidance is None else self.guidance.add(a, guide_down)
-        return up(a, x.shape[-2:]) * x
+        return x, a

@@ -76,9 +76,9 @@ class ActiveSites:
         # in channels_last the pixels are the rows of a matrix; other layouts are read where they lie, without a copy
         return pixels.flatten(0, 2).index_select(0, self.raster) if pixels.is_contiguous() else pixels[self.positions]
 
-    def add(self, x: Tensor, values: Tensor) -> Tensor:
-        """x (B, C, H, W) with values (n, C) added at the sites, in x's layout and type; x itself is left alone."""
-        result = x.clone()
+    def add(self, x: Tensor, values: Tensor, overwrite: bool = False) -> Tensor:
+        """x (B, C, H, W) with values (n, C) added at the sites, in x's layout and type; in x itself on request."""
+        result = x if overwrite else x.clone()
         pixels, values = result.permute(0, 2, 3, 1), values.to(x.dtype)
         if pixels.is_contiguous():
             pixels.flatten(0, 2).index_add_(0, self.raster, values)

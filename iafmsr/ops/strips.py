@@ -1,0 +1,83 @@
+"""A picture computed strip by strip: what lies between two steps of a network stays in the processor's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_POSITIONS = 48 * 320  # of a strip, at most; from 32 to 64 rows of 320 it makes no difference (docs/speed.md)
+
+
+class Part(NamedTuple):
+    """A strip of one picture, or the whole batch."""
+
+    pictures: slice = slice(None)
+    rows: slice = slice(None)
+
+    def of(self, x: Tensor) -> Tensor:
+        """This part of x (B, C, H, W), as a view."""
+        return x[self.pictures, :, self.rows]
+
+    @property
+    def first_row(self) -> int:
+        return self.rows.start or 0
+
+
+Summands = tuple[Tensor] | tuple[Tensor, Tensor]
+
+
+def by_strips(step: Callable[[Part], tuple[Summands, ...]], like: Tensor, reach: int, scale: int = 1,
+              into: tuple[Tensor | None, ...] = ()) -> tuple[Tensor, ...]:
+    """Results of a step that looks no further than some rows, in one piece or strip by strip: equal up to rounding.
+
+    In one piece wherever that is the better way: with gradients, on other devices than the CPU, when traced, and where
+    the picture is no larger than a strip.
+
+    Args:
+        step: from a part to its results, (b, C', scale * rows, scale * W) each. A result is given as its one or two
+            summands: the sum of two is written where it belongs, where a sum would have to be copied.
+        like (Tensor): (B, C, H, W), the size of what is computed, on its device.
+        reach (int): how many rows up and down a row of a result depends on.
+        scale (int): rows of the results for one of ``like``.
+        into: for each result a tensor that it may overwrite, if it comes in strips: one that ``step`` reads will do.
+
+    Returns:
+        tuple[Tensor, ...]: the results for the whole, (B, C', scale * H, scale * W).
+    """
+    b, _, h, w = like.shape
+    if torch.is_grad_enabled() or like.device.type != 'cpu' or torch.compiler.is_compiling() or b * h * w <= _POSITIONS:
+        return tuple(sum(rest, first) for first, *rest in step(Part()))
+    strips = -(-h * w // _POSITIONS)
+    bounds = [h * i // strips for i in range(strips + 1)]
+    results: tuple[Tensor, ...] = ()
+    waiting = None  # a strip is written when the next one has read its border
+    for picture in range(b):
+        for start, stop in zip(bounds, bounds[1:], strict=False):
+            first = max(0, start - reach)
+            pieces = step(Part(slice(picture, picture + 1), slice(first, min(h, stop + reach))))
+            results = results or tuple(_whole(piece[0], b, scale * h) if given is None else given
+                                       for piece, given in zip(pieces, into or [None] * len(pieces), strict=True))
+            if waiting:
+                _write(results, *waiting)
+            inner = slice(scale * (start - first), scale * (stop - first))
+            waiting = pieces, inner, picture, slice(scale * start, scale * stop)
+    _write(results, *waiting)
+    return results
+
+
+def _write(results: tuple[Tensor, ...], pieces: tuple[Summands, ...], inner: slice, picture: int, rows: slice) -> None:
+    for result, piece in zip(results, pieces, strict=True):
+        target = result[picture, :, rows]
+        summand, *second = (summand[0, :, inner] for summand in piece)
+        if second:
+            torch.add(summand, second[0], out=target)
+        else:
+            target.copy_(summand)
+
+
+def _whole(piece: Tensor, batch: int, height: int) -> Tensor:
+    layout = torch.contiguous_format if piece.is_contiguous() else torch.channels_last
+    return torch.empty((batch, piece.shape[1], height, piece.shape[3]), dtype=piece.dtype, memory_format=layout)

@@ -107,6 +107,17 @@ def test_a_turn_trains_and_its_stages_are_the_iteration(root: Path) -> None:
         assert 4 * weights < runner.peak_mib < 100  # weights, their average, two moments, and the batch
 
 
+def test_where_there_is_hr_alone_basicsr_s_loader_takes_our_dataset(root: Path) -> None:
+    opt = options('hr')
+    opt['datasets']['train'] |= {'type': 'OnTheFlyDataset', 'dataroot_gt': 'train_gt.lmdb'}
+    opt['datasets']['train'].pop('dataroot_lq')
+    (root / 'hr.yml').write_text(yaml.safe_dump(opt))
+    found = contestants_of(options_of_training(root / 'hr.yml', root), on_gpu=False)
+    runner = Runner(found['BasicSR'], Loaders())
+    runner.turn(1)
+    assert type(runner.model).__name__ == 'SRModel' and runner.medians()[0] > 0
+
+
 def test_contestants_with_the_same_data_share_a_set_in_memory(root: Path) -> None:
     found, loaders = contestants_of(options_of_training(write(root), root), on_gpu=False), Loaders()
     assert loaders.get(found['+ in_memory: host']) is loaders.get(found['+ compile: default'])

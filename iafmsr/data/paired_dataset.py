@@ -89,7 +89,7 @@ class PairedSRDataset(PairedImageDataset):
         if self.io_backend_opt['type'] == 'lmdb':
             text = Path(self.lq_folder, 'meta_info.txt').read_text(encoding='utf-8')
             listed = {key: (int(height), int(width)) for key, height, width in META_LINE.findall(text)}
-            return [listed[pair['lq_path']] for pair in self.paths]
+            return [listed.get(pair['lq_path'], (0, 0)) for pair in self.paths]
         return [_size(pair['lq_path']) for pair in self.paths]
 
     def read_pair(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:

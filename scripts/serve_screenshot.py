@@ -16,8 +16,8 @@ def main() -> None:
     parser.add_argument('picture', type=Path)
     parser.add_argument('output', type=Path, metavar='FILE.png')
     parser.add_argument('--weights', required=True, metavar='FILE')
-    parser.add_argument('--size', type=int, nargs=2, default=(1120, 1150), metavar=('WIDTH', 'HEIGHT'),
-                        help='of the window (1120 1150)')
+    parser.add_argument('--size', type=int, nargs=2, default=(1120, 1070), metavar=('WIDTH', 'HEIGHT'),
+                        help='of the window (1120 1070)')
     args = parser.parse_args()
 
     from iafmsr.benchmark.files import write_whole

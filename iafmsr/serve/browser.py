@@ -139,5 +139,6 @@ def photograph(address: str, picture: Path, size: tuple[int, int]) -> bytes:
             'return [...document.images].every(image => image.complete && image.naturalWidth)'))
         image = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert('RGB')
     content = io.BytesIO()
-    image.quantize(256, Image.Quantize.MEDIANCUT, kmeans=3, dither=Image.Dither.NONE).save(content, 'PNG', optimize=True)
+    image.quantize(256, Image.Quantize.MEDIANCUT, kmeans=3, dither=Image.Dither.NONE).save(
+        content, 'PNG', optimize=True)
     return content.getvalue()

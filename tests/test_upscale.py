@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from tqdm import tqdm
 
 from iafmsr.archs import SAFMN, IAFMNet
 from iafmsr.cli import main
@@ -192,6 +193,31 @@ def test_what_exists_is_not_made_again(tmp_path: Path, upscale: Upscale, capsys:
     assert '1 upscaled, 1 there already, 0 failed' in capsys.readouterr().out
     assert upscale(tmp_path / 'in', tmp_path / 'out', '--overwrite') == 0
     assert (tmp_path / 'out/a.png').read_bytes() == (tmp_path / 'out/b.png').read_bytes()
+
+
+def test_progress_is_a_bar_on_a_terminal_and_lines_in_a_log(tmp_path: Path, upscale: Upscale,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / 'in/a.png', noise())
+    (tmp_path / 'in/b.png').touch()
+
+    class Stream(io.StringIO):
+        terminal = True
+
+        def isatty(self) -> bool:
+            return self.terminal
+
+    monkeypatch.setattr(sys, 'stderr', terminal := Stream())
+    assert upscale(tmp_path / 'in', tmp_path / 'out') == 1
+    assert re.search(r'1/2 a.png:\s+0%\|.*\|.*<', terminal.getvalue())
+    monkeypatch.setattr(sys, 'stderr', log := Stream())
+    log.terminal = False
+    from iafmsr.inference.command import _Log
+    with tqdm(total=2, file=_Log(), mininterval=0, bar_format='{percentage:.0f}% {elapsed}<{remaining}') as bar:
+        bar.update(1)
+        print('a line', file=sys.stderr)
+        bar.update(1)
+    assert [re.sub('[0-9:?]+', '#', line) for line in log.getvalue().splitlines()] == [
+        '#% #<#', '#% #<#', 'a line', '#% #<#', '#% #<#']
 
 
 @pytest.mark.parametrize(('names', 'out', 'said'), [

@@ -116,7 +116,8 @@ def upscale_all(jobs: list[Job], upscaler: Upscaler, bar: tqdm, say: Callable[[s
         reading = [reader.submit(read, job.source) for job in jobs[:1]]
         writing: list[tuple[Job, Future[None]]] = []
         for number, job in enumerate(jobs):
-            bar.set_description(f'{number + 1}/{len(jobs)} {printable(Path(job.source.name))}', refresh=False)
+            bar.set_description(f'{number + 1}/{len(jobs)} {printable(Path(job.source.name))}',
+                                refresh=bar.mininterval < 1)  # on a terminal
             start = bar.n
             try:
                 try:

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Inspect picture after picture; one that fails is named, and the others go on.
 
     Returns:
-        The number of pictures that failed.
+        The number of pictures that failed, 100 at most.
 
     Raises:
         UserError: there is nothing to begin with: weights, run, pictures, folder.
@@ -79,4 +79,4 @@ def run(args: argparse.Namespace) -> int:
     if figures and figures[0].correlation:
         print(as_text(figures))
         write_whole(args.output / 'inspect.json', as_json(figures, str(weights), scale).encode())
-    return failed
+    return min(failed, 100)

@@ -72,6 +72,11 @@ def test_hr_of_another_size_is_refused(net):
         inspect_picture('a', net, 2, noise(13, 17), noise(20, 30))
 
 
+def test_a_picture_beyond_memory_is_refused(net):
+    with pytest.raises(UserError, match='a: 2001x2000 pixels, at most 4 megapixels'):
+        inspect_picture('a', net, 2, torch.zeros(3, 2000, 2001, dtype=torch.uint8))
+
+
 def test_nets_with_a_map_are_told_from_others(net):
     assert has_map(net) and not has_map(SMFANet(scale=2))
 

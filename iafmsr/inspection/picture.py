@@ -18,6 +18,7 @@ from iafmsr.utils.quality import Quality, y_quality
 __all__ = ['Inspection', 'has_map', 'inspect_picture']
 
 _SSIM_WINDOW = 11
+_MOST_PIXELS = 4_000_000  # of LR: all that is shown is in memory at once
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,11 @@ def inspect_picture(name: str, net: nn.Module, scale: int, lr: Tensor, hr: Tenso
         earlier: the nets of a run by iteration.
 
     Raises:
-        UserError: HR is of another size, or the net fails on the picture.
+        UserError: the picture has more than 4 megapixels, HR is of another size, or the net fails.
     """
+    if lr.shape[1] * lr.shape[2] > _MOST_PIXELS:
+        raise UserError(f'{name}: {lr.shape[2]}x{lr.shape[1]} pixels, at most {_MOST_PIXELS / 1e6:g} megapixels are '
+                        'inspected; a part of the picture shows as much')
     height, width = (scale * side for side in lr.shape[1:])
     if hr is not None:
         if hr.shape[1] // scale != lr.shape[1] or hr.shape[2] // scale != lr.shape[2]:

@@ -18,7 +18,8 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('images', nargs='+', type=Path, metavar='IMAGE', help='pictures of up to 4 megapixels, or folders of them')
+    parser.add_argument('images', nargs='+', type=Path, metavar='IMAGE',
+                        help='pictures of up to 4 megapixels, or folders of them')
     nets = parser.add_mutually_exclusive_group(required=True)
     nets.add_argument('--weights', metavar='FILE', help='weights of a net with an information density map')
     nets.add_argument('--run', type=Path, metavar='DIR', dest='run_folder',

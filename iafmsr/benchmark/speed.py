@@ -19,7 +19,7 @@ from iafmsr.benchmark.cache import Cache, code_digest
 from iafmsr.benchmark.nets import NetSpec
 from iafmsr.errors import UserError
 
-__all__ = ['PeakMemory', 'Speed', 'measure_speed', 'processor']
+__all__ = ['PeakMemory', 'Speed', 'measure_speed', 'now', 'processor']
 
 PICTURES, WARM_UP = 50, 5
 
@@ -133,12 +133,10 @@ def _milliseconds(nets: Sequence[nn.Module], size: tuple[int, int], device: torc
     for i in range(-WARM_UP, pictures):
         picture = _picture(i, size, device)
         for net, kept in zip(nets, times, strict=True):
-            _wait(device)
-            start = time.perf_counter()
+            start = now(device)
             net(picture)
-            _wait(device)
             if i >= 0:
-                kept.append(1000 * (time.perf_counter() - start))
+                kept.append(1000 * (now(device) - start))
     return times
 
 
@@ -147,6 +145,11 @@ def _picture(number: int, size: tuple[int, int], device: torch.device) -> Tensor
     return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(number + WARM_UP)).to(device)
 
 
-def _wait(device: torch.device) -> None:
+def now(device: torch.device) -> float:
+    """Seconds on a clock, once the device has done what it was given.
+
+    With one thread on a CPU it is the processor's time, which other processes do not lengthen.
+    """
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
+    return time.perf_counter() if device.type == 'cuda' or torch.get_num_threads() > 1 else time.process_time()

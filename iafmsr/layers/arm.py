@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from iafmsr.layers.pointwise import Pointwise, PointwiseConv2d
+from iafmsr.ops.strips import spent
 
 _MODES = ('full', 'no_idm', 'off')
 
@@ -56,5 +58,6 @@ class ARM(nn.Module):
             s = to_s(x)
             if self.mode == 'full':
                 s = s.add_(of_guide(guide.to(s.dtype)))
-            return self.local(to_b(x)) * s
+            local = self.local(to_b(x))
+            return torch.mul(local, s, out=spent(local))
         return run

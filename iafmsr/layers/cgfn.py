@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iafmsr.layers.pointwise import PointwiseConv2d
+from iafmsr.ops.strips import spent
 
 
 class CGFN(nn.Module):
@@ -28,4 +30,5 @@ class CGFN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         to_gate, to_value = self.expand.matrix().halves()
-        return self.project(F.gelu(self.local(to_gate(x))) * to_value(x))
+        gate = F.gelu(self.local(to_gate(x)))
+        return self.project(torch.mul(gate, to_value(x), out=spent(gate)))

@@ -51,6 +51,7 @@ def test_the_distributions_carry_pins_but_never_ask_pip_for_basicsr(tree: Path, 
     assert f'{stem}/requirements.txt' in names and f'{stem}/LICENSE' in names
     with zipfile.ZipFile(tree / 'dist' / f'{stem}-py3-none-any.whl') as wheel:
         metadata = wheel.read(f'{stem}.dist-info/METADATA').decode()
+        assert 'iafmsr = iafmsr.cli:main' in wheel.read(f'{stem}.dist-info/entry_points.txt').decode().splitlines()
         modules = {'iafmsr/archs/iafmnet_arch.py', 'iafmsr/compat.py', 'iafmsr/benchmark/published.yml'}
         assert modules <= set(wheel.namelist())
     pins = read_pins(repo_root)

@@ -398,6 +398,18 @@ def test_wrong_options(tmp_path: Path, upscale: Upscale, arguments: list[str], s
     assert files(tmp_path / 'o') == []
 
 
+@pytest.mark.parametrize('has', [False, True])
+def test_a_precision_that_the_cpu_has_not_is_replaced_and_said(tmp_path: Path, upscale: Upscale, has: bool,
+                                                               monkeypatch: pytest.MonkeyPatch,
+                                                               capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr('iafmsr.inference.command._has', lambda precision: has)
+    save(tmp_path / 'a.png', noise(40, 60))
+    assert upscale(tmp_path / 'a.png', tmp_path / 'fp32.png', '--precision', 'fp32') == 0
+    assert upscale(tmp_path / 'a.png', tmp_path / 'bf16.png', '--precision', 'bf16') == 0
+    same = (tmp_path / 'fp32.png').read_bytes() == (tmp_path / 'bf16.png').read_bytes()
+    assert same != has and ('--precision bf16: this CPU has no arithmetic for it' in capsys.readouterr().err) != has
+
+
 # ---------------------------------------------------------------- memory
 
 class Limited(Enlarger):

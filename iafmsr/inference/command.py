@@ -75,6 +75,9 @@ def run(args: argparse.Namespace) -> int:
         trained.net.to(device)
         if args.tile and not is_exact(trained):
             say(f'{trained.arch} looks at the whole picture: one larger than the tile is not upscaled exactly')
+        if device.type == 'cpu' and not _has(args.precision):
+            say(f'--precision {args.precision}: this CPU has no arithmetic for it and would be slower; fp32 instead')
+            args.precision = 'fp32'
         dtype = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}[args.precision]
         upscaler = Upscaler(Enlarger(trained, device, dtype), args.tile, args.ensemble, say)
         form = {'file': sys.stderr, 'dynamic_ncols': True,
@@ -87,6 +90,12 @@ def run(args: argparse.Namespace) -> int:
     done = len(new) - (failed - len(faults))
     print(f'{done} upscaled, {len(jobs) - len(new)} there already, {failed} failed: {printable(Path(args.out))}')
     return min(failed, 100)
+
+
+def _has(precision: str) -> bool:
+    """Whether the CPU has arithmetic of its own for a precision."""
+    import torch
+    return precision == 'fp32' or getattr(torch.ops.mkldnn, f'_is_mkldnn_{precision}_supported')()
 
 
 class _Log:

@@ -477,6 +477,14 @@ def test_any_width_is_told(arch: str, ffn_scale: float, tmp_path: Path) -> None:
     assert load_net(tmp_path / 'a.pth').scale == 3
 
 
+def test_published_weights_are_known(data_root: Path) -> None:
+    found = {file.stem: load_net(file) for folder in ('IMDN', 'SMFANet')
+             for file in sorted((data_root / 'weights' / folder).glob('*.pth'))}
+    assert found
+    for name, trained in found.items():
+        assert trained.arch == name.split('_')[0] and f'x{trained.scale}' in name
+
+
 def test_what_the_file_says_stands_above_what_shapes_tell(tmp_path: Path) -> None:
     keywords = {'scale': 2, 'num_feat': 8, 'num_block': 1, 'k': 0.2, 'gain': 16.0, 'norm': 'none', 'mask': 'sobel'}
     net = IAFMNet(**keywords)

@@ -16,17 +16,20 @@ from iafmsr.errors import cli_errors
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('-opt', required=True, metavar='FILE.yml', help='option file for training')
-    parser.add_argument('--iters', type=int, default=5, metavar='N', help='iterations in each of three turns (5)')
+    parser.add_argument('--iters', type=int, default=3, metavar='N', help='iterations in each turn (3)')
+    parser.add_argument('--turns', type=int, default=5, metavar='N', help='many short ones where other work comes and '
+                        'goes (5)')
     parser.add_argument('--json', metavar='FILE', help='all figures')
     args = parser.parse_args()
-    if args.iters < 1:
-        parser.error(f'--iters {args.iters}: a number from 1 is wanted')
+    for name in ('iters', 'turns'):
+        if getattr(args, name) < 1:
+            parser.error(f'--{name} {getattr(args, name)}: a number from 1 is wanted')
 
     from iafmsr.benchmark.files import check_writable, write_whole
     from iafmsr.profiling.profile import profile_training
     if args.json:
         check_writable(Path(args.json))
-    profile = profile_training(args.opt, Path(__file__).resolve().parent.parent, args.iters)
+    profile = profile_training(args.opt, Path(__file__).resolve().parent.parent, args.iters, args.turns)
     print(profile.as_text())
     if args.json:
         write_whole(Path(args.json), profile.as_json().encode())

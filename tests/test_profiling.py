@@ -15,7 +15,6 @@ import yaml
 from tiny import options, write_data
 
 from iafmsr.errors import UserError
-from iafmsr.profiling import profile as profile_module
 from iafmsr.profiling.contestants import contestants_of
 from iafmsr.profiling.floor import Floor, floor_of
 from iafmsr.profiling.profile import profile_training
@@ -148,8 +147,7 @@ def test_the_profile_says_what_it_measured(root: Path, monkeypatch: pytest.Monke
         return run
 
     monkeypatch.setattr(torch, 'compile', refuse)
-    monkeypatch.setattr(profile_module, 'TURNS', 1)
-    profile = profile_training(str(write(root, train__autocast='bf16')), root, iterations=1)
+    profile = profile_training(str(write(root, train__autocast='bf16')), root, iterations=1, turns=1)
     assert [row.name for row in profile.rows][-2:] == ['+ compile: default (not possible: as it is)',
                                                        'the file as it is']
     figures = json.loads(profile.as_json())

@@ -6,7 +6,6 @@ import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from basicsr.utils import get_root_logger
@@ -18,8 +17,6 @@ from iafmsr.profiling.runner import STAGES, Loaders, Runner
 from iafmsr.utils.options import options_of_training
 
 __all__ = ['Profile', 'Row', 'profile_training']
-
-TURNS = 3
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,7 @@ class Profile:
     options: str
     device: str
     batch: str
+    turns: int
     iterations: int
     rows: list[Row]
     floors: list[Floor]
@@ -55,8 +53,8 @@ class Profile:
 
     def as_text(self) -> str:
         """A Markdown table and what the chip could do."""
-        lines = [f'{self.options}: {self.batch}; {self.device}; medians of {TURNS} turns, {self.iterations} iterations '
-                 'each', '',
+        lines = [f'{self.options}: {self.batch}; {self.device}; medians of {self.turns} turns, {self.iterations} '
+                 'iterations each', '',
                  '| | it/s | of BasicSR\'s | ms | ' + ' | '.join(STAGES) + ' | peak MiB | floor |',
                  '|---|' + '---:|' * (len(STAGES) + 5)]
         for row in self.rows:
@@ -71,13 +69,14 @@ class Profile:
         return '\n'.join(lines)
 
 
-def profile_training(file: str, root: Path, iterations: int = 5) -> Profile:
+def profile_training(file: str, root: Path, iterations: int = 3, turns: int = 5) -> Profile:
     """Train by turns: stock BasicSR, and ours with one switch after the other.
 
     Args:
         file: option file for training.
         root: repository root, from which its paths count.
-        iterations: timed ones in each of :data:`TURNS` turns.
+        iterations: timed ones in each turn.
+        turns: of each contestant; many short ones where other work comes and goes.
 
     Raises:
         UserError: the option file has faults.
@@ -89,19 +88,18 @@ def profile_training(file: str, root: Path, iterations: int = 5) -> Profile:
     floors = floor_of(opt, device)
     loaders, contestants = Loaders(), contestants_of(opt, device.type == 'cuda')
     runners = {name: Runner(options, loaders) for name, options in contestants.items()}
-    for _ in range(TURNS):
+    for _ in range(turns):
         for runner in runners.values():
             runner.turn(iterations)
     data = opt['datasets']['train']
     side = data['gt_size'] // opt['scale']
+    rows = [_row(name, runner, floors) for name, runner in runners.items()]
     return Profile(Path(file).stem, processor(device), f'{data["batch_size_per_gpu"]} of {side}x{side} LR, x'
-                   f'{opt["scale"]}', iterations, [_row(name, runner, floors) for name, runner in runners.items()],
-                   floors)
+                   f'{opt["scale"]}', turns, iterations, rows, floors)
 
 
 def _row(name: str, runner: Runner, floors: list[Floor]) -> Row:
     seconds, stages = runner.medians()
-    train: dict[str, Any] = runner.opt['train']
-    floor = floors[1] if train.get('autocast') else floors[0]
+    floor = floors[getattr(runner.model, 'precision', None) is not None]
     return Row(name + (' (not possible: as it is)' if runner.refused else ''), 1000 * seconds,
                {stage: 1000 * value for stage, value in stages.items()}, runner.peak_mib, floor.ms / (1000 * seconds))

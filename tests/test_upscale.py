@@ -323,6 +323,24 @@ def test_what_is_not_there(tmp_path: Path, upscale: Upscale, capsys: pytest.Capt
     assert files(tmp_path / 'o') == ['a.png']
 
 
+def test_a_folder_that_cannot_be_listed(tmp_path: Path, upscale: Upscale, monkeypatch: pytest.MonkeyPatch,
+                                        capsys: pytest.CaptureFixture) -> None:
+    """As the next test, for those who run tests as root, to whom no folder is closed."""
+    save(tmp_path / 'closed/a.png', noise())
+    save(tmp_path / 'b.png', noise())
+    listed = Path.iterdir
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        if path.name == 'closed':
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, 'iterdir', iterdir)
+    assert upscale(tmp_path / 'closed', tmp_path / 'b.png', tmp_path / 'out') == 1
+    assert 'closed: cannot be read (Permission denied)' in capsys.readouterr().err
+    assert [path.name for path in listed(tmp_path / 'out')] == ['b.png']
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may do everything')
 def test_folders_without_rights(tmp_path: Path, upscale: Upscale, capsys: pytest.CaptureFixture) -> None:
     save(tmp_path / 'closed/a.png', noise())

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from tiny import built
 
 from iafmsr.errors import UserError
+from iafmsr.inference.weights import load_net
 from iafmsr.utils import checkpoints
 from iafmsr.utils.checkpoints import clear_away, load_checkpoint, newest_state, save_whole
 from iafmsr.utils.signals import StopSignal
@@ -239,6 +240,16 @@ def test_a_save_that_fails_is_said_and_the_run_goes_on(tmp_path: Path, monkeypat
     assert newest_state(opt)[1]['iter'] == run.saved_at == 1
     save(0, 3)
     assert newest_state(opt)[1]['iter'] == 3
+
+
+def test_a_file_of_weights_tells_which_network_it_is(tmp_path: Path) -> None:
+    """Away from its run, and where shapes tell nothing (k)."""
+    model = built(tmp_path, network_g__k=0.25)
+    model.save(0, -1)
+    file = Path(model.opt['path']['models'], 'net_g_latest.pth').rename(tmp_path / 'away.pth')
+    trained = load_net(file)
+    lq = torch.rand(1, 3, 8, 8)
+    assert trained.net.density.k == 0.25 and torch.allclose(trained.net(lq), model.net_g_ema(lq), atol=1e-6)
 
 
 def test_a_save_returns_the_sum_of_its_file(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The submanifold convolution: what it promises, and that every backend keeps the promise."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,12 +15,14 @@ from iafmsr.ops.submanifold import SubmanifoldConv2d, submanifold_conv2d
 PLAIN = ('auto', 'dense', 'gather')  # those that run anywhere
 
 
-@pytest.fixture(params=[1, 2])
-def threads(request):
+@contextmanager
+def with_threads(number: int):
     before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def random_case(seed: int, kernel_size: int | None = None, dtype: torch.dtype = torch.float64):
@@ -66,12 +70,15 @@ def test_definition_site_by_site(backend, kernel_size):
     torch.testing.assert_close(out, expected)
 
 
-def test_200_random_cases_of_gather_equal_the_dense_form(threads):
-    for seed in range(200):
-        case = random_case(seed)
-        for result, exact in zip(value_and_gradients(by('gather'), *case), value_and_gradients(by('dense'), *case),
-                                 strict=True):
-            torch.testing.assert_close(result, exact, msg=lambda m, s=seed: f'case {s}: {m}')
+def test_200_random_cases_of_gather_equal_the_dense_form():
+    cases = [random_case(seed) for seed in range(200)]
+    exact = [value_and_gradients(by('dense'), *case) for case in cases]
+    for threads in (1, 2):
+        with with_threads(threads):
+            results = [value_and_gradients(by('gather'), *case) for case in cases]
+        for seed in range(200):
+            for result, expected in zip(results[seed], exact[seed], strict=True):
+                torch.testing.assert_close(result, expected, msg=lambda m, s=seed: f'case {s}: {m}')
 
 
 @pytest.mark.parametrize('backend', ['gather', 'dense'])
@@ -86,19 +93,21 @@ def test_200_random_cases_of_every_type_equal_the_dense_form_in_float64(backend,
 
 
 @pytest.mark.skipif(not spconv_installed(), reason='spconv is not installed')
-def test_200_random_cases_of_spconv_equal_the_dense_form(threads, monkeypatch):
+def test_200_random_cases_of_spconv_equal_the_dense_form(monkeypatch):
     """On the CPU by the Native algorithm of a CUDA package; where there is CUDA, by spconv's own choice there too."""
     from spconv.pytorch import ops
     monkeypatch.setattr(ops, 'get_current_stream', lambda: 0)  # asks CUDA even for CPU tensors
-    for seed in range(200):
-        x, weight, mask = random_case(seed, dtype=torch.float32)
-        exact = value_and_gradients(by('dense'), x.double(), weight.double(), mask)
-        results = [value_and_gradients(lambda *a: spconv_conv(*a, algorithm='Native'), x, weight, mask)]
-        if torch.cuda.is_available():
-            cuda = value_and_gradients(by('spconv'), x.cuda(), weight.cuda(), mask.cuda())
-            results.append([t.cpu() for t in cuda])
-        for result in results:
-            for got, expected in zip(result, exact, strict=True):
+    cases = [random_case(seed, dtype=torch.float32) for seed in range(200)]
+    exact = [value_and_gradients(by('dense'), x.double(), weight.double(), mask) for x, weight, mask in cases]
+    results = []
+    for threads in (1, 2):
+        with with_threads(threads):
+            results.append([value_and_gradients(lambda *a: spconv_conv(*a, algorithm='Native'), *c) for c in cases])
+    if torch.cuda.is_available():
+        results.append([[t.cpu() for t in value_and_gradients(by('spconv'), *(t.cuda() for t in c))] for c in cases])
+    for found in results:
+        for seed in range(200):
+            for got, expected in zip(found[seed], exact[seed], strict=True):
                 assert (got - expected).abs().max() <= 1e-4 * expected.abs().max().clamp(min=1), f'case {seed}'
 
 

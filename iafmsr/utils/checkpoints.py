@@ -199,10 +199,16 @@ def clear_away(opt: Options, keep_last: int) -> None:
 # -- for BasicSR's BaseModel, see iafmsr.compat.save_whole_checkpoints -------------------------------------------------
 def save_network(self: Any, net: Any, net_label: str, current_iter: int | str, param_key: str | list[str] = 'params'
                  ) -> None:
-    """Save networks as BasicSR does: one file with a state dict for each key. -1 stands for ``latest``."""
+    """Save networks as BasicSR does: one file with a state dict for each key. -1 stands for ``latest``.
+
+    Beside them lies the option file's section of the network, so that a file of weights can be built from alone.
+    """
     nets, keys = (value if isinstance(value, list) else [value] for value in (net, param_key))
     content = {key: {name: value.cpu() for name, value in self.get_bare_model(net).state_dict().items()}
                for key, net in zip(keys, nets, strict=True)}
+    section = net_label.replace('net', 'network')
+    if section in self.opt:
+        content[section] = dict(self.opt[section])
     name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
     if self.opt['rank'] == 0:
         self.saved_networks = getattr(self, 'saved_networks', {})

@@ -25,20 +25,22 @@ def test_equals_the_convolution_in_value_gradient_and_layout(shape, layout):
         torch.testing.assert_close(ours, theirs)
 
 
-def test_one_for_two_and_two_for_one():
+def test_a_convolution_of_convolutions_and_tensors():
     torch.manual_seed(0)
-    first, second, x = PointwiseConv2d(5, 6).double(), PointwiseConv2d(6, 8).double(), torch.rand(2, 5, 3, 4).double()
-    torch.testing.assert_close(second.matrix().after(first.matrix())(x), second(first(x)))
-    torch.testing.assert_close(torch.cat([half(x) for half in first.matrix().halves()], dim=1), first(x))
+    first, second = PointwiseConv2d(5, 6).double(), PointwiseConv2d(3 + 4, 8).double()
+    x, guide = torch.rand(2, 5, 3, 4).double(), torch.rand(2, 4, 3, 4).double()
+    one, two = first.of(x).halves()
+    torch.testing.assert_close(torch.cat([one.tensor(), two.tensor()], dim=1), first(x))
+    torch.testing.assert_close(second.of(two, guide).tensor(), second(torch.cat([first(x)[:, 3:], guide], dim=1)))
 
 
 def test_the_product_of_matrices_is_in_full_precision_under_autocast():
-    first, second = PointwiseConv2d(5, 6).matrix(), PointwiseConv2d(6, 8).matrix()
+    first, second, x = PointwiseConv2d(5, 6), PointwiseConv2d(6, 8), torch.rand(1, 5, 3, 4)
     with torch.autocast('cpu', torch.bfloat16):
-        both = second.after(first)
-        assert both(torch.rand(1, 5, 3, 4)).dtype == torch.bfloat16
-    torch.testing.assert_close(both.weight, second.weight @ first.weight)
-    torch.testing.assert_close(both.bias, second.weight @ first.bias + second.bias)
+        both = second.of(first.of(x))
+        assert both.tensor().dtype == torch.bfloat16
+    torch.testing.assert_close(both.terms[0][1], second.weight.flatten(1) @ first.weight.flatten(1))
+    torch.testing.assert_close(both.bias, second.weight.flatten(1) @ first.bias + second.bias)
 
 
 def test_a_checkpoint_of_convolutions_fits():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -12,11 +10,11 @@ from iafmsr.layers.cgfn import CGFN
 from iafmsr.layers.density import Density
 from iafmsr.layers.guidance import Guidance
 from iafmsr.layers.idm import InformationDensity, Maps
-from iafmsr.layers.igra import IGRA, down, up
+from iafmsr.layers.igra import IGRA, down
 from iafmsr.layers.norm import build_norm
 from iafmsr.layers.pointwise import PointwiseConv2d
 from iafmsr.ops.sites import ActiveSites
-from iafmsr.ops.strips import Part, Summands, by_strips
+from iafmsr.ops.strips import by_strips
 
 
 class IFEM(nn.Module):
@@ -29,10 +27,10 @@ class IFEM(nn.Module):
         self.igra = IGRA(num_feat, attention, ssconv, guidance, num_guide, sparse_backend)
         self.arm = ARM(num_feat, arm, num_guide)
 
-    def branches(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]:
-        """What gives F1 of x, and ARM(F2) of x and the guide."""
-        to_f1, to_f2 = self.expand.matrix().halves()
-        return to_f1, self.arm.projected(to_f2)
+    def f1_and_arm(self, x: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, C, H, W), guide -> F1 and ARM(F2). IGRA(F1) is left: it looks at more than a few rows."""
+        f1, f2 = self.expand.of(x).halves()
+        return f1.tensor(), self.arm(f2, guide)
 
 
 class IFEB(nn.Module):
@@ -44,24 +42,19 @@ class IFEB(nn.Module):
         self.ifem = IFEM(num_feat, **ifem)
         self.cgfn = CGFN(num_feat, ffn_scale)
 
-    def forward(self, x: Tensor, guide: Tensor, guide_down: Tensor, sites: ActiveSites, overwrite: bool = False
-                ) -> Tensor:
-        """(B, C, H, W), guide (B, C or 1, H, W), Down(guide), sites -> (B, C, H, W); in x itself, where that is allowed
-        and saves time."""
-        to_f1, arm = self.ifem.branches()
+    def forward(self, x: Tensor, guide: Tensor, guide_down: Tensor, sites: ActiveSites) -> Tensor:
+        """(B, C, H, W), guide (B, C or 1, H, W), Down(guide), sites -> (B, C, H, W); x is lost without gradients."""
+        f1, x = by_strips(self._with_soft, x, guide, reach=1, into=(None, x))
+        hard = self.ifem.igra(f1, sites, guide_down, overwrite=True)
+        return by_strips(self._with_hard, x, hard, reach=1, into=(x,))
 
-        def branches(part: Part) -> tuple[Summands, Summands]:
-            normed = self.norm1(part.of(x))
-            return (to_f1(normed),), (part.of(x), arm(normed, part.of(guide)))
+    def _with_soft(self, x: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
+        f1, soft = self.ifem.f1_and_arm(self.norm1(x), guide)
+        return f1, x + soft
 
-        def rest(part: Part) -> tuple[Summands]:
-            y = part.of(with_soft)
-            y = torch.addcmul(y, up(attention[part.pictures], y.shape[-2:], part.first_row), part.of(hard))
-            return ((y, self.cgfn(self.norm2(y))),)
-
-        f1, with_soft = by_strips(branches, x, reach=1, into=(None, x if overwrite else None))
-        hard, attention = self.ifem.igra.factors(f1, sites, guide_down, overwrite=True)
-        return by_strips(rest, x, reach=1, into=(with_soft,))[0]
+    def _with_hard(self, x: Tensor, hard: Tensor) -> Tensor:
+        x = x + hard
+        return x + self.cgfn(self.norm2(x))
 
 
 class IAFMNet(nn.Module):
@@ -132,14 +125,12 @@ class IAFMNet(nn.Module):
         guide, guide_down, sites = density.guide, down(density.guide), self.density.sites(density, maps)
         x = f0
         for block in self.blocks:
-            x = block(x, guide, guide_down, sites, overwrite=True)
-
-        def enlarged(part: Part) -> tuple[Summands]:
-            y = self.fusion.multiply(part.of(x), part.of(guide)) + part.of(density.mu) / self.density.gain
-            return ((self.upsample(self.tail(y).contiguous()),),)
-
-        (sr,) = by_strips(enlarged, x, reach=1, scale=self.scale)
+            x = block(x, guide, guide_down, sites)
+        sr = by_strips(self._enlarged, x, guide, density.mu, reach=1, scale=self.scale)
         return (sr, density) if return_density else sr
+
+    def _enlarged(self, x: Tensor, guide: Tensor, mu: Tensor) -> Tensor:
+        return self.upsample(self.tail(self.fusion.multiply(x, guide) + mu / self.density.gain).contiguous())
 
     def local_map(self, lq: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> the learned map (B, 1, H, W); each value depends on 9x9 pixels at most."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
-from iafmsr.layers.pointwise import Pointwise, PointwiseConv2d
+from iafmsr.layers.pointwise import PointwiseConv2d, Projection
 from iafmsr.ops.strips import spent
 
 _MODES = ('full', 'no_idm', 'off')
@@ -38,26 +36,11 @@ class ARM(nn.Module):
             self.expand = PointwiseConv2d(num_feat, 2 * num_feat)
             self.scale = PointwiseConv2d(num_feat + (num_guide if mode == 'full' else 0), num_feat)
 
-    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Projection, guide: Tensor) -> Tensor:
         """(B, C, H, W), guide (B, C or 1, H, W) -> (B, C, H, W)."""
-        return self.projected()(x, guide)
-
-    def projected(self, first: Pointwise | None = None) -> Callable[[Tensor, Tensor], Tensor]:
-        """The forward pass as a function of x and the guide; of first(x), where a 1x1 convolution comes first.
-
-        Nothing but 1x1 convolutions lies between x, b and s: they are multiplied here, once for any number of calls.
-        """
         if self.mode == 'off':
-            return lambda x, _guide: self.local(x if first is None else first(x))
-        expand, scale = self.expand.matrix(), self.scale.matrix()
-        to_a, to_b = (expand if first is None else expand.after(first)).halves()
-        c = len(to_a.weight)
-        to_s, of_guide = Pointwise(scale.weight[:, :c], scale.bias).after(to_a), Pointwise(scale.weight[:, c:])
-
-        def run(x: Tensor, guide: Tensor) -> Tensor:
-            s = to_s(x)
-            if self.mode == 'full':
-                s = s.add_(of_guide(guide.to(s.dtype)))
-            local = self.local(to_b(x))
-            return torch.mul(local, s, out=spent(local))
-        return run
+            return self.local(x.tensor() if isinstance(x, Projection) else x)
+        a, b = self.expand.of(x).halves()
+        s = self.scale.of(a, *([guide] if self.mode == 'full' else [])).tensor()
+        local = self.local(b.tensor())
+        return torch.mul(local, s, out=spent(local))

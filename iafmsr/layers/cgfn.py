@@ -29,6 +29,6 @@ class CGFN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        to_gate, to_value = self.expand.matrix().halves()
-        gate = F.gelu(self.local(to_gate(x)))
-        return self.project(torch.mul(gate, to_value(x), out=spent(gate)))
+        first, second = self.expand.of(x).halves()
+        gate = F.gelu(self.local(first.tensor()))
+        return self.project(torch.mul(gate, second.tensor(), out=spent(gate)))

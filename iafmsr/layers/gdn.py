@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from iafmsr.layers.bound import lower_bound
-from iafmsr.layers.pointwise import Pointwise
+from iafmsr.layers.pointwise import pointwise
 from iafmsr.layers.precision import full_precision
 
 _PEDESTAL = 2.0 ** -36  # keeps the gradient of the square at zero from vanishing
@@ -36,4 +36,4 @@ class GDN(nn.Module):
             x = x.to(self.beta.dtype)
             beta = lower_bound(self.beta, self.beta_bound) ** 2 - _PEDESTAL
             gamma = lower_bound(self.gamma, _PEDESTAL ** 0.5) ** 2 - _PEDESTAL
-            return x * torch.rsqrt(Pointwise(gamma, beta)(x * x))
+            return x * torch.rsqrt(pointwise(x * x, gamma, beta))

@@ -40,10 +40,10 @@ class Guidance(nn.Module):
         """x (.) guide: (B, C, H, W), guide (B, C or 1, H, W) -> (B, C, H, W)."""
         if self.form == 'neutral':
             return torch.addcmul(x, x * self.strength, guide - 1)
-        return self.mix(torch.cat([x, guide.to(x.dtype)], dim=1)) if self.form == 'concat' else x * guide
+        return self.mix.of(x, guide).tensor() if self.form == 'concat' else x * guide
 
     def add(self, x: Tensor, guide: Tensor) -> Tensor:
         """x (+) guide: (B, C, H, W), guide (B, C or 1, H, W) -> (B, C, H, W)."""
         if self.form == 'neutral':
             return torch.addcmul(1 + x, self.strength, guide - 1)
-        return self.mix(torch.cat([x, guide.to(x.dtype)], dim=1)) if self.form == 'concat' else x + guide
+        return self.mix.of(x, guide).tensor() if self.form == 'concat' else x + guide

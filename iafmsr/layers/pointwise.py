@@ -1,4 +1,4 @@
-"""1x1 convolutions as what they are: matrices, which can be cut and multiplied."""
+"""1x1 convolutions as what they are: matrices, which can be cut and multiplied before anything is computed."""
 
 from __future__ import annotations
 
@@ -13,54 +13,69 @@ from iafmsr.layers.precision import full_precision
 _ONEDNN_BATCH = 16  # from this batch on PyTorch gives 1x1 convolutions to oneDNN, whatever the number of threads
 
 
+@dataclass(frozen=True)
+class Projection:
+    """What 1x1 convolutions will give, sum(weight x) + bias at every position, before it is computed.
+
+    A convolution of it is another product of matrices; its halves are two results that each lie together in memory,
+    where the halves of one would have to be copied.
+
+    Attributes:
+        terms: pairs of x (B, C, H, W) and its weight (O, C).
+        bias (Tensor): (O,).
+    """
+
+    terms: tuple[tuple[Tensor, Tensor], ...]
+    bias: Tensor
+
+    def halves(self) -> tuple[Projection, Projection]:
+        """The first and the second half of the channels."""
+        first, second = zip(*(weight.chunk(2) for _, weight in self.terms), strict=True)
+        sources, biases = [x for x, _ in self.terms], self.bias.chunk(2)
+        return (Projection(tuple(zip(sources, first, strict=True)), biases[0]),
+                Projection(tuple(zip(sources, second, strict=True)), biases[1]))
+
+    def tensor(self) -> Tensor:
+        """(B, O, H, W)."""
+        (x, weight), *others = self.terms
+        result = pointwise(x, weight, self.bias)
+        for x, weight in others:
+            result = result.add_(pointwise(x.to(result.dtype), weight, None))
+        return result
+
+
 class PointwiseConv2d(nn.Conv2d):
-    """An ``nn.Conv2d`` with a 1x1 kernel and a bias, computed as :class:`Pointwise`."""
+    """An ``nn.Conv2d`` with a 1x1 kernel and a bias."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, O, H, W)."""
-        return self.matrix()(x)
+        return self.of(x).tensor()
 
-    def matrix(self) -> Pointwise:
-        """Its weight and bias."""
-        return Pointwise(self.weight.flatten(1), self.bias)
+    def of(self, *inputs: Tensor | Projection) -> Projection:
+        """The convolution of the inputs, their channels one after the other, before it is computed."""
+        sizes = [len(x.bias) if isinstance(x, Projection) else x.shape[1] for x in inputs]
+        terms, bias = [], self.bias
+        for x, weight in zip(inputs, self.weight.flatten(1).split(sizes, dim=1), strict=True):
+            if isinstance(x, Projection):
+                with full_precision(weight):
+                    terms += [(source, weight @ inner) for source, inner in x.terms]
+                    bias = torch.addmv(bias, weight, x.bias)
+            else:
+                terms.append((x, weight))
+        return Projection(tuple(terms), bias)
 
 
-@dataclass(frozen=True)
-class Pointwise:
-    """y = weight x + bias at every position.
-
-    Attributes:
-        weight (Tensor): (O, C).
-        bias (Tensor | None): (O,).
-    """
-
-    weight: Tensor
-    bias: Tensor | None = None
-
-    def halves(self) -> tuple[Pointwise, Pointwise]:
-        """Those that give the first and the second half of the output channels.
-
-        Two results that each lie together in memory, where the halves of one would have to be copied.
-        """
-        weights, biases = self.weight.chunk(2), self.bias.chunk(2)
-        return Pointwise(weights[0], biases[0]), Pointwise(weights[1], biases[1])
-
-    def after(self, first: Pointwise) -> Pointwise:
-        """The one that does the work of two, self(first(x)): the product of the matrices."""
-        with full_precision(self.weight):
-            return Pointwise(self.weight @ first.weight, torch.addmv(self.bias, self.weight, first.bias))
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, O, H, W)."""
-        kernel = self.weight[:, :, None, None]
-        pixels = x.permute(0, 2, 3, 1)
-        b, h, w, c = pixels.shape
-        if x.device.type != 'cpu' or b >= _ONEDNN_BATCH or not pixels.is_contiguous() or torch.compiler.is_compiling():
-            return F.conv2d(x, kernel, self.bias)
-        # On one thread PyTorch gives a small batch to a slow kernel. To a 1x1 convolution rows are as good as pictures,
-        # and in channels_last a batch of them is another view of the same memory.
-        rows = F.conv2d(pixels.reshape(b * h, 1, w, c).permute(0, 3, 1, 2), kernel, self.bias)
-        return rows.permute(0, 2, 3, 1).reshape(b, h, w, -1).permute(0, 3, 1, 2)
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """weight x + bias at every position: (B, C, H, W), weight (O, C), bias (O,) -> (B, O, H, W)."""
+    kernel = weight[:, :, None, None]
+    pixels = x.permute(0, 2, 3, 1)
+    b, h, w, c = pixels.shape
+    if x.device.type != 'cpu' or b >= _ONEDNN_BATCH or not pixels.is_contiguous() or torch.compiler.is_compiling():
+        return F.conv2d(x, kernel, bias)
+    # On one thread PyTorch gives a small batch to a slow kernel. To a 1x1 convolution rows are as good as pictures, and
+    # in channels_last a batch of them is another view of the same memory.
+    rows = F.conv2d(pixels.reshape(b * h, 1, w, c).permute(0, 3, 1, 2), kernel, bias)
+    return rows.permute(0, 2, 3, 1).reshape(b, h, w, -1).permute(0, 3, 1, 2)

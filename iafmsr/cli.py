@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 
 from iafmsr.errors import cli_errors
+from iafmsr.utils.allocator import keep_freed_memory
 
 __all__ = ['main']
 
@@ -46,4 +47,5 @@ def main(argv: list[str] | None = None) -> int:
         else:
             commands.add_parser(name, help=summary)
     args = parser.parse_args(argv)
+    keep_freed_memory()
     return args.run(args)

@@ -16,9 +16,11 @@ from iafmsr.errors import cli_errors  # noqa: E402
 def main() -> None:
     from basicsr import test as pipeline
 
+    from iafmsr.utils.allocator import keep_freed_memory
     from iafmsr.utils.options import parse_options
 
     pipeline.parse_options = parse_options
+    keep_freed_memory()
     pipeline.test_pipeline(ROOT)
 
 

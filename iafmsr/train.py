@@ -16,11 +16,13 @@ from iafmsr.errors import cli_errors  # noqa: E402
 def main() -> None:
     from basicsr import train as pipeline
 
+    from iafmsr.utils.allocator import keep_freed_memory
     from iafmsr.utils.options import keep_options, parse_options
     from iafmsr.utils.progress import training_bar
     from iafmsr.utils.training import safe_run
 
     pipeline.parse_options, pipeline.copy_opt_file = parse_options, keep_options
+    keep_freed_memory()
     with training_bar(pipeline), safe_run(pipeline):
         pipeline.train_pipeline(ROOT)
 

@@ -173,6 +173,13 @@ def test_nets_as_they_are_typed(tmp_path, weights, monkeypatch):
     assert parse('EDSR').network == {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 4}
     with pytest.raises(UserError, match='the name SAFMN is taken'):
         parse_nets(['SAFMN', 'SAFMN=small_x4.pth'], 4, tmp_path)
+    # what the file itself says, and the project's own weights by name
+    torch.save(torch.load(weights) | {'network_g': SMALL}, tmp_path / 'Told_x4.pth')
+    told = parse('Told_x{scale}.pth')
+    assert told == NetSpec('Told_x4', 4, SMALL, Path('Told_x4.pth'), 'params_ema')
+    monkeypatch.setattr('iafmsr.inference.weights.FOLDER', tmp_path)
+    assert parse('Told_x{scale}') == NetSpec('Told_x4', 4, SMALL, tmp_path / 'Told_x4.pth', 'params_ema')
+    assert parse('told=Told_x4').key == told.key
     assert by_keys.key == parse('other=small.pth:type=SMFANet,dim=8,n_blocks=1').key  # neither name nor place
     assert by_keys.key != parse('mine=small.pth:type=SMFANet,dim=8,n_blocks=2').key
 

@@ -2,10 +2,11 @@
 
 ``NAME[=FILE][:key=value,...]`` or ``FILE[:key=value,...]``, where
 
-* FILE is a file of weights (``.pth``) or an option file (``.yml``); ``{scale}`` in it stands for the scale;
+* FILE is a file of weights (``.pth``), an option file (``.yml``) or, without its ending, a file of the project's
+  ``weights/``; ``{scale}`` in it stands for the scale;
 * the keys are the arch's own, and ``type``, its name in the registry;
-* what they leave open comes from the option file of the run that the weights lie in, or from NAME, when it is an
-  arch's, and the arch's defaults;
+* what they leave open comes from the option file of the run that the weights lie in, from the file of weights itself,
+  or from NAME, when it is an arch's, and the arch's defaults;
 * without weights a net is counted and timed, not measured.
 """
 
@@ -26,6 +27,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from iafmsr.errors import UserError
+from iafmsr.inference.weights import shipped
 from iafmsr.utils.checkpoint_check import check_checkpoint
 from iafmsr.utils.checkpoints import load_checkpoint
 from iafmsr.utils.option_sections import did_you_mean
@@ -124,14 +126,15 @@ def _parse(entry: str, scale: int, root: Path) -> NetSpec:
     # a Windows drive letter is no end of a path; keys follow the last colon, and hold an equals sign
     matched = re.fullmatch(r'(?:(?P<name>[^=:]+)=)?(?P<file>.*?)(?::(?P<keys>\w+=[^:]*))?', entry)
     name, file, keys = matched['name'], matched['file'], _keywords(entry, matched['keys'])
-    if name is None and not re.search(r'\.\w+$', file):
-        name, file = file, ''  # an arch by its name alone
     try:
-        path = Path(file.format(scale=scale)) if file else None
+        file = file.format(scale=scale)
     except (KeyError, IndexError, ValueError):
         raise UserError(f'{entry}: only {{scale}} may stand in braces') from None
-    if path and not path.is_file():
-        raise UserError(f'{name or entry}: no such file: {path}')
+    path = Path(file) if Path(file).is_file() else shipped(file)
+    if path is None and name is None and not re.search(r'\.\w+$', file):
+        name = file  # an arch by its name alone
+    elif path is None and file:
+        raise UserError(f'{name or entry}: no such file: {file}')
 
     network: dict[str, Any] = {}
     options = path if path and path.suffix in ('.yml', '.yaml') else _options_of_run(path)
@@ -149,12 +152,13 @@ def _parse(entry: str, scale: int, root: Path) -> NetSpec:
             if not weights.is_file():
                 raise UserError(f'{options}: path.pretrain_network_g: no such file: {weights}')
             param_key = run.get('param_key_g')
+    content = load_checkpoint(str(weights)) if weights else {}
+    network = network or dict(content.get('network_g') or {})
     if 'type' in keys and keys['type'] != network.get('type'):
         network = {}  # keywords of another arch
     name = name or path.stem
     network = {'type': name} | network | keys
     if weights:
-        content = load_checkpoint(str(weights))
         param_key = param_key or next((key for key in _WEIGHT_KEYS if isinstance(content.get(key), dict)), None)
     return NetSpec(name, scale, _complete(entry, network, scale), weights, param_key)
 

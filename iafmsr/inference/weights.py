@@ -20,7 +20,7 @@ from iafmsr.errors import UserError
 from iafmsr.utils.checkpoint_check import check_checkpoint
 from iafmsr.utils.checkpoints import load_checkpoint
 
-__all__ = ['TrainedNet', 'find_weights', 'load_net']
+__all__ = ['TrainedNet', 'find_weights', 'load_net', 'shipped']
 
 FOLDER = Path(__file__).resolve().parents[2] / 'weights'
 _KEYS = ('params_ema', 'params', 'state_dict')  # in the order of preference, as in the benchmark
@@ -47,11 +47,17 @@ def find_weights(name: str) -> Path:
     Raises:
         UserError: there is none.
     """
-    for path in (Path(name), FOLDER / f'{name}.pth'):
-        if path.is_file():
-            return path
+    path = Path(name) if Path(name).is_file() else shipped(name)
+    if path:
+        return path
     known = ', '.join(sorted(path.stem for path in FOLDER.glob('*.pth')))
     raise UserError(f'--weights {name}: no such file' + (f', and none of the names {known}' if known else ''))
+
+
+def shipped(name: str) -> Path | None:
+    """The file of that name, without its ending, in the project's folder ``weights/``, if there is one."""
+    path = FOLDER / f'{name}.pth'
+    return path if path.is_file() else None
 
 
 def load_net(file: Path) -> TrainedNet:

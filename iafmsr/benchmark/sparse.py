@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -95,6 +96,8 @@ def measure(sizes: Sequence[tuple[int, int]], channels: Sequence[int], shares: S
             weights: Path | None, seconds: float) -> Iterator[Timing]:
     """Let the backends take turns on every case; what else the machine does meets them alike.
 
+    Without gradients the result takes the place of x, as it does in the net.
+
     Args:
         sizes: width and height.
         channels: of x.
@@ -106,46 +109,53 @@ def measure(sizes: Sequence[tuple[int, int]], channels: Sequence[int], shares: S
     for width, height in sizes:
         maps = {'idm': density_map(weights, width, height),
                 'random': torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0))}
-        for c, gradient, mask, share in product(channels, (False, True), maps, shares):
-            case = Case(width, height, c, share, mask, gradient)
-            yield _measure(case, top_k_mask(maps[mask], share).to(device), seconds)
+        for c, gradient in product(channels, (False, True)):
+            cases = {Case(width, height, c, share, mask, gradient): top_k_mask(maps[mask], share).to(device)
+                     for mask, share in product(maps, shares)}
+            yield from _measure(cases, seconds)
 
 
-def _measure(case: Case, mask: Tensor, seconds: float) -> Timing:
-    device, per_picture = mask.device, num_active(case.height, case.width, case.share)
+def _measure(masks: dict[Case, Tensor], seconds: float) -> Iterator[Timing]:
+    """Cases that differ in their masks alone: the dense forms, which take the same time for any, stand beside all."""
+    case, device = next(iter(masks)), next(iter(masks.values())).device
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, case.channels, case.height, case.width, generator=generator).to(device)
-    weight = (torch.randn(case.channels, case.channels, 3, 3, generator=generator) / 20).to(device)
+    inputs = {name: x.contiguous(memory_format=layout).requires_grad_(case.gradient)
+              for name, layout in LAYOUTS.items()}
+    grads = {name: torch.ones_like(laid) for name, laid in inputs.items()}
+    # small, since without gradients results replace their inputs again and again
+    weight = (torch.randn(case.channels, case.channels, 3, 3, generator=generator) / 1000).to(device)
     weight.requires_grad_(case.gradient)
-    sites = ActiveSites(mask, per_picture)
 
-    def run(backend: str, layout: torch.memory_format) -> Callable[[], None]:
-        laid = x.contiguous(memory_format=layout).requires_grad_(case.gradient)
-        grad = torch.ones_like(laid)
-
+    def run(backend: str, sites: ActiveSites, layout: str) -> Callable[[], None]:
         def call() -> None:
+            laid = inputs[layout]
             with torch.set_grad_enabled(case.gradient):
-                out = submanifold_conv2d(laid, weight, sites, backend)
+                out = submanifold_conv2d(laid, weight, sites, backend, overwrite=not case.gradient)
             if case.gradient:
                 laid.grad = weight.grad = None
-                out.backward(grad)
+                out.backward(grads[layout])
         return call
 
-    def build() -> None:
-        ActiveSites(mask, per_picture).neighbours(3)
+    known = {c: ActiveSites(m, num_active(c.height, c.width, c.share)) for c, m in masks.items()}
+    ways = {(None, f'dense {name}'): run('dense', known[case], name) for name in LAYOUTS}
+    for c, sites in known.items():
+        ways[c, 'table'] = lambda m=masks[c], n=sites.count: ActiveSites(m, n).neighbours(3)
+        for backend, name in product(('gather', *(['spconv'] if device.type == 'cuda' and spconv_installed() else [])),
+                                     LAYOUTS):
+            ways[c, f'{backend} {name}'] = run(backend, sites, name)
+    times = _by_turns(ways, device, len(masks) * seconds)
+    for c, sites in known.items():
+        with torch.set_grad_enabled(case.gradient):
+            auto = choose_backend(x, weight, sites)
+        own = {name: values for (owner, name), values in times.items() if owner in (None, c)}
+        table = statistics.median(own.pop('table'))
+        quartiles = {name: tuple(statistics.quantiles(values, n=4)[::2]) for name, values in own.items()}
+        yield Timing(c, {name: statistics.median(values) for name, values in own.items()}, quartiles, table, auto)
 
-    backends = ('dense', 'gather', *(['spconv'] if device.type == 'cuda' and spconv_installed() else []))
-    ways = {f'{backend} {name}': run(backend, layout) for backend in backends for name, layout in LAYOUTS.items()}
-    times = _by_turns({'table': build, **ways}, device, seconds)
-    with torch.set_grad_enabled(case.gradient):
-        auto = choose_backend(x, weight, sites)
-    table = statistics.median(times.pop('table'))
-    quartiles = {name: tuple(statistics.quantiles(values, n=4)[::2]) for name, values in times.items()}
-    return Timing(case, {name: statistics.median(values) for name, values in times.items()}, quartiles, table, auto)
 
-
-def _by_turns(ways: dict[str, Callable[[], None]], device: torch.device, seconds: float) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {name: [] for name in ways}
+def _by_turns(ways: dict[Any, Callable[[], None]], device: torch.device, seconds: float) -> dict[Any, list[float]]:
+    times: dict[Any, list[float]] = {name: [] for name in ways}
     rounds, done = _MIN_ROUNDS, -1  # the first round warms up
     start = time.perf_counter()
     while done < rounds:

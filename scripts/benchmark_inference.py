@@ -35,12 +35,10 @@ def main() -> None:
     from iafmsr.benchmark.inference import NETS, as_json, measure, table
     from iafmsr.benchmark.tables import as_text
     from iafmsr.benchmark.values import parse_case, parse_device
-    from iafmsr.utils.allocator import keep_freed_memory
 
     cases, device = [parse_case(text) for text in args.cases], parse_device(args.device, args.threads)
     if args.json:
         check_writable(Path(args.json))
-    keep_freed_memory()
     results = []
     for scale, size in cases:
         results.append((scale, size, measure(args.nets or NETS, scale, size, device, args.pictures, ROOT)))

@@ -32,9 +32,7 @@ def main() -> None:
     from iafmsr.benchmark.tables import as_text
     from iafmsr.benchmark.values import parse_device, parse_shares, parse_size
     from iafmsr.inference.weights import find_weights
-    from iafmsr.utils.allocator import keep_freed_memory
 
-    keep_freed_memory()
     sizes, shares = [parse_size(text) for text in args.sizes], parse_shares(args.active)
     device = parse_device(args.device, args.threads)
     if args.json:

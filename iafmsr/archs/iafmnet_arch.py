@@ -10,11 +10,11 @@ from iafmsr.layers.cgfn import CGFN
 from iafmsr.layers.density import Density
 from iafmsr.layers.guidance import Guidance
 from iafmsr.layers.idm import InformationDensity, Maps
-from iafmsr.layers.igra import IGRA, down
+from iafmsr.layers.igra import IGRA, down, up
 from iafmsr.layers.norm import build_norm
 from iafmsr.layers.pointwise import PointwiseConv2d
 from iafmsr.ops.sites import ActiveSites
-from iafmsr.ops.strips import by_strips
+from iafmsr.ops.strips import Part, Sum, by_strips
 
 
 class IFEM(nn.Module):
@@ -44,17 +44,18 @@ class IFEB(nn.Module):
 
     def forward(self, x: Tensor, guide: Tensor, guide_down: Tensor, sites: ActiveSites) -> Tensor:
         """(B, C, H, W), guide (B, C or 1, H, W), Down(guide), sites -> (B, C, H, W); x is lost without gradients."""
-        f1, x = by_strips(self._with_soft, x, guide, reach=1, into=(None, x))
-        hard = self.ifem.igra(f1, sites, guide_down, overwrite=True)
-        return by_strips(self._with_hard, x, hard, reach=1, into=(x,))
+        def soft_branch(part: Part) -> tuple[Tensor, Sum]:
+            f1, soft = self.ifem.f1_and_arm(self.norm1(part.of(x)), part.of(guide))
+            return f1, Sum(part.of(x), soft)
 
-    def _with_soft(self, x: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
-        f1, soft = self.ifem.f1_and_arm(self.norm1(x), guide)
-        return f1, x + soft
+        def hard_branch_and_cgfn(part: Part) -> tuple[Sum]:
+            a = up(attention[part.pictures], part.of(f_ssc).shape[-2:], part.first_row)
+            y = torch.addcmul(part.of(with_soft), a, part.of(f_ssc))
+            return (Sum(y, self.cgfn(self.norm2(y))),)
 
-    def _with_hard(self, x: Tensor, hard: Tensor) -> Tensor:
-        x = x + hard
-        return x + self.cgfn(self.norm2(x))
+        f1, with_soft = by_strips(soft_branch, x, reach=1, into=(None, x))
+        f_ssc, attention = self.ifem.igra.factors(f1, sites, guide_down, overwrite=True)
+        return by_strips(hard_branch_and_cgfn, x, reach=1, into=(with_soft,))[0]
 
 
 class IAFMNet(nn.Module):
@@ -126,11 +127,13 @@ class IAFMNet(nn.Module):
         x = f0
         for block in self.blocks:
             x = block(x, guide, guide_down, sites)
-        sr = by_strips(self._enlarged, x, guide, density.mu, reach=1, scale=self.scale)
-        return (sr, density) if return_density else sr
 
-    def _enlarged(self, x: Tensor, guide: Tensor, mu: Tensor) -> Tensor:
-        return self.upsample(self.tail(self.fusion.multiply(x, guide) + mu / self.density.gain).contiguous())
+        def enlarged(part: Part) -> tuple[Tensor]:
+            y = self.fusion.multiply(part.of(x), part.of(guide)) + part.of(density.mu) / self.density.gain
+            return (self.upsample(self.tail(y).contiguous()),)
+
+        (sr,) = by_strips(enlarged, x, reach=1, scale=self.scale)
+        return (sr, density) if return_density else sr
 
     def local_map(self, lq: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> the learned map (B, 1, H, W); each value depends on 9x9 pixels at most."""

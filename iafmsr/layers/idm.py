@@ -12,7 +12,7 @@ from iafmsr.layers.estimator import build_estimator
 from iafmsr.layers.filters import laplacian, luma, sobel
 from iafmsr.layers.precision import at_least_float32, full_precision
 from iafmsr.ops.sites import ActiveSites
-from iafmsr.ops.strips import by_strips
+from iafmsr.ops.strips import Part, by_strips
 
 _UNITS = ('theta', 'bits', 'normalised')
 _GUIDES = ('density', 'idm', 'sobel', 'laplacian', 'constant')
@@ -114,7 +114,8 @@ class InformationDensity(nn.Module):
 
     def _estimate(self, f0: Tensor, wanted: list[str]) -> dict[str, Tensor]:
         """What is wanted of features, mu, theta and density, (B, C, H, W) each, and local_map, (B, 1, H, W)."""
-        def estimate(f: Tensor) -> tuple[Tensor, ...]:
+        def step(part: Part) -> tuple[Tensor, ...]:
+            f = part.of(f0)
             features = self.gain * at_least_float32(f.detach() if self.detach_features else f)
             mu, theta = self.estimator(features)
             routed = theta.detach() if self.detach_idm else theta
@@ -124,7 +125,7 @@ class InformationDensity(nn.Module):
                 found['local_map'] = density.mean(dim=1, keepdim=True)
             return tuple(found[name] for name in wanted)
 
-        return dict(zip(wanted, by_strips(estimate, f0, reach=self.estimator.reach), strict=True))
+        return dict(zip(wanted, by_strips(step, f0, self.estimator.reach), strict=True))
 
     def _map(self, name: str, idm: Tensor, lq: Tensor) -> Tensor:
         if name == 'idm':

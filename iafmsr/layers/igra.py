@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iafmsr.layers.guidance import Guidance
 from iafmsr.ops.sites import ActiveSites
-from iafmsr.ops.strips import spent
 from iafmsr.ops.submanifold import SubmanifoldConv2d
 
 _ATTENTIONS = ('figure', 'text', 'no_idm')
@@ -23,9 +21,12 @@ def down(x: Tensor) -> Tensor:
     return F.max_pool2d(x, POOL_SIZE, stride=POOL_SIZE, ceil_mode=True)
 
 
-def up(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Each value spread over its 8x8 cell, cropped to ``size`` (H, W)."""
-    return F.interpolate(x, scale_factor=POOL_SIZE, mode='nearest')[..., :size[0], :size[1]]
+def up(x: Tensor, size: tuple[int, int], first_row: int = 0) -> Tensor:
+    """Each value spread over its 8x8 cell, cropped to ``size`` (H, W) from ``first_row`` on."""
+    height, skipped = size[0], first_row // POOL_SIZE
+    # rounded up without a negative number: ONNX divides towards zero
+    x, start = x[:, :, skipped:(first_row + height + POOL_SIZE - 1) // POOL_SIZE], first_row - skipped * POOL_SIZE
+    return F.interpolate(x, scale_factor=POOL_SIZE, mode='nearest')[..., start:start + height, :size[1]]
 
 
 class IGRA(nn.Module):
@@ -60,17 +61,23 @@ class IGRA(nn.Module):
         else:
             self.attention = nn.Conv2d(num_feat, num_feat, 3, padding=1, groups=num_feat)
 
-    def forward(self, x: Tensor, sites: ActiveSites, guide_down: Tensor, overwrite: bool = False) -> Tensor:
-        """(B, C, H, W), sites of the mask, Down(guide) (B, C or 1, ceil(H/8), ceil(W/8)) -> (B, C, H, W).
+    def forward(self, x: Tensor, sites: ActiveSites, guide_down: Tensor) -> Tensor:
+        """(B, C, H, W), sites of the mask, Down(guide) (B, C or 1, ceil(H/8), ceil(W/8)) -> (B, C, H, W)."""
+        f_ssc, attention = self.factors(x, sites, guide_down)
+        return up(attention, x.shape[-2:]) * f_ssc
 
-        ``overwrite`` allows the result to take the place of x, where no gradient is wanted.
+    def factors(self, x: Tensor, sites: ActiveSites, guide_down: Tensor, overwrite: bool = False
+                ) -> tuple[Tensor, Tensor]:
+        """F_ssc (B, C, H, W), and the attention before Up, (B, C, ceil(H/8), ceil(W/8)).
+
+        Arguments as of forward; ``overwrite`` allows F_ssc to take the place of x, where no gradient is wanted.
         """
-        refined = x if self.ssconv is None else self.ssconv(x, sites, overwrite)
-        pooled = down(refined)
+        f_ssc = x if self.ssconv is None else self.ssconv(x, sites, overwrite)
+        pooled = down(f_ssc)
         if self.form == 'text':
             a = self.attention(self.guidance.add(pooled, guide_down))
         elif self.form == 'figure':
             a = self.guidance.add(self.attention(pooled), guide_down)
         else:
             a = 1 + self.attention(pooled)
-        return torch.mul(refined, up(a, x.shape[-2:]), out=spent(refined) if overwrite else None)
+        return f_ssc, a

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,43 +11,64 @@ from torch import Tensor
 _POSITIONS = 64 * 320  # of a strip, at most; from 32 to 92 rows of 320 the time is the same within 5 % (docs/speed.md)
 
 
-def by_strips(function: Callable[..., Tensor | tuple[Tensor, ...]], *inputs: Tensor, reach: int, scale: int = 1,
-              into: Sequence[Tensor | None] = ()) -> Tensor | tuple[Tensor, ...]:
-    """function(*inputs), strip by strip where that is the better way: equal up to rounding.
+class Part(NamedTuple):
+    """A strip of one picture, or the whole batch."""
 
-    In one piece with gradients, on other devices than the CPU, when traced, and where the pictures are no larger than a
-    strip.
+    pictures: slice = slice(None)
+    rows: slice = slice(None)
+
+    def of(self, x: Tensor) -> Tensor:
+        """This part of x (B, C, H, W), as a view."""
+        return x[self.pictures, :, self.rows]
+
+    @property
+    def first_row(self) -> int:
+        return self.rows.start or 0
+
+
+class Sum(NamedTuple):
+    """a + b, not computed yet: where it belongs it is written at once, without a copy."""
+
+    a: Tensor
+    b: Tensor
+
+
+def by_strips(step: Callable[[Part], tuple[Tensor | Sum, ...]], like: Tensor, reach: int, scale: int = 1,
+              into: tuple[Tensor | None, ...] = ()) -> tuple[Tensor, ...]:
+    """Results of a step that looks no further than some rows, in one piece or strip by strip: equal up to rounding.
+
+    In one piece wherever that is the better way: with gradients, on other devices than the CPU, when traced, and where
+    the picture is no larger than a strip.
 
     Args:
-        function: looks no further than some rows up and down.
-        inputs: (B, C, H, W) each, with the same B, H and W.
+        step: from a part to its results, (b, C', scale * rows, scale * W) each.
+        like (Tensor): (B, C, H, W), the size of what is computed, on its device.
         reach (int): how many rows up and down a row of a result depends on.
-        scale (int): rows of the results for one of the inputs.
-        into: for each result an input that is not needed any more: it may hold the result.
+        scale (int): rows of the results for one of ``like``.
+        into: for each result a tensor that it may overwrite, if it comes in strips: one that ``step`` reads will do.
 
     Returns:
-        what the function returns: one result or several, (B, C', scale * H, scale * W) each.
+        tuple[Tensor, ...]: the results for the whole, (B, C', scale * H, scale * W).
     """
-    b, _, h, w = inputs[0].shape
-    if torch.is_grad_enabled() or inputs[0].device.type != 'cpu' or torch.compiler.is_compiling() \
-            or b * h * w <= _POSITIONS:
-        return function(*inputs)
+    b, _, h, w = like.shape
+    if torch.is_grad_enabled() or like.device.type != 'cpu' or torch.compiler.is_compiling() or b * h * w <= _POSITIONS:
+        return tuple(found.a + found.b if isinstance(found, Sum) else found for found in step(Part()))
     strips = -(-h * w // _POSITIONS)
     bounds = [h * i // strips for i in range(strips + 1)]
-    results: list[Tensor] = []
+    results: tuple[Tensor, ...] = ()
     waiting = None  # a strip is written when the next one has read its border
     for picture in range(b):
         for start, stop in zip(bounds, bounds[1:], strict=False):
             first = max(0, start - reach)
-            found = function(*(x[picture:picture + 1, :, first:min(h, stop + reach)] for x in inputs))
-            pieces = found if isinstance(found, tuple) else (found,)
-            results = results or [_whole(piece, b, scale * h) if given is None else given
-                                  for piece, given in zip(pieces, into or [None] * len(pieces), strict=True)]
+            pieces = step(Part(slice(picture, picture + 1), slice(first, min(h, stop + reach))))
+            results = results or tuple(_whole(piece, b, scale * h) if given is None else given
+                                       for piece, given in zip(pieces, into or [None] * len(pieces), strict=True))
             if waiting:
                 _write(results, *waiting)
-            waiting = pieces, scale * (start - first), picture, slice(scale * start, scale * stop)
+            inner = slice(scale * (start - first), scale * (stop - first))
+            waiting = pieces, inner, picture, slice(scale * start, scale * stop)
     _write(results, *waiting)
-    return tuple(results) if isinstance(found, tuple) else results[0]
+    return results
 
 
 def spent(x: Tensor) -> Tensor | None:
@@ -54,11 +76,17 @@ def spent(x: Tensor) -> Tensor | None:
     return None if torch.is_grad_enabled() or torch.compiler.is_compiling() else x
 
 
-def _write(results: list[Tensor], pieces: tuple[Tensor, ...], skipped: int, picture: int, rows: slice) -> None:
+def _write(results: tuple[Tensor, ...], pieces: tuple[Tensor | Sum, ...], inner: slice, picture: int, rows: slice
+           ) -> None:
     for result, piece in zip(results, pieces, strict=True):
-        result[picture, :, rows].copy_(piece[0, :, skipped:skipped + rows.stop - rows.start])
+        target = result[picture, :, rows]
+        if isinstance(piece, Sum):
+            torch.add(piece.a[0, :, inner], piece.b[0, :, inner], out=target)
+        else:
+            target.copy_(piece[0, :, inner])
 
 
-def _whole(piece: Tensor, batch: int, height: int) -> Tensor:
+def _whole(piece: Tensor | Sum, batch: int, height: int) -> Tensor:
+    piece = piece.a if isinstance(piece, Sum) else piece
     layout = torch.contiguous_format if piece.is_contiguous() else torch.channels_last
     return torch.empty((batch, piece.shape[1], height, piece.shape[3]), dtype=piece.dtype, memory_format=layout)

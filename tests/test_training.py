@@ -107,7 +107,8 @@ def psnr_of(log: str) -> list[float]:
 def test_train_writes_checkpoints_and_a_plain_log(root: Path, trained: str) -> None:
     models = {path.name for path in (root / 'experiments/run/models').iterdir()}
     assert models == {'net_g_10.pth', 'net_g_20.pth', 'net_g_latest.pth'}
-    assert set(torch.load(root / 'experiments/run/models/net_g_20.pth', weights_only=True)) == {'params', 'params_ema'}
+    content = torch.load(root / 'experiments/run/models/net_g_20.pth', weights_only=True)
+    assert set(content) == {'params', 'params_ema', 'network_g'}
     log = log_of(root, 'train', 0)
     lines = [line for line in log.splitlines() if 'iter:' in line and 'l_pix' in line]
     assert [int(re.search(r'iter:\s*(\d+)', line)[1]) for line in lines] == [5, 10, 15, 20]

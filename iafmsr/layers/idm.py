@@ -15,7 +15,7 @@ from iafmsr.ops.sites import ActiveSites
 from iafmsr.ops.strips import Part, by_strips
 
 _UNITS = ('theta', 'bits', 'normalised')
-_GUIDES = ('density', 'idm', 'sobel', 'laplacian', 'constant')
+_GUIDES = ('density', 'deviation', 'idm', 'sobel', 'laplacian', 'constant')
 _MASKS = ('idm', 'sobel', 'laplacian', 'random')
 
 
@@ -48,7 +48,8 @@ class InformationDensity(nn.Module):
             ``normalised``: the latter over the mean of the picture's map. The map is the mean over the channels.
         detach_idm (bool): True keeps the image's loss from training theta through the map.
         detach_features (bool): True keeps the estimator, hence the entropy loss, from training F0.
-        guide (str): what guides the network: the ``density`` of every channel, or one map: ``idm`` (their mean),
+        guide (str): what guides the network: the ``density`` of every channel; the ``deviation`` |F0 - mu| of every
+            channel, in bits, sharper than the density and not learned; or one map: ``idm`` (their mean),
             ``sobel``, ``laplacian`` or ``constant`` (1 everywhere).
         mask (str): the map whose top k is active: ``idm``, ``sobel``, ``laplacian`` or ``random``.
 
@@ -71,7 +72,7 @@ class InformationDensity(nn.Module):
             raise ValueError("idm_unit 'normalised' is of one map: guide must be 'idm'")
         self.k, self.gain, self.idm_unit, self.guide, self.mask = k, gain, idm_unit, guide, mask
         self.detach_idm, self.detach_features = detach_idm, detach_features
-        self.num_guide = num_feat if guide == 'density' else 1  # channels of the guide
+        self.num_guide = num_feat if guide in ('density', 'deviation') else 1  # channels of the guide
         self.estimator = build_estimator(ide, num_feat, ide_kernel_size, gdn)
 
     def forward(self, f0: Tensor, lq: Tensor, maps: Maps | None = None, coding: bool = True) -> Density:
@@ -109,8 +110,8 @@ class InformationDensity(nn.Module):
 
     @property
     def _guided(self) -> bool:
-        """Whether the density of every channel is the guide."""
-        return self.guide == 'density'
+        """Whether the guide has a channel for each of F0's."""
+        return self.guide in ('density', 'deviation')
 
     def _estimate(self, f0: Tensor, wanted: list[str]) -> dict[str, Tensor]:
         """What is wanted of features, mu, theta and density, (B, C, H, W) each, and local_map, (B, 1, H, W)."""
@@ -120,9 +121,10 @@ class InformationDensity(nn.Module):
             mu, theta = self.estimator(features)
             routed = theta.detach() if self.detach_idm else theta
             density = routed if self.idm_unit == 'theta' else torch.log2(1 + routed)
-            found = {'features': features, 'mu': mu, 'theta': theta, 'density': density}
-            if 'local_map' in wanted:
-                found['local_map'] = density.mean(dim=1, keepdim=True)
+            local_map = density.mean(dim=1, keepdim=True)
+            if self.guide == 'deviation':
+                density = torch.log2(1 + (features - mu).detach().abs())
+            found = {'features': features, 'mu': mu, 'theta': theta, 'density': density, 'local_map': local_map}
             return tuple(found[name] for name in wanted)
 
         return dict(zip(wanted, by_strips(step, f0, self.estimator.reach), strict=True))

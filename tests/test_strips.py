@@ -54,8 +54,8 @@ def test_up_of_a_strip_is_the_strip_of_up():
 
 
 @pytest.mark.parametrize('options', [
-    {}, {'guide': 'idm'}, {'guide': 'deviation'}, {'ide': 'literal', 'ide_kernel_size': 3, 'guidance': 'product',
-     'norm': 'none'},
+    {}, {'guide': 'idm'}, {'guide': 'deviation'},
+    {'ide': 'literal', 'ide_kernel_size': 3, 'guidance': 'product', 'norm': 'none'},
     {'ide_kernel_size': 3}, {'ide': 'moments'}, {'norm': 'layer'}, {'attention': 'text'}, {'ssconv': False},
     {'arm': 'off'}, {'arm': 'no_idm'}, {'guidance': 'concat'}, {'guide': 'sobel', 'mask': 'random'}, {'k': 1.0},
     {'idm_unit': 'normalised', 'guide': 'idm'}, {'sparse_backend': 'gather'}, {'sparse_backend': 'dense'}], ids=str)

@@ -158,8 +158,7 @@ def _parse(entry: str, scale: int, root: Path) -> NetSpec:
         network = {}  # keywords of another arch
     name = name or path.stem
     network = {'type': name} | network | keys
-    if weights:
-        param_key = param_key or next((key for key in _WEIGHT_KEYS if isinstance(content.get(key), dict)), None)
+    param_key = param_key or next((key for key in _WEIGHT_KEYS if isinstance(content.get(key), dict)), None)
     return NetSpec(name, scale, _complete(entry, network, scale), weights, param_key)
 
 

@@ -122,7 +122,7 @@ def _measure(masks: dict[Case, Tensor], seconds: float) -> Iterator[Timing]:
     x = torch.randn(1, case.channels, case.height, case.width, generator=generator).to(device)
     inputs = {name: x.contiguous(memory_format=layout).requires_grad_(case.gradient)
               for name, layout in LAYOUTS.items()}
-    grads = {name: torch.ones_like(laid) for name, laid in inputs.items()}
+    grads = {name: torch.ones_like(laid) for name, laid in inputs.items() if case.gradient}
     # small, since without gradients results replace their inputs again and again
     weight = (torch.randn(case.channels, case.channels, 3, 3, generator=generator) / 1000).to(device)
     weight.requires_grad_(case.gradient)

@@ -72,7 +72,7 @@ class InformationDensity(nn.Module):
             raise ValueError("idm_unit 'normalised' is of one map: guide must be 'idm'")
         self.k, self.gain, self.idm_unit, self.guide, self.mask = k, gain, idm_unit, guide, mask
         self.detach_idm, self.detach_features = detach_idm, detach_features
-        self.num_guide = num_feat if guide in ('density', 'deviation') else 1  # channels of the guide
+        self.num_guide = num_feat if self._per_channel else 1  # channels of the guide
         self.estimator = build_estimator(ide, num_feat, ide_kernel_size, gdn)
 
     def forward(self, f0: Tensor, lq: Tensor, maps: Maps | None = None, coding: bool = True) -> Density:
@@ -82,11 +82,11 @@ class InformationDensity(nn.Module):
         ``theta``, which the entropy loss and the tools look at, are None.
         """
         with full_precision(f0):
-            wanted = ['mu', *(['features', 'theta'] if coding else []), *(['density'] if self._guided else []),
+            wanted = ['mu', *(['features', 'theta'] if coding else []), *(['guide'] if self._per_channel else []),
                       *(['local_map'] if maps is None else [])]
             found = self._estimate(f0, wanted)
             idm, mask = self.maps(found['local_map'], lq) if maps is None else maps
-            guide = found['density'] if self._guided else self._map(self.guide, idm, lq)
+            guide = found['guide'] if self._per_channel else self._map(self.guide, idm, lq)
             features = quantise(found['features'], self.training) if coding else None
             return Density(features, found['mu'], found.get('theta'), idm, mask, guide)
 
@@ -109,22 +109,22 @@ class InformationDensity(nn.Module):
         return ActiveSites(density.mask, num_active(*density.mask.shape[-2:], self.k) if maps is None else None)
 
     @property
-    def _guided(self) -> bool:
+    def _per_channel(self) -> bool:
         """Whether the guide has a channel for each of F0's."""
         return self.guide in ('density', 'deviation')
 
     def _estimate(self, f0: Tensor, wanted: list[str]) -> dict[str, Tensor]:
-        """What is wanted of features, mu, theta and density, (B, C, H, W) each, and local_map, (B, 1, H, W)."""
+        """What is wanted of features, mu, theta and guide, (B, C, H, W) each, and local_map, (B, 1, H, W)."""
         def step(part: Part) -> tuple[Tensor, ...]:
             f = part.of(f0)
             features = self.gain * at_least_float32(f.detach() if self.detach_features else f)
             mu, theta = self.estimator(features)
             routed = theta.detach() if self.detach_idm else theta
             density = routed if self.idm_unit == 'theta' else torch.log2(1 + routed)
-            local_map = density.mean(dim=1, keepdim=True)
-            if self.guide == 'deviation':
-                density = torch.log2(1 + (features - mu).detach().abs())
-            found = {'features': features, 'mu': mu, 'theta': theta, 'density': density, 'local_map': local_map}
+            guide = torch.log2(1 + (features - mu).detach().abs()) if self.guide == 'deviation' else density
+            found = {'features': features, 'mu': mu, 'theta': theta, 'guide': guide}
+            if 'local_map' in wanted:
+                found['local_map'] = density.mean(dim=1, keepdim=True)
             return tuple(found[name] for name in wanted)
 
         return dict(zip(wanted, by_strips(step, f0, self.estimator.reach), strict=True))

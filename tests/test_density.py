@@ -34,6 +34,13 @@ def test_closed_form_in_float64():
     assert information(*args).item() == pytest.approx(-math.log2(p), rel=1e-12)
 
 
+def test_gradient_in_closed_form():
+    torch.manual_seed(0)
+    args = [torch.randn(50, dtype=torch.float64, requires_grad=True) * scale for scale in (3, 1)]
+    theta = (0.11 + 3 * torch.rand(50, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradcheck(interval_probability, (*args, theta))
+
+
 def test_the_tail_keeps_its_precision_in_float32():
     x, mu, theta = torch.tensor([5.0]), torch.tensor([0.0]), torch.tensor([1.0])
     exact = interval_probability(x.double(), mu.double(), theta.double())  # 3.4e-6: 1 - cdf loses it in float32

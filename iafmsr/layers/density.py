@@ -8,11 +8,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from iafmsr.layers.bound import lower_bound
 from iafmsr.layers.precision import at_least_float32, full_precision
 
 LIKELIHOOD_MIN = 1e-9  # least probability of a bin: no value costs more than 29.9 bits
+# erfc(8) is 1e-29: further out it and its gradient become subnormal numbers, which take a CPU ten times as long
+_FURTHEST = 8.0
 
 
 class Density(NamedTuple):
@@ -53,12 +56,38 @@ def interval_probability(features: Tensor, mu: Tensor, theta: Tensor) -> Tensor:
         theta (Tensor): the standard deviation, positive, of the same shape.
 
     Returns:
-        Tensor: p in [0, 1]; not bounded from below.
+        Tensor: p in [0, 1]; not bounded from below, zero where it is less than 1e-29.
     """
-    # the clamp keeps the quotients below finite; at such a distance p is zero anyway
-    distance = (features - mu).abs().clamp(max=1e18)
-    scale = theta * math.sqrt(2)
-    return 0.5 * (torch.erfc((distance - 0.5) / scale) - torch.erfc((distance + 0.5) / scale))
+    return _IntervalProbability.apply(features - mu, theta)
+
+
+class _IntervalProbability(torch.autograd.Function):
+    """(erfc(inner) - erfc(outer)) / 2 with inner, outer = (|distance| -+ 1/2) / (sqrt(2) theta).
+
+    The gradient in closed form: a third of the passes over memory of the chain rule.
+    """
+
+    @staticmethod
+    def forward(ctx, distance: Tensor, theta: Tensor) -> Tensor:
+        slope = theta.reciprocal().mul_(math.sqrt(0.5))
+        # the first clamp keeps the products finite; at such a distance p is zero anyway
+        away = distance.abs().clamp_(max=1e18)
+        inner, outer = ((away + edge).mul_(slope).clamp_(max=_FURTHEST) for edge in (-0.5, 0.5))
+        ctx.save_for_backward(distance, slope, inner, outer)
+        return torch.erfc(inner).sub_(torch.erfc(outer)).mul_(0.5)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        distance, slope, inner, outer = ctx.saved_tensors
+        at_inner, at_outer = ((edge * edge).neg_().exp_() for edge in (inner, outer))
+        common, grad_distance, grad_theta = grad * slope, None, None
+        if ctx.needs_input_grad[0]:
+            grad_distance = (at_outer - at_inner).mul_(common).mul_(distance.sign()).div_(math.sqrt(math.pi))
+        if ctx.needs_input_grad[1]:
+            grad_theta = (at_inner * inner).addcmul_(at_outer, outer, value=-1).mul_(common).mul_(
+                math.sqrt(2 / math.pi))
+        return grad_distance, grad_theta
 
 
 def information(features: Tensor, mu: Tensor, theta: Tensor) -> Tensor:

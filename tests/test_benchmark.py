@@ -18,6 +18,7 @@ from PIL import Image
 from torch import nn
 
 from iafmsr.archs import SMFANet
+from iafmsr.benchmark.alone import Alone
 from iafmsr.benchmark.cache import Cache, code_digest
 from iafmsr.benchmark.files import check_writable, write_whole
 from iafmsr.benchmark.nets import NetSpec, parse_nets
@@ -345,25 +346,50 @@ def test_peak_memory_counts_what_is_alive():
     assert memory.peak == 4 * (held + 2 * 16 * 120)  # features and their shuffled copy, then that and its convolution
 
 
-def test_speed_takes_turns_and_is_kept(tmp_path, monkeypatch):
-    order = []
+class Recording(NetSpec):
+    """A net that writes down when it ran on what; it is built in a process of its own."""
 
-    def stub(self: NetSpec) -> nn.Module:
+    def build(self) -> nn.Module:
+        def forward(lq):
+            with open(self.network['record'], 'a') as file:
+                file.write(f'{self.name} {os.getpid()} {tuple(lq.shape[-2:])} {float(lq.sum())}\n')
+            return lq
+
         net = nn.Identity()
-        net.forward = lambda lq: order.append((self.name, tuple(lq.shape[-2:]), float(lq.sum()))) or lq
+        net.forward = forward
         return net
 
-    specs = [NetSpec('a', 4, {'type': 'SAFMN'}), NetSpec('b', 4, {'type': 'SMFANet'})]
-    monkeypatch.setattr(NetSpec, 'build', stub)
+
+def test_speed_takes_turns_and_is_kept(tmp_path):
+    record = tmp_path / 'record'
+    specs = [Recording(name, 4, {'type': arch, 'record': str(record)}) for name, arch in
+             (('a', 'SAFMN'), ('b', 'SMFANet'))]
     speed = measure_speed(specs, 4, CPU, Cache(tmp_path), pictures=3, output_size=(64, 36))
-    timed = order[2:]  # before them one of each for memory
+    lines = record.read_text().splitlines()
+    timed = [line.split(' ', 2) for line in lines[2:]]  # before them one of each for memory
     assert [name for name, _, _ in timed] == ['a', 'b'] * (5 + 3)
-    assert {size for _, size, _ in timed} == {(9, 16)}
+    assert len({process for _, process, _ in timed} | {str(os.getpid())}) == 3
+    assert timed[0][2].startswith('(9, 16) ')
     assert timed[0][2] == timed[1][2] != timed[2][2]  # the same picture for both, then another
     assert speed['a'].quartiles_ms[0] <= speed['a'].median_ms <= speed['a'].quartiles_ms[1]
-    calls = len(order)
     assert measure_speed(specs, 4, CPU, Cache(tmp_path), pictures=3, output_size=(64, 36)) == speed
-    assert len(order) == calls
+    assert record.read_text().splitlines() == lines
+
+
+def fail(net, error):
+    raise error
+
+
+def leave(net):
+    os._exit(1)
+
+
+@pytest.mark.parametrize('question, message', [
+    ((fail, RuntimeError('out of memory\nat some place')), '^x: out of memory$'),
+    ((fail, UserError('not so')), '^not so$'), ((leave,), '^x: its process has ended')])
+def test_a_net_that_fails_in_its_process_is_named(tmp_path, question, message):
+    with Alone(Recording('x', 4, {'record': str(tmp_path / 'record')})) as net, pytest.raises(UserError, match=message):
+        net.ask(*question)
 
 
 def test_a_net_whose_way_depends_on_values_is_counted_too(data, tmp_path, monkeypatch):

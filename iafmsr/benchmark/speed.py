@@ -6,6 +6,7 @@ import platform
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from iafmsr.benchmark.alone import Alone
 from iafmsr.benchmark.cache import Cache, code_digest
 from iafmsr.benchmark.nets import NetSpec
-from iafmsr.errors import UserError
 
 __all__ = ['PeakMemory', 'Speed', 'measure_speed', 'now', 'processor']
 
@@ -37,7 +38,8 @@ def measure_speed(specs: Sequence[NetSpec], scale: int, device: torch.device, ca
                   output_size: tuple[int, int] = (1280, 720)) -> dict[str, Speed]:
     """Time nets one picture at a time, and measure their memory.
 
-    The nets take turns at each picture, so that whatever else the machine does meets all of them alike. The pictures
+    Each net has a process of its own, and they take turns at each picture, so that whatever else the machine does meets
+    all of them alike. The pictures
     are seeded noise, 320x180 at x4. Memory is the peak of what tensors hold, weights and input included: on CUDA as the
     allocator counts it, on the CPU as the sum of the live ones, without what an operator takes for itself.
 
@@ -48,6 +50,9 @@ def measure_speed(specs: Sequence[NetSpec], scale: int, device: torch.device, ca
         cache: the figures of these nets together, on this processor with this number of threads.
         pictures: timed ones, after a warm-up of 5.
         output_size: width and height of the enlarged picture.
+
+    Raises:
+        UserError: a net cannot be built or run.
     """
     size = tuple(-(-side // scale) for side in output_size)
     names = [spec.name for spec in specs]
@@ -55,14 +60,12 @@ def measure_speed(specs: Sequence[NetSpec], scale: int, device: torch.device, ca
     subject = f'{code} {processor(device)} {size} {pictures} ' + ' '.join(spec.key for spec in specs)
     known = cache.get(subject, 'speed')
     if known is None:
-        nets = [spec.build() for spec in specs]
-        try:
-            peaks = [_peak_mib(net, size, device) for net in nets]
-            times = _milliseconds([net.to(device) for net in nets], size, device, pictures)
-        except RuntimeError as error:  # of memory, mostly
-            raise UserError(f'speed on {device.type}: {str(error).splitlines()[0]}') from None
+        with ExitStack() as stack:
+            nets = [stack.enter_context(Alone(spec)) for spec in specs]
+            peaks = [net.ask(_peak_mib, size, device) for net in nets]
+            turns = [[net.ask(_milliseconds, i, size, device) for net in nets] for i in range(-WARM_UP, pictures)]
         known = [asdict(Speed(statistics.median(t), tuple(statistics.quantiles(t, n=4)[::2]), peak))
-                 for t, peak in zip(times, peaks, strict=True)]
+                 for *t, peak in zip(*turns[WARM_UP:], peaks, strict=True)]
         cache.put(subject, 'speed', known)
         cache.save()
     return {name: Speed(f['median_ms'], tuple(f['quartiles_ms']), f['peak_mib'])
@@ -108,9 +111,8 @@ class PeakMemory(TorchDispatchMode):
         self.peak = max(self.peak, sum(size for _, size in self.live.values()))
 
 
-@torch.no_grad()
 def _peak_mib(net: nn.Module, size: tuple[int, int], device: torch.device) -> float:
-    """Peak memory of one picture; the net is left on the CPU."""
+    """Peak memory of one picture; the net is left on the device."""
     picture = _picture(0, size, device)
     if device.type == 'cuda':
         net.to(device)(picture)  # cuDNN chooses its algorithms, which takes memory of its own
@@ -118,7 +120,6 @@ def _peak_mib(net: nn.Module, size: tuple[int, int], device: torch.device) -> fl
         torch.cuda.reset_peak_memory_stats(device)
         net(picture)
         peak = torch.cuda.max_memory_allocated(device)
-        net.to('cpu')
     else:
         with PeakMemory([picture, *net.parameters(), *net.buffers()]) as memory:
             net(picture)
@@ -126,18 +127,11 @@ def _peak_mib(net: nn.Module, size: tuple[int, int], device: torch.device) -> fl
     return peak / 2 ** 20
 
 
-@torch.no_grad()
-def _milliseconds(nets: Sequence[nn.Module], size: tuple[int, int], device: torch.device, pictures: int
-                  ) -> list[list[float]]:
-    times: list[list[float]] = [[] for _ in nets]
-    for i in range(-WARM_UP, pictures):
-        picture = _picture(i, size, device)
-        for net, kept in zip(nets, times, strict=True):
-            start = now(device)
-            net(picture)
-            if i >= 0:
-                kept.append(1000 * (now(device) - start))
-    return times
+def _milliseconds(net: nn.Module, number: int, size: tuple[int, int], device: torch.device) -> float:
+    picture = _picture(number, size, device)
+    start = now(device)
+    net(picture)
+    return 1000 * (now(device) - start)
 
 
 def _picture(number: int, size: tuple[int, int], device: torch.device) -> Tensor:

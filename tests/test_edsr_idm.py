@@ -21,7 +21,7 @@ def test_without_parts_it_is_edsr_away_from_the_border():
 @pytest.mark.parametrize('parts', [{'arm': True}, {'arm': False, 'igra': True}, {'igra': True}], ids=str)
 def test_gradients_reach_every_parameter_and_the_map_guides(parts):
     torch.manual_seed(0)
-    net, lq = EDSRIDM(**SMALL, **parts, detach_idm=False), torch.rand(2, 3, 24, 24)
+    net, lq = EDSRIDM(**SMALL, **parts, guide='density', detach_idm=False), torch.rand(2, 3, 24, 24)
     sr, density = net(lq, return_density=True)
     assert sr.shape == (2, 3, 96, 96) and density.idm.shape == (2, 1, 24, 24)
     sr.sum().backward()

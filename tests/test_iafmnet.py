@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from basicsr.archs import build_network
 
 from iafmsr.archs import IAFMNet
-from iafmsr.layers.density import num_active
+from iafmsr.layers.density import information, num_active
 from iafmsr.layers.filters import laplacian, luma, sobel
+from iafmsr.layers.idm import InformationDensity
 from iafmsr.layers.igra import down, up
 from iafmsr.losses import InformationEntropyLoss
 
@@ -58,7 +59,7 @@ def test_gradient_routing(ide):
     """detach_idm: the image does not train theta. detach_features: the entropy does not train the head."""
     lq = torch.rand(2, 3, 24, 24)
     for detached in (False, True):
-        net = IAFMNet(**SMALL, ide=ide, guidance='product', detach_idm=detached)
+        net = IAFMNet(**SMALL, ide=ide, guide='density', guidance='product', detach_idm=detached)
         net(lq).sum().backward()
         assert all((p.grad is None) == detached for p in net.density.estimator.theta.parameters())
         assert net.head.weight.grad is not None
@@ -135,7 +136,7 @@ def test_runs_under_autocast():
 
 def test_neutral_guidance_starts_from_the_net_without_a_map():
     nets = []
-    for guide in ('density', 'idm', 'constant'):
+    for guide in ('deviation', 'idm', 'constant'):
         torch.manual_seed(0)
         nets.append(IAFMNet(**SMALL, guide=guide, arm='no_idm').eval())
     lq = torch.rand(1, 3, 20, 20)
@@ -160,10 +161,32 @@ def test_fixed_maps_take_the_place_of_the_learned_one(guide):
 def test_the_learned_map_in_bits():
     net, lq = IAFMNet(**SMALL).eval(), torch.rand(1, 3, 16, 16)
     _, density = net(lq, return_density=True)
-    torch.testing.assert_close(density.guide, torch.log2(1 + density.theta))
-    torch.testing.assert_close(density.idm, density.guide.mean(1, keepdim=True))
+    torch.testing.assert_close(density.idm, torch.log2(1 + density.theta).mean(1, keepdim=True))
     _, density = IAFMNet(**SMALL, idm_unit='normalised', guide='idm')(torch.rand(3, 3, 16, 16), return_density=True)
     torch.testing.assert_close(density.idm.mean((1, 2, 3)), torch.ones(3))
+
+
+@pytest.mark.parametrize('guide', ['deviation', 'bits', 'density'])
+def test_a_guide_has_a_channel_for_each_feature(guide):
+    net, lq = IAFMNet(**SMALL, guide=guide).eval(), torch.rand(1, 3, 16, 16)
+    f0, (_, density) = net.head(lq), net(lq, return_density=True)
+    exact = 64 * f0
+    expected = {'deviation': torch.log2(1 + (exact - density.mu).abs()),
+                'bits': information(exact, density.mu, density.theta),
+                'density': torch.log2(1 + density.theta)}[guide]
+    torch.testing.assert_close(density.guide, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('guide, detached', [
+    ('deviation', True), ('bits', True), ('density', True), ('bits', False), ('density', False)])
+def test_the_image_trains_theta_through_the_guide_where_that_is_wanted(guide, detached):
+    parts = InformationDensity(4, guide=guide, detach_idm=detached)
+    f0 = torch.rand(1, 4, 8, 8, requires_grad=True)
+    found = parts(f0, torch.rand(1, 3, 8, 8)).guide
+    assert found.requires_grad == (not detached)
+    if not detached:
+        grads = torch.autograd.grad(found.sum(), [f0, *parts.estimator.parameters()], allow_unused=True)
+        assert grads[0] is None and all(grad is not None for grad in grads[1:])
 
 
 @pytest.mark.parametrize('options', [{}, {'gain': 16.0}])

@@ -54,7 +54,7 @@ def test_up_of_a_strip_is_the_strip_of_up():
 
 
 @pytest.mark.parametrize('options', [
-    {}, {'guide': 'idm'}, {'guide': 'deviation'},
+    {}, {'guide': 'idm'}, {'guide': 'density'}, {'guide': 'bits'},
     {'ide': 'literal', 'ide_kernel_size': 3, 'guidance': 'product', 'norm': 'none'},
     {'ide_kernel_size': 3}, {'ide': 'moments'}, {'norm': 'layer'}, {'attention': 'text'}, {'ssconv': False},
     {'arm': 'off'}, {'arm': 'no_idm'}, {'guidance': 'concat'}, {'guide': 'sobel', 'mask': 'random'}, {'k': 1.0},

@@ -92,7 +92,7 @@ class IAFMNet(nn.Module):
     def __init__(self, scale: int = 4, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 40, num_block: int = 6,
                  ffn_scale: float = 1.0, k: float = 0.05, ide: str = 'deviation', ide_kernel_size: int = 1,
                  gdn: bool = True, gain: float = 64.0, idm_unit: str = 'bits', detach_idm: bool = True,
-                 detach_features: bool = True, guide: str = 'density', mask: str = 'idm', guidance: str = 'neutral',
+                 detach_features: bool = True, guide: str = 'deviation', mask: str = 'idm', guidance: str = 'neutral',
                  norm: str = 'l2', attention: str = 'figure', ssconv: bool = True, arm: str = 'full',
                  sparse_backend: str = 'auto') -> None:
         super().__init__()

@@ -160,7 +160,7 @@ def _iafmnet(shapes: Shapes) -> dict[str, Any]:
     keywords = {
         'num_feat': width, 'num_block': _blocks(shapes),
         'ffn_scale': shapes['blocks.0.cgfn.project.weight'][1] / width,
-        'guide': 'idm' if by_one_map else 'density', 'norm': 'layer' if 'blocks.0.norm1.weight' in shapes else 'l2',
+        'guide': 'idm' if by_one_map else 'deviation', 'norm': 'layer' if 'blocks.0.norm1.weight' in shapes else 'l2',
         'guidance': guidance, 'attention': attention, 'ssconv': f'{block}igra.ssconv.weight' in shapes,
         'arm': 'off' if arm is None else 'full' if arm[1] > width else 'no_idm',
     }

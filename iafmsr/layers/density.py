@@ -29,7 +29,7 @@ class Density(NamedTuple):
             where nobody asked for it.
         idm (Tensor): (B, 1, H, W), the information density map: the mean over the channels, not negative.
         mask (Tensor): bool, (B, 1, H, W), the active sites.
-        guide (Tensor): (B, C or 1, H, W), what guides the network: the density of every channel, or one map.
+        guide (Tensor): (B, C or 1, H, W), what guides the network: of every channel its own, or one map.
     """
 
     features: Tensor | None

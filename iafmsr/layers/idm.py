@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from iafmsr.layers.density import Density, num_active, quantise, top_k_mask
+from iafmsr.layers.density import Density, information, num_active, quantise, top_k_mask
 from iafmsr.layers.estimator import build_estimator
 from iafmsr.layers.filters import laplacian, luma, sobel
 from iafmsr.layers.precision import at_least_float32, full_precision
@@ -15,7 +15,8 @@ from iafmsr.ops.sites import ActiveSites
 from iafmsr.ops.strips import Part, by_strips
 
 _UNITS = ('theta', 'bits', 'normalised')
-_GUIDES = ('density', 'deviation', 'idm', 'sobel', 'laplacian', 'constant')
+_CHANNEL_GUIDES = ('deviation', 'bits', 'density')  # of every channel its own
+_GUIDES = (*_CHANNEL_GUIDES, 'idm', 'sobel', 'laplacian', 'constant')
 _MASKS = ('idm', 'sobel', 'laplacian', 'random')
 
 
@@ -48,9 +49,10 @@ class InformationDensity(nn.Module):
             ``normalised``: the latter over the mean of the picture's map. The map is the mean over the channels.
         detach_idm (bool): True keeps the image's loss from training theta through the map.
         detach_features (bool): True keeps the estimator, hence the entropy loss, from training F0.
-        guide (str): what guides the network: the ``density`` of every channel; the ``deviation`` |F0 - mu| of every
-            channel, in bits, sharper than the density and not learned; or one map: ``idm`` (their mean),
-            ``sobel``, ``laplacian`` or ``constant`` (1 everywhere).
+        guide (str): what guides the network. With a channel for each of F0's: ``deviation``, log2(1 + |gain F0 - mu|),
+            the length of what mu does not know; ``bits``, its cost -log2 p under theta; ``density``, which is either's
+            expectation and no sharper than theta. Or one map: ``idm`` (the mean density), ``sobel``, ``laplacian`` or
+            ``constant`` (1 everywhere).
         mask (str): the map whose top k is active: ``idm``, ``sobel``, ``laplacian`` or ``random``.
 
     Raises:
@@ -59,7 +61,7 @@ class InformationDensity(nn.Module):
 
     def __init__(self, num_feat: int, k: float = 0.05, *, ide: str = 'deviation', ide_kernel_size: int = 1,
                  gdn: bool = True, gain: float = 64.0, idm_unit: str = 'bits', detach_idm: bool = True,
-                 detach_features: bool = True, guide: str = 'density', mask: str = 'idm') -> None:
+                 detach_features: bool = True, guide: str = 'deviation', mask: str = 'idm') -> None:
         super().__init__()
         if not 0 < k <= 1:
             raise ValueError(f'k must be in (0, 1], got {k}')
@@ -68,7 +70,7 @@ class InformationDensity(nn.Module):
         for name, value, known in (('idm_unit', idm_unit, _UNITS), ('guide', guide, _GUIDES), ('mask', mask, _MASKS)):
             if value not in known:
                 raise ValueError(f'{name} must be one of {", ".join(known)}, got {value!r}')
-        if guide == 'density' and idm_unit == 'normalised':
+        if guide in _CHANNEL_GUIDES and idm_unit == 'normalised':
             raise ValueError("idm_unit 'normalised' is of one map: guide must be 'idm'")
         self.k, self.gain, self.idm_unit, self.guide, self.mask = k, gain, idm_unit, guide, mask
         self.detach_idm, self.detach_features = detach_idm, detach_features
@@ -111,7 +113,7 @@ class InformationDensity(nn.Module):
     @property
     def _per_channel(self) -> bool:
         """Whether the guide has a channel for each of F0's."""
-        return self.guide in ('density', 'deviation')
+        return self.guide in _CHANNEL_GUIDES
 
     def _estimate(self, f0: Tensor, wanted: list[str]) -> dict[str, Tensor]:
         """What is wanted of features, mu, theta and guide, (B, C, H, W) each, and local_map, (B, 1, H, W)."""
@@ -121,13 +123,21 @@ class InformationDensity(nn.Module):
             mu, theta = self.estimator(features)
             routed = theta.detach() if self.detach_idm else theta
             density = routed if self.idm_unit == 'theta' else torch.log2(1 + routed)
-            guide = torch.log2(1 + (features - mu).detach().abs()) if self.guide == 'deviation' else density
-            found = {'features': features, 'mu': mu, 'theta': theta, 'guide': guide}
+            found = {'features': features, 'mu': mu, 'theta': theta}
+            if 'guide' in wanted:
+                found['guide'] = self._channel_guide(features, mu, routed, density)
             if 'local_map' in wanted:
                 found['local_map'] = density.mean(dim=1, keepdim=True)
             return tuple(found[name] for name in wanted)
 
         return dict(zip(wanted, by_strips(step, f0, self.estimator.reach), strict=True))
+
+    def _channel_guide(self, features: Tensor, mu: Tensor, theta: Tensor, density: Tensor) -> Tensor:
+        if self.guide == 'deviation':
+            return torch.log2(1 + (features - mu).detach().abs())
+        if self.guide == 'bits':
+            return information(features.detach(), mu.detach(), theta)
+        return density
 
     def _map(self, name: str, idm: Tensor, lq: Tensor) -> Tensor:
         if name == 'idm':

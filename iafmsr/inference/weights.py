@@ -18,9 +18,9 @@ from iafmsr.archs.published import PublishedNet
 from iafmsr.data.pictures import printable
 from iafmsr.errors import UserError
 from iafmsr.utils.checkpoint_check import check_checkpoint
-from iafmsr.utils.checkpoints import load_checkpoint
+from iafmsr.utils.checkpoints import load_checkpoint, save_whole
 
-__all__ = ['TrainedNet', 'find_weights', 'load_net', 'shipped']
+__all__ = ['TrainedNet', 'find_weights', 'load_net', 'publish', 'shipped']
 
 FOLDER = Path(__file__).resolve().parents[2] / 'weights'
 _KEYS = ('params_ema', 'params', 'state_dict')  # in the order of preference, as in the benchmark
@@ -75,9 +75,7 @@ def load_net(file: Path) -> TrainedNet:
         from iafmsr.export.runtime import load_onnx
         return load_onnx(file)
     content = load_checkpoint(file)
-    key = next((key for key in _KEYS if isinstance(content.get(key), dict)), None)
-    weights = {str(name).removeprefix('module.'): value for name, value in (content[key] if key else content).items()
-               if isinstance(value, Tensor)}
+    key, weights = _weights(content)
     options = content.get('network_g') or _options_of_run(file)
     if options is None:
         options = _recognised({name: tuple(value.shape) for name, value in weights.items()})
@@ -87,6 +85,33 @@ def load_net(file: Path) -> TrainedNet:
     check_checkpoint(str(file), net, key)
     net.load_state_dict(weights)
     return _trained(net, options['type'])
+
+
+def publish(source: Path, target: Path) -> None:
+    """Write the weights of a run as ``weights/`` holds them: one state dict in float32, and the network's options.
+
+    Of a file with averaged weights those are taken. They lie under ``params``, where BasicSR looks for them.
+
+    Raises:
+        UserError: the source is no file of weights, does not say of which network, or the target cannot be written.
+    """
+    content = load_checkpoint(source)
+    options = content.get('network_g') or _options_of_run(source)
+    if options is None:
+        raise UserError(f'{printable(source)}: it does not say of which network it is')
+    network = {name: value for name, value in options.items() if name != 'sparse_backend'}
+    weights = {name: value.float() for name, value in _weights(content)[1].items()}
+    try:
+        save_whole({'params': weights, 'network_g': network}, target)
+    except OSError as error:
+        raise UserError(f'{printable(target)}: {error.strerror}') from None
+    load_net(target)  # it fits
+
+
+def _weights(content: dict[str, Any]) -> tuple[str | None, dict[str, Tensor]]:
+    key = next((key for key in _KEYS if isinstance(content.get(key), dict)), None)
+    return key, {str(name).removeprefix('module.'): value for name, value in (content[key] if key else content).items()
+                 if isinstance(value, Tensor)}
 
 
 def _trained(net: nn.Module, arch: str) -> TrainedNet:

@@ -15,6 +15,7 @@ import yaml
 from tiny import options, write_data
 
 from iafmsr.errors import UserError
+from iafmsr.profiling import floor as floor_module
 from iafmsr.profiling.contestants import contestants_of
 from iafmsr.profiling.floor import Floor, floor_of
 from iafmsr.profiling.profile import profile_training
@@ -124,13 +125,16 @@ def test_contestants_with_the_same_data_share_a_set_in_memory(root: Path) -> Non
     assert loaders.get(found['plain']) is not loaders.get(found['BasicSR'])
 
 
-def test_the_floor_is_that_of_the_batch(root: Path) -> None:
+def test_the_floor_is_that_of_the_batch(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opt = options_of_training(write(root), root)
-    small, half = floor_of(opt, CPU)
+    monkeypatch.setattr(floor_module, 'has_bf16', lambda device: False)
+    small, = floor_of(opt, CPU)
+    monkeypatch.setattr(floor_module, 'has_bf16', lambda device: True)
+    monkeypatch.setattr(floor_module, '_rate', lambda device, dtype: 1.0)
     opt['datasets']['train']['batch_size_per_gpu'] *= 3
-    large, _ = floor_of(opt, CPU)
+    large, half = floor_of(opt, CPU)
     assert large.gmacs == pytest.approx(3 * small.gmacs) and large.gbytes == pytest.approx(3 * small.gbytes)
-    assert half.gmacs == small.gmacs and half.gbytes == small.gbytes / 2
+    assert half.gmacs == large.gmacs and half.gbytes == large.gbytes / 2
     assert Floor('x', 8, 4, 3, 2).ms == 2000
 
 

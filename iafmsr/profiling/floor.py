@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from basicsr.archs import build_network
 
+from iafmsr.models.precision import has_bf16
 from iafmsr.utils.complexity import count
 
 __all__ = ['Floor', 'floor_of']
@@ -52,7 +53,7 @@ class Floor:
 
 
 def floor_of(opt: dict[str, Any], device: torch.device) -> list[Floor]:
-    """Floors of an iteration of an option file, in float32 and bf16.
+    """Floors of an iteration of an option file, in float32 and, where the device has arithmetic for it, bf16.
 
     An iteration takes three times the multiply-accumulates of a forward pass. Every value that a convolution writes is
     touched five times: this is a floor, so that all else (normalisation, products, sums) counts nothing.
@@ -64,7 +65,8 @@ def floor_of(opt: dict[str, Any], device: torch.device) -> list[Floor]:
     bandwidth = _bandwidth(device)
     return [Floor(name, _PASSES * batch * counted.macs / 1e9, _rate(device, dtype),
                   _TOUCHES * batch * counted.activations * dtype.itemsize / 1e9, bandwidth)
-            for name, dtype in (('float32', torch.float32), ('bf16', torch.bfloat16))]
+            for name, dtype in (('float32', torch.float32), ('bf16', torch.bfloat16))
+            if dtype == torch.float32 or has_bf16(device)]
 
 
 def _rate(device: torch.device, dtype: torch.dtype) -> float:
@@ -81,6 +83,7 @@ def _bandwidth(device: torch.device) -> float:
 
 def _shortest(work: Callable[[], Any], device: torch.device) -> float:
     """Seconds of the fastest of some calls: what the chip can do."""
+    work()  # memory that nobody has touched yet is not the chip's doing
     best, until = float('inf'), time.perf_counter() + _SECONDS
     while time.perf_counter() < until:
         start = time.perf_counter()

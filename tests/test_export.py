@@ -27,7 +27,7 @@ def tiny(scale: int = 2, **keywords) -> TrainedNet:
     with torch.no_grad():  # where the strength is 0 and the kernel small, mask and map would hardly count
         for name, parameter in net.named_parameters():
             if 'strength' in name:
-                parameter.fill_(0.5)
+                parameter.fill_(0.1)
             if 'ssconv' in name:
                 parameter.mul_(10)
     return TrainedNet(net.eval().requires_grad_(False), 'IAFMNet', scale)

@@ -6,8 +6,9 @@ import torch.nn.functional as F
 
 from iafmsr.archs import IAFMNet
 from iafmsr.layers.igra import down, up
+from iafmsr.layers.pointwise import PointwiseConv2d
 from iafmsr.ops import strips
-from iafmsr.ops.strips import Part, Sum, by_strips
+from iafmsr.ops.strips import Part, Shuffled, Sum, by_strips
 
 
 @pytest.fixture
@@ -43,6 +44,21 @@ def test_a_result_may_take_the_place_of_what_the_step_reads(narrow):
         expected = by_strips(two_results(x), x, reach=2)
         result = by_strips(two_results(x), x, reach=2, into=(x, None))
     assert result[0] is x and all(torch.equal(a, b) for a, b in zip(result, expected, strict=True))
+
+
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_1x1_convolutions_and_shuffled_pixels_are_written_in_strips(narrow, layout, dtype):
+    torch.manual_seed(0)
+    one, two = PointwiseConv2d(4, 5), PointwiseConv2d(4 + 5, 12)
+    x = torch.rand(2, 4, 41, 13).contiguous(memory_format=layout)
+    with torch.no_grad(), torch.autocast('cpu', dtype, enabled=dtype != torch.float32):
+        expected = two.of(x, one.of(x)).tensor()
+        result, = by_strips(lambda part: (two.of(part.of(x), one.of(part.of(x))),), x, reach=1)
+        shuffled, = by_strips(lambda part: (Shuffled(part.of(expected), 2),), x, reach=1, scale=2)
+    assert result.dtype == expected.dtype == dtype
+    torch.testing.assert_close(result, expected)
+    assert torch.equal(shuffled, F.pixel_shuffle(expected, 2)) and shuffled.is_contiguous()
 
 
 def test_up_of_a_strip_is_the_strip_of_up():

@@ -12,6 +12,7 @@ from iafmsr.layers.arm import ARM
 from iafmsr.layers.density import Density
 from iafmsr.layers.idm import InformationDensity
 from iafmsr.layers.igra import IGRA, down
+from iafmsr.layers.precision import ExactConv2d, in_autocast
 
 
 @ARCH_REGISTRY.register()
@@ -40,7 +41,7 @@ class EDSRIDM(EDSR):
                  detach_features: bool = True, guide: str = 'deviation', sparse_backend: str = 'auto') -> None:
         super().__init__(num_in_ch, num_out_ch, num_feat, num_block, upscale, res_scale)
         # zeros beyond the border would pass for detail, and draw the mask there
-        self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1, padding_mode='replicate')
+        self.conv_first = ExactConv2d(num_in_ch, num_feat, 3, padding=1, padding_mode='replicate')
         self.density = InformationDensity(num_feat, k, ide=ide, gain=gain, idm_unit=idm_unit, detach_idm=detach_idm,
                                           detach_features=detach_features, guide=guide)
 
@@ -57,7 +58,7 @@ class EDSRIDM(EDSR):
         f0 = self.conv_first((lq - self.mean) * self.img_range)
         density = self.density(f0, lq)
         guide_down, sites = down(density.guide), self.density.sites(density)
-        x = f0
+        x = in_autocast(f0)
         for block, arm, igra in zip(self.body, self.arm, self.igra, strict=True):
             x = block(x)
             if arm is not None:

@@ -12,9 +12,10 @@ from iafmsr.layers.guidance import Guidance
 from iafmsr.layers.idm import InformationDensity, Maps
 from iafmsr.layers.igra import IGRA, down, up
 from iafmsr.layers.norm import build_norm
-from iafmsr.layers.pointwise import PointwiseConv2d
+from iafmsr.layers.pointwise import PointwiseConv2d, Projection
+from iafmsr.layers.precision import ExactConv2d, in_autocast
 from iafmsr.ops.sites import ActiveSites
-from iafmsr.ops.strips import Part, Sum, by_strips
+from iafmsr.ops.strips import Part, Shuffled, Sum, by_strips
 
 
 class IFEM(nn.Module):
@@ -27,10 +28,10 @@ class IFEM(nn.Module):
         self.igra = IGRA(num_feat, attention, ssconv, guidance, num_guide, sparse_backend)
         self.arm = ARM(num_feat, arm, num_guide)
 
-    def f1_and_arm(self, x: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
+    def f1_and_arm(self, x: Tensor, guide: Tensor) -> tuple[Projection, Tensor]:
         """x (B, C, H, W), guide -> F1 and ARM(F2). IGRA(F1) is left: it looks at more than a few rows."""
         f1, f2 = self.expand.of(x).halves()
-        return f1.tensor(), self.arm(f2, guide)
+        return f1, self.arm(f2, guide)
 
 
 class IFEB(nn.Module):
@@ -44,7 +45,7 @@ class IFEB(nn.Module):
 
     def forward(self, x: Tensor, guide: Tensor, guide_down: Tensor, sites: ActiveSites) -> Tensor:
         """(B, C, H, W), guide (B, C or 1, H, W), Down(guide), sites -> (B, C, H, W); x is lost without gradients."""
-        def soft_branch(part: Part) -> tuple[Tensor, Sum]:
+        def soft_branch(part: Part) -> tuple[Projection, Sum]:
             f1, soft = self.ifem.f1_and_arm(self.norm1(part.of(x)), part.of(guide))
             return f1, Sum(part.of(x), soft)
 
@@ -100,7 +101,7 @@ class IAFMNet(nn.Module):
             raise ValueError(f'scale must be 2, 3 or 4, got {scale}')
         self.scale = scale
         # zeros beyond the border would pass for detail, and draw the mask there
-        self.head = nn.Conv2d(num_in_ch, num_feat, 3, padding=1, padding_mode='replicate')
+        self.head = ExactConv2d(num_in_ch, num_feat, 3, padding=1, padding_mode='replicate')
         self.density = InformationDensity(
             num_feat, k, ide=ide, ide_kernel_size=ide_kernel_size, gdn=gdn, gain=gain, idm_unit=idm_unit,
             detach_idm=detach_idm, detach_features=detach_features, guide=guide, mask=mask)
@@ -110,7 +111,6 @@ class IAFMNet(nn.Module):
             for _ in range(num_block))
         self.fusion = Guidance(num_feat, guidance, self.density.num_guide)
         self.tail = nn.Conv2d(num_feat, num_out_ch * scale ** 2, 3, padding=1)
-        self.upsample = nn.PixelShuffle(scale)
 
     def forward(self, lq: Tensor, return_density: bool = False, maps: Maps | None = None
                 ) -> Tensor | tuple[Tensor, Density]:
@@ -124,13 +124,13 @@ class IAFMNet(nn.Module):
         density = self.density(f0, lq, maps, coding=return_density)
         # all that follows from the density is computed once and shared by the blocks
         guide, guide_down, sites = density.guide, down(density.guide), self.density.sites(density, maps)
-        x = f0
+        x = in_autocast(f0)
         for block in self.blocks:
             x = block(x, guide, guide_down, sites)
 
-        def enlarged(part: Part) -> tuple[Tensor]:
+        def enlarged(part: Part) -> tuple[Shuffled]:
             y = self.fusion.multiply(part.of(x), part.of(guide)) + part.of(density.mu) / self.density.gain
-            return (self.upsample(self.tail(y).contiguous()),)
+            return (Shuffled(self.tail(y), self.scale),)
 
         (sr,) = by_strips(enlarged, x, reach=1, scale=self.scale)
         return (sr, density) if return_density else sr

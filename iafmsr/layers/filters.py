@@ -15,7 +15,9 @@ def local_mean(x: Tensor) -> Tensor:
 def neighbour_mean(x: Tensor) -> Tensor:
     """Mean of the four neighbours, of those within the picture (of 1x1: zero): (B, C, H, W) -> (B, C, H, W)."""
     cross = x.new_tensor([[0, 1, 0], [1, 0, 1], [0, 1, 0]]).expand(x.shape[1], 1, 3, 3)
-    count = F.conv2d(torch.ones_like(x[:1, :1]), cross[:1], padding=1)
+    places = [torch.arange(side, device=x.device) for side in x.shape[-2:]]
+    along = [(place > 0).to(x.dtype) + (place < side - 1) for place, side in zip(places, x.shape[-2:], strict=True)]
+    count = along[0][:, None] + along[1]
     return F.conv2d(x, cross, padding=1, groups=x.shape[1]) / count.clamp(min=1)
 
 

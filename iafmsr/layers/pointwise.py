@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iafmsr.layers.precision import full_precision
+from iafmsr.layers.precision import full_precision, in_autocast
+from iafmsr.ops.strips import Pending, room_for
 
 _ONEDNN_BATCH = 16  # from this batch on PyTorch gives 1x1 convolutions to oneDNN, whatever the number of threads
 
 
 @dataclass(frozen=True)
-class Projection:
+class Projection(Pending):
     """What 1x1 convolutions will give, sum(weight x) + bias at every position, before it is computed.
 
     A convolution of it is another product of matrices; its halves are two results that each lie together in memory,
@@ -42,6 +43,21 @@ class Projection:
         for x, weight in others:
             result = result.add_(pointwise(x.to(result.dtype), weight, None))
         return result
+
+
+    def write(self, target: Tensor, rows: slice) -> None:
+        terms = [(x[0, :, rows].permute(1, 2, 0), weight) for x, weight in self.terms]
+        pixels = target.permute(1, 2, 0)
+        if not all(t.is_contiguous() and t.dtype == self.bias.dtype for t in (pixels, *(x for x, _ in terms))):
+            target.copy_(self.tensor()[0, :, rows])
+            return
+        pixels, bias = pixels.flatten(0, 1), self.bias
+        for x, weight in terms:
+            bias = torch.addmm(bias, x.flatten(0, 1), weight.t(), out=pixels)
+
+    def room(self, batch: int, height: int) -> Tensor:
+        x = self.terms[0][0]
+        return room_for(x, batch, height, len(self.bias), in_autocast(x[:0]).dtype)
 
 
 class PointwiseConv2d(nn.Conv2d):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def full_precision(x: Tensor) -> AbstractContextManager:
@@ -17,3 +17,19 @@ def full_precision(x: Tensor) -> AbstractContextManager:
 def at_least_float32(x: Tensor) -> Tensor:
     """x in float32, or as it is where it is float64."""
     return x if x.dtype == torch.float64 else x.float()
+
+
+def in_autocast(x: Tensor) -> Tensor:
+    """x in the type of autocast where that is on, as a convolution would give it."""
+    device = x.device.type
+    enabled = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return x.to(torch.get_autocast_dtype(device)) if enabled else x
+
+
+class ExactConv2d(nn.Conv2d):
+    """A convolution in float32 whatever autocast says: for what small differences are taken of."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, O, H, W), float32 or float64."""
+        with full_precision(x):
+            return super().forward(at_least_float32(x))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 _POSITIONS = 64 * 320  # of a strip, at most; from 32 to 92 rows of 320 the time is the same within 5 % (docs/speed.md)
@@ -26,14 +28,57 @@ class Part(NamedTuple):
         return self.rows.start or 0
 
 
-class Sum(NamedTuple):
-    """a + b, not computed yet: where it belongs it is written at once, without a copy."""
+class Pending(ABC):
+    """A result of a step that is not computed yet: where it belongs it is written at once, without a copy."""
 
-    a: Tensor
-    b: Tensor
+    @abstractmethod
+    def tensor(self) -> Tensor:
+        """The result, (B, C, H, W)."""
+
+    @abstractmethod
+    def write(self, target: Tensor, rows: slice) -> None:
+        """Some rows of the result, which is of one picture, into ``target`` (C, rows, W)."""
+
+    @abstractmethod
+    def room(self, batch: int, height: int) -> Tensor:
+        """An empty tensor (batch, C, height, W) for the whole that the result is a strip of."""
 
 
-def by_strips(step: Callable[[Part], tuple[Tensor | Sum, ...]], like: Tensor, reach: int, scale: int = 1,
+class Sum(Pending):
+    """a + b."""
+
+    def __init__(self, a: Tensor, b: Tensor) -> None:
+        self.a, self.b = a, b
+
+    def tensor(self) -> Tensor:
+        return self.a + self.b
+
+    def write(self, target: Tensor, rows: slice) -> None:
+        torch.add(self.a[0, :, rows], self.b[0, :, rows], out=target)
+
+    def room(self, batch: int, height: int) -> Tensor:
+        return room_for(self.a, batch, height)
+
+
+class Shuffled(Pending):
+    """Pixel shuffle: x (B, C s^2, H, W) -> (B, C, s H, s W)."""
+
+    def __init__(self, x: Tensor, scale: int) -> None:
+        self.x, self.scale = x, scale
+
+    def tensor(self) -> Tensor:
+        return F.pixel_shuffle(self.x.contiguous(), self.scale)
+
+    def write(self, target: Tensor, rows: slice) -> None:
+        s, x = self.scale, self.x[0, :, rows.start // self.scale:rows.stop // self.scale]
+        target = target.unflatten(2, (-1, s)).unflatten(1, (-1, s))
+        target.copy_(x.unflatten(0, (-1, s, s)).permute(0, 3, 1, 4, 2))
+
+    def room(self, batch: int, height: int) -> Tensor:
+        return self.x.new_empty(batch, self.x.shape[1] // self.scale ** 2, height, self.x.shape[3] * self.scale)
+
+
+def by_strips(step: Callable[[Part], tuple[Tensor | Pending, ...]], like: Tensor, reach: int, scale: int = 1,
               into: tuple[Tensor | None, ...] = ()) -> tuple[Tensor, ...]:
     """Results of a step that looks no further than some rows, in one piece or strip by strip: equal up to rounding.
 
@@ -52,7 +97,7 @@ def by_strips(step: Callable[[Part], tuple[Tensor | Sum, ...]], like: Tensor, re
     """
     b, _, h, w = like.shape
     if torch.is_grad_enabled() or like.device.type != 'cpu' or torch.compiler.is_compiling() or b * h * w <= _POSITIONS:
-        return tuple(found.a + found.b if isinstance(found, Sum) else found for found in step(Part()))
+        return tuple(found.tensor() if isinstance(found, Pending) else found for found in step(Part()))
     strips = -(-h * w // _POSITIONS)
     bounds = [h * i // strips for i in range(strips + 1)]
     results: tuple[Tensor, ...] = ()
@@ -76,17 +121,23 @@ def spent(x: Tensor) -> Tensor | None:
     return None if torch.is_grad_enabled() or torch.compiler.is_compiling() else x
 
 
-def _write(results: tuple[Tensor, ...], pieces: tuple[Tensor | Sum, ...], inner: slice, picture: int, rows: slice
+def room_for(piece: Tensor, batch: int, height: int, channels: int | None = None, dtype: torch.dtype | None = None
+             ) -> Tensor:
+    """An empty tensor for the whole that ``piece`` is a strip of, in its layout; its channels and type, or others."""
+    layout = torch.contiguous_format if piece.is_contiguous() else torch.channels_last
+    return torch.empty((batch, channels or piece.shape[1], height, piece.shape[3]), dtype=dtype or piece.dtype,
+                       memory_format=layout)
+
+
+def _write(results: tuple[Tensor, ...], pieces: tuple[Tensor | Pending, ...], inner: slice, picture: int, rows: slice
            ) -> None:
     for result, piece in zip(results, pieces, strict=True):
         target = result[picture, :, rows]
-        if isinstance(piece, Sum):
-            torch.add(piece.a[0, :, inner], piece.b[0, :, inner], out=target)
+        if isinstance(piece, Pending):
+            piece.write(target, inner)
         else:
             target.copy_(piece[0, :, inner])
 
 
-def _whole(piece: Tensor | Sum, batch: int, height: int) -> Tensor:
-    piece = piece.a if isinstance(piece, Sum) else piece
-    layout = torch.contiguous_format if piece.is_contiguous() else torch.channels_last
-    return torch.empty((batch, piece.shape[1], height, piece.shape[3]), dtype=piece.dtype, memory_format=layout)
+def _whole(piece: Tensor | Pending, batch: int, height: int) -> Tensor:
+    return piece.room(batch, height) if isinstance(piece, Pending) else room_for(piece, batch, height)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ def load_net(file: Path) -> TrainedNet:
 def publish(source: Path, target: Path) -> None:
     """Write the weights of a run as ``weights/`` holds them: one state dict in float32, and the network's options.
 
-    Of a file with averaged weights those are taken. They lie under ``params``, where BasicSR looks for them.
+    Of a file with averaged weights those are taken. They lie under ``params``, where BasicSR looks for them. Options that
+    were left at their defaults are written out: the weights outlive a change of those.
 
     Raises:
         UserError: the source is no file of weights, does not say of which network, or the target cannot be written.
@@ -99,7 +101,10 @@ def publish(source: Path, target: Path) -> None:
     options = content.get('network_g') or _options_of_run(source)
     if options is None:
         raise UserError(f'{printable(source)}: it does not say of which network it is')
-    network = {name: value for name, value in options.items() if name != 'sparse_backend'}
+    arch = getattr(archs, str(options['type']), None)
+    defaults = {} if arch is None else {name: parameter.default for name, parameter in signature(arch).parameters.items()
+                                        if parameter.default is not parameter.empty}
+    network = {name: value for name, value in {**defaults, **options}.items() if name != 'sparse_backend'}
     weights = {name: value.float() for name, value in _weights(content)[1].items()}
     try:
         save_whole({'params': weights, 'network_g': network}, target)

@@ -91,8 +91,8 @@ def load_net(file: Path) -> TrainedNet:
 def publish(source: Path, target: Path) -> None:
     """Write the weights of a run as ``weights/`` holds them: one state dict in float32, and the network's options.
 
-    Of a file with averaged weights those are taken. They lie under ``params``, where BasicSR looks for them. Options that
-    were left at their defaults are written out: the weights outlive a change of those.
+    Of a file with averaged weights those are taken. They lie under ``params``, where BasicSR looks for them. Options
+    that were left at their defaults are written out: the weights outlive a change of those.
 
     Raises:
         UserError: the source is no file of weights, does not say of which network, or the target cannot be written.
@@ -102,8 +102,8 @@ def publish(source: Path, target: Path) -> None:
     if options is None:
         raise UserError(f'{printable(source)}: it does not say of which network it is')
     arch = getattr(archs, str(options['type']), None)
-    defaults = {} if arch is None else {name: parameter.default for name, parameter in signature(arch).parameters.items()
-                                        if parameter.default is not parameter.empty}
+    keywords = signature(arch).parameters.values() if arch else ()
+    defaults = {keyword.name: keyword.default for keyword in keywords if keyword.default is not keyword.empty}
     network = {name: value for name, value in {**defaults, **options}.items() if name != 'sparse_backend'}
     weights = {name: value.float() for name, value in _weights(content)[1].items()}
     try:

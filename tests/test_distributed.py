@@ -120,7 +120,7 @@ def test_a_bad_loss_in_one_rank_is_skipped_by_all_and_named(report: dict[str, An
 @pytest.mark.parametrize('detached', [False, True])
 @pytest.mark.parametrize('with_density', [False, True])
 def test_parameters_that_no_loss_trains_are_found(detached: bool, with_density: bool) -> None:
-    net = IAFMNet(num_feat=8, num_block=1, detach_idm=detached)
+    net = IAFMNet(num_feat=8, num_block=1, guide='density', detach_idm=detached)
     torch.manual_seed(0)
     before = torch.get_rng_state()
     unused = unused_parameters(net, 3, with_density)

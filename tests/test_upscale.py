@@ -576,7 +576,8 @@ def test_upscaling_starts_without_basicsr_and_help_without_torch() -> None:
 def test_the_module_is_the_command(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, '-m', 'iafmsr', 'upscale', 'a.png', 'o', '--weights', 'no.pth'],
                           capture_output=True, text=True, cwd=ROOT)
-    assert (done.returncode, done.stderr) == (2, 'iafmsr: error: --weights no.pth: no such file\n')
+    assert done.returncode == 2
+    assert re.fullmatch(r'iafmsr: error: --weights no.pth: no such file(, and none of the names .+)?\n', done.stderr)
 
 
 def test_unreadable_is_said_of_a_file_that_vanished(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ class Alone(AbstractContextManager['Alone']):
             answer = self._connection.recv()
         except (EOFError, ConnectionError):
             raise UserError(f'{self._name}: its process has ended, for want of memory perhaps') from None
-        if isinstance(answer, Exception):
-            raise UserError(str(answer).partition('\n')[0]) from None
+        if isinstance(answer, UserError):
+            raise answer
         return answer
 
     def __exit__(self, *error: object) -> None:
@@ -72,5 +72,6 @@ def _serve(connection: Connection, spec: NetSpec, threads: int) -> None:
         except UserError as error:
             answer = error
         except RuntimeError as error:
-            answer = RuntimeError(f'{spec.name}: {str(error).partition(chr(10))[0]}')
+            reason = str(error).partition('\n')[0]
+            answer = UserError(f'{spec.name}: {reason}')
         connection.send(answer)

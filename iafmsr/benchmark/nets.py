@@ -27,7 +27,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from iafmsr.errors import UserError
-from iafmsr.inference.weights import shipped
+from iafmsr.inference.weights import WEIGHT_KEYS, shipped
 from iafmsr.utils.checkpoint_check import check_checkpoint
 from iafmsr.utils.checkpoints import load_checkpoint
 from iafmsr.utils.option_sections import did_you_mean
@@ -38,7 +38,6 @@ __all__ = ['NetSpec', 'parse_nets']
 _SCALE_WORDS = ('scale', 'upscale', 'up_scale', 'upscaling_factor')
 # keywords that several archs of BasicSR want without a default
 _CHANNELS = {'num_in_ch': 3, 'num_out_ch': 3}
-_WEIGHT_KEYS = ('params_ema', 'params', 'state_dict')  # in the order of preference: EMA weights are up to 2 dB better
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ def _parse(entry: str, scale: int, root: Path) -> NetSpec:
         network = {}  # keywords of another arch
     name = name or path.stem
     network = {'type': name} | network | keys
-    param_key = param_key or next((key for key in _WEIGHT_KEYS if isinstance(content.get(key), dict)), None)
+    param_key = param_key or next((key for key in WEIGHT_KEYS if isinstance(content.get(key), dict)), None)
     return NetSpec(name, scale, _complete(entry, network, scale), weights, param_key)
 
 

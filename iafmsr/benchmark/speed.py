@@ -39,9 +39,9 @@ def measure_speed(specs: Sequence[NetSpec], scale: int, device: torch.device, ca
     """Time nets one picture at a time, and measure their memory.
 
     Each net has a process of its own, and they take turns at each picture, so that whatever else the machine does meets
-    all of them alike. The pictures
-    are seeded noise, 320x180 at x4. Memory is the peak of what tensors hold, weights and input included: on CUDA as the
-    allocator counts it, on the CPU as the sum of the live ones, without what an operator takes for itself.
+    all of them alike. The pictures are seeded noise, 320x180 at x4. Memory is the peak of what tensors hold, weights
+    and input included: on CUDA as the allocator counts it, on the CPU as the sum of the live ones, without what an
+    operator takes for itself.
 
     Args:
         specs: nets, untrained ones too.

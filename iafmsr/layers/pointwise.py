@@ -44,7 +44,6 @@ class Projection(Pending):
             result = result.add_(pointwise(x.to(result.dtype), weight, None))
         return result
 
-
     def write(self, target: Tensor, rows: slice) -> None:
         terms = [(x[0, :, rows].permute(1, 2, 0), weight) for x, weight in self.terms]
         pixels = target.permute(1, 2, 0)

@@ -27,10 +27,8 @@ def main() -> None:
 
     from iafmsr.benchmark.files import check_writable, write_whole
     from iafmsr.profiling.profile import profile_training
-    from iafmsr.utils.allocator import keep_freed_memory
     if args.json:
         check_writable(Path(args.json))
-    keep_freed_memory()
     profile = profile_training(args.opt, Path(__file__).resolve().parent.parent, args.iters, args.turns)
     print(profile.as_text())
     if args.json:

@@ -43,14 +43,17 @@ def test_contestants_differ_by_one_switch_each(root: Path) -> None:
     opt = options_of_training(write(root, train__autocast='bf16', datasets__train__in_memory='host',
                                     network_g__sparse_backend='gather'), root)
     found = contestants_of(opt, on_gpu=False)
-    names = ['BasicSR', 'plain', '+ channels_last', '+ sparse_backend: auto', '+ autocast: bf16', '+ in_memory: host',
-             '+ compile: default', 'the file as it is']
+    names = ['BasicSR', 'plain', '+ memory kept', '+ channels_last', '+ sparse_backend: auto', '+ autocast: bf16',
+             '+ in_memory: host', '+ compile: default', 'the file as it is']
     assert list(found) == names
+    assert [name for name, contestant in found.items() if not contestant.keeps_memory] == ['BasicSR', 'plain']
+    found = {name: contestant.options for name, contestant in found.items()}
+    assert found['plain'] == found['+ memory kept']
     stock = found['BasicSR']
     assert (stock['model_type'], stock['datasets']['train']['type']) == ('SRModel', 'PairedImageDataset')
     assert stock['network_g']['sparse_backend'] == 'dense'
     assert not {'ie_opt', 'autocast', 'channels_last'} & stock['train'].keys()
-    for before, after in zip(names[1:-2], names[2:-1], strict=True):
+    for before, after in zip(names[2:-2], names[3:-1], strict=True):
         differences = [(section, key) for section, key in
                        ((s, k) for s in ('train', 'network_g') for k in found[after][s]) if
                        found[before][section].get(key) != found[after][section][key]]
@@ -63,7 +66,7 @@ def test_contestants_differ_by_one_switch_each(root: Path) -> None:
 def test_a_file_that_is_one_of_the_steps_is_not_measured_twice(root: Path) -> None:
     opt = options_of_training(write(root, train__autocast='bf16', train__channels_last=True), root)
     assert '+ autocast: bf16, the file as it is' in contestants_of(opt, on_gpu=False)
-    assert len(contestants_of(opt, on_gpu=False)) == 7
+    assert len(contestants_of(opt, on_gpu=False)) == 8
 
 
 def test_stages_add_up_and_an_inner_one_is_not_counted_twice() -> None:
@@ -95,7 +98,7 @@ def test_a_turn_trains_and_its_stages_are_the_iteration(root: Path) -> None:
     found = contestants_of(options_of_training(write(root), root), on_gpu=False)
     loaders = Loaders()
     for name in ('BasicSR', 'plain', '+ in_memory: host'):
-        runner = Runner(found[name], loaders)
+        runner = Runner(found[name].options, loaders)
         before = [parameter.clone() for parameter in runner.model.net_g.parameters()]
         runner.turn(4)
         runner.turn(4)  # an epoch has five batches: they go on into the next
@@ -113,13 +116,14 @@ def test_where_there_is_hr_alone_basicsr_s_loader_takes_our_dataset(root: Path) 
     opt['datasets']['train'].pop('dataroot_lq')
     (root / 'hr.yml').write_text(yaml.safe_dump(opt))
     found = contestants_of(options_of_training(root / 'hr.yml', root), on_gpu=False)
-    runner = Runner(found['BasicSR'], Loaders())
+    runner = Runner(found['BasicSR'].options, Loaders())
     runner.turn(1)
     assert type(runner.model).__name__ == 'SRModel' and runner.medians()[0] > 0
 
 
 def test_contestants_with_the_same_data_share_a_set_in_memory(root: Path) -> None:
-    found, loaders = contestants_of(options_of_training(write(root), root), on_gpu=False), Loaders()
+    contestants = contestants_of(options_of_training(write(root), root), on_gpu=False)
+    found, loaders = {name: contestant.options for name, contestant in contestants.items()}, Loaders()
     assert loaders.get(found['+ in_memory: host']) is loaders.get(found['+ compile: default'])
     assert loaders.get(found['plain']) is loaders.get(found['+ channels_last'])
     assert loaders.get(found['plain']) is not loaders.get(found['BasicSR'])
@@ -144,13 +148,9 @@ def test_the_command_refuses_in_one_line(root: Path, repo_root: Path) -> None:
     assert (done.returncode, done.stderr.count('\n')) == (2, 1) and 'none.yml' in done.stderr
 
 
-def test_the_profile_says_what_it_measured(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(net: torch.nn.Module, mode: str) -> Any:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            raise RuntimeError('no compiler here')
-        return run
-
-    monkeypatch.setattr(torch, 'compile', refuse)
+def test_the_profile_says_what_it_measured(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('CXX', 'no-compiler-here')
+    monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', str(tmp_path))
     profile = profile_training(str(write(root, train__autocast='bf16')), root, iterations=1, turns=1)
     assert [row.name for row in profile.rows][-2:] == ['+ compile: default (not possible: as it is)',
                                                        'the file as it is']

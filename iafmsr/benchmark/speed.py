@@ -16,9 +16,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from iafmsr.benchmark.alone import Alone
 from iafmsr.benchmark.cache import Cache, code_digest
 from iafmsr.benchmark.nets import NetSpec
+from iafmsr.utils.alone import Alone
 
 __all__ = ['PeakMemory', 'Speed', 'measure_speed', 'now', 'processor']
 
@@ -61,7 +61,7 @@ def measure_speed(specs: Sequence[NetSpec], scale: int, device: torch.device, ca
     known = cache.get(subject, 'speed')
     if known is None:
         with ExitStack() as stack:
-            nets = [stack.enter_context(Alone(spec)) for spec in specs]
+            nets = [stack.enter_context(Alone(spec.name, spec.build)) for spec in specs]
             peaks = [net.ask(_peak_mib, size, device) for net in nets]
             turns = [[net.ask(_milliseconds, i, size, device) for net in nets] for i in range(-WARM_UP, pictures)]
         known = [asdict(Speed(statistics.median(t), tuple(statistics.quantiles(t, n=4)[::2]), peak))
@@ -111,6 +111,7 @@ class PeakMemory(TorchDispatchMode):
         self.peak = max(self.peak, sum(size for _, size in self.live.values()))
 
 
+@torch.no_grad()
 def _peak_mib(net: nn.Module, size: tuple[int, int], device: torch.device) -> float:
     """Peak memory of one picture; the net is left on the device."""
     picture = _picture(0, size, device)
@@ -127,6 +128,7 @@ def _peak_mib(net: nn.Module, size: tuple[int, int], device: torch.device) -> fl
     return peak / 2 ** 20
 
 
+@torch.no_grad()
 def _milliseconds(net: nn.Module, number: int, size: tuple[int, int], device: torch.device) -> float:
     picture = _picture(number, size, device)
     start = now(device)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from iafmsr.errors import UserError
 from iafmsr.models.compilation import compiled_or_not
 from iafmsr.models.guard import StepGuard
+from iafmsr.models.muon import Muon
 from iafmsr.models.precision import usable
 from iafmsr.models.usage import unused_parameters
 
@@ -30,11 +31,11 @@ class IAFMNetModel(SRModel):
     sites) and ``idm_spread`` (standard deviation of the map over its mean, within a picture). They are averaged over
     the processes, and read from the device, when they are asked for and not in every iteration.
 
-    Further options: ``train.autocast``, ``bf16`` (where the device has it) or ``fp16`` for the forward pass in
-    training (the losses are computed in float32); ``train.channels_last``, the layout of weights and pictures in memory
-    (equal up to rounding); ``train.compile``, torch.compile's mode, see
-    :func:`~iafmsr.models.compilation.compiled_or_not`; ``train.max_bad_steps`` (10), see
-    :class:`~iafmsr.models.guard.StepGuard`.
+    Further options: ``train.optim_g.type``, ``Adam`` or ``Muon``, see :class:`~iafmsr.models.muon.Muon`;
+    ``train.autocast``, ``bf16`` (where the device has it) or ``fp16`` for the forward pass in training (the losses are
+    computed in float32); ``train.channels_last``, the layout of weights and pictures in memory (equal up to rounding);
+    ``train.compile``, torch.compile's mode, see :func:`~iafmsr.models.compilation.compiled_or_not`;
+    ``train.max_bad_steps`` (10), see :class:`~iafmsr.models.guard.StepGuard`.
 
     Between two reports of the losses nothing waits for the device: batches are copied to it without waiting, and
     whether a step is taken is decided there.
@@ -75,6 +76,8 @@ class IAFMNetModel(SRModel):
         return super().model_to_device(net.to(memory_format=self.memory_format))
 
     def get_optimizer(self, optim_type: str, params: list[Tensor], lr: float, **kwargs: Any) -> torch.optim.Optimizer:
+        if optim_type == 'Muon':
+            return Muon(params, lr, **kwargs)
         # the fused kind can leave a step out without asking the host, and on a CPU takes a tenth of the time
         return super().get_optimizer(optim_type, params, lr, fused=True, **kwargs)
 

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import copy
 import inspect
-from typing import Any
+from typing import Any, NamedTuple
 
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from iafmsr.models.compilation import MODES
 
-__all__ = ['Contestants', 'contestants_of']
+__all__ = ['Contestant', 'contestants_of']
 
 Options = dict[str, Any]
-Contestants = dict[str, Options]  # name -> options, the first one stock BasicSR's
 
 _OURS = ('ie_opt', 'fft_opt', 'autocast', 'channels_last', 'compile', 'max_bad_steps')
 _SWITCHES = ('autocast', 'channels_last', 'compile')
 
 
-def contestants_of(opt: Options, on_gpu: bool) -> Contestants:
+class Contestant(NamedTuple):
+    """Options of a training, and whether its process keeps the memory that it frees, as ours does."""
+
+    options: Options
+    keeps_memory: bool
+
+
+def contestants_of(opt: Options, on_gpu: bool) -> dict[str, Contestant]:
     """Stock BasicSR on the network of an option file in its plain form (float32, dense), then our model class without
-    and with each switch, one upon the other, and the file as it is.
+    and with each switch, one upon the other, and the file as it is; each by its name, stock BasicSR first.
 
     Stock BasicSR is its SRModel, which knows no entropy loss, with PairedImageDataset; where there is HR alone, which
     it cannot train on, our dataset under its loader.
@@ -47,13 +53,15 @@ def contestants_of(opt: Options, on_gpu: bool) -> Contestants:
         if data['type'] in ('PairedImageDataset', 'OnTheFlyDataset') else {},
         f'compile: {MODES[on_gpu]}': {'train__': {'compile': MODES[on_gpu]}},
     }
-    found: Contestants = {'BasicSR': stock, 'plain': plain}
+    found = {'BasicSR': Contestant(stock, False), 'plain': Contestant(plain, False),
+             '+ memory kept': Contestant(plain, True)}
     for name, changes in steps.items():
         if changes:
             plain = _changed(plain, **changes)
-            found[f'+ {name}'] = plain
-    own = _changed(opt, model_type='IAFMNetModel')
-    same = next((name for name, other in found.items() if _same(own, other)), None)
+            found[f'+ {name}'] = Contestant(plain, True)
+    own = Contestant(_changed(opt, model_type='IAFMNetModel'), True)
+    same = next((name for name, other in found.items() if other.keeps_memory and _same(own.options, other.options)),
+                None)
     if same is None:
         found['the file as it is'] = own
     else:

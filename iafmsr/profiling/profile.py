@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from basicsr.utils import get_root_logger
 
 from iafmsr.benchmark.speed import processor
 from iafmsr.profiling.contestants import contestants_of
 from iafmsr.profiling.floor import Floor, floor_of
-from iafmsr.profiling.runner import STAGES, Loaders, Runner
+from iafmsr.profiling.runner import STAGES, Runner, runners_of
+from iafmsr.utils.alone import Alone
 from iafmsr.utils.options import options_of_training
 
 __all__ = ['Profile', 'Row', 'profile_training']
@@ -72,6 +72,8 @@ class Profile:
 def profile_training(file: str, root: Path, iterations: int = 3, turns: int = 5) -> Profile:
     """Train by turns: stock BasicSR, and ours with one switch after the other.
 
+    Those that keep freed memory, as ours does, have a process to themselves, the others another one.
+
     Args:
         file: option file for training.
         root: repository root, from which its paths count.
@@ -82,23 +84,30 @@ def profile_training(file: str, root: Path, iterations: int = 3, turns: int = 5)
         UserError: the option file has faults.
     """
     opt = options_of_training(file, root)
-    get_root_logger(log_level=logging.WARNING).setLevel(logging.WARNING)  # networks are not printed
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    torch.backends.cudnn.benchmark = True  # as BasicSR's training sets it
     floors = floor_of(opt, device)
-    loaders, contestants = Loaders(), contestants_of(opt, device.type == 'cuda')
-    runners = {name: Runner(options, loaders) for name, options in contestants.items()}
-    for _ in range(turns):
-        for runner in runners.values():
-            runner.turn(iterations)
+    contestants = contestants_of(opt, device.type == 'cuda')
+    with ExitStack() as stack:
+        processes = {}
+        for keeps in (False, True):  # freed memory is kept by a process as a whole
+            alike = {name: each for name, each in contestants.items() if each.keeps_memory == keeps}
+            processes[keeps] = stack.enter_context(Alone('the training', runners_of, alike))
+        for _ in range(turns):
+            for name, contestant in contestants.items():
+                processes[contestant.keeps_memory].ask(_turn, name, iterations)
+        rows = [processes[contestant.keeps_memory].ask(_row, name, floors) for name, contestant in contestants.items()]
     data = opt['datasets']['train']
     side = data['gt_size'] // opt['scale']
-    rows = [_row(name, runner, floors) for name, runner in runners.items()]
     return Profile(Path(file).stem, processor(device), f'{data["batch_size_per_gpu"]} of {side}x{side} LR, x'
                    f'{opt["scale"]}', turns, iterations, rows, floors)
 
 
-def _row(name: str, runner: Runner, floors: list[Floor]) -> Row:
+def _turn(runners: dict[str, Runner], name: str, iterations: int) -> None:
+    runners[name].turn(iterations)
+
+
+def _row(runners: dict[str, Runner], name: str, floors: list[Floor]) -> Row:
+    runner = runners[name]
     seconds, stages = runner.medians()
     floor = floors[getattr(runner.model, 'precision', None) is not None]
     return Row(name + (' (not possible: as it is)' if runner.refused else ''), 1000 * seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import statistics
 import time
 from collections import Counter
@@ -16,14 +17,17 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.data_sampler import EnlargedSampler
 from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher
 from basicsr.models import build_model
+from basicsr.utils import get_root_logger
 from torch import Tensor
 
 from iafmsr.benchmark.speed import PeakMemory
 from iafmsr.data.in_memory import build_train_loader
 from iafmsr.data.sampling import EpochSampler
+from iafmsr.profiling.contestants import Contestant
 from iafmsr.profiling.stopwatch import Stopwatch, replaced
+from iafmsr.utils.allocator import keep_freed_memory
 
-__all__ = ['STAGES', 'Loaders', 'Runner']
+__all__ = ['STAGES', 'Loaders', 'Runner', 'runners_of']
 
 STAGES = ('data wait', 'copy', 'forward', 'backward', 'optimizer', 'EMA', 'logging')
 
@@ -47,6 +51,16 @@ class Loaders:
         loader = build(dataset, data, opt['num_gpu'], sampler=sampler, seed=opt['manual_seed'])
         self._known.append((key, loader))
         return loader
+
+
+def runners_of(contestants: dict[str, Contestant]) -> dict[str, Runner]:
+    """Trainings that share a process, whose memory is kept or not as the first of them wants it, and their sets."""
+    if next(iter(contestants.values())).keeps_memory:
+        keep_freed_memory()
+    get_root_logger(log_level=logging.WARNING).setLevel(logging.WARNING)  # networks are not printed
+    torch.backends.cudnn.benchmark = True  # as BasicSR's training sets it
+    loaders = Loaders()
+    return {name: Runner(contestant.options, loaders) for name, contestant in contestants.items()}
 
 
 class Runner:

@@ -102,6 +102,8 @@ class _Check(SectionCheck):
         ours = ('ie_opt', 'fft_opt', 'autocast', 'channels_last', 'compile', 'max_bad_steps')
         for key in (key for key in ours if self.train.get(key) and not own):
             self.fault(f'train.{key}', f'{model.__name__} makes no use of it, IAFMNetModel does')
+        if subsection(self.train, 'optim_g').get('type') == 'Muon' and not own:
+            self.fault('train.optim_g.type', f'{model.__name__} knows no Muon, IAFMNetModel does')
         if self.train.get('ie_opt') and own:
             name = subsection(self.opt, 'network_g').get('type')
             arch = next((cls for key, cls in ARCH_REGISTRY if key == name), None)

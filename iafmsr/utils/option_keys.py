@@ -14,6 +14,7 @@ import torch
 from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
 
 from iafmsr.models.compilation import MODES
+from iafmsr.models.muon import Muon
 
 
 @dataclass(frozen=True)
@@ -96,4 +97,4 @@ DATASETS: dict[str, dict[str, Kind]] = {
 }
 SCHEDULERS = {'MultiStepLR': MultiStepRestartLR, 'MultiStepRestartLR': MultiStepRestartLR,
               'CosineAnnealingRestartLR': CosineAnnealingRestartLR}
-OPTIMIZERS = {'Adam': torch.optim.Adam}
+OPTIMIZERS = {'Adam': torch.optim.Adam, 'Muon': Muon}

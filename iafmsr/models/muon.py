@@ -1,0 +1,86 @@
+"""Muon: an optimizer under which a matrix learns its rare directions as fast as its common ones."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# of a polynomial that takes all singular values to about 1 in five steps (Jordan et al.)
+_STEPS, (_A, _B, _C) = 5, (3.4445, -4.7750, 2.0315)
+_EPS = 1e-7
+_RMS = 0.2  # of an update over the learning rate, as of Adam's (Liu et al.)
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for convolutions that mix channels; Adam for all else: biases, depthwise kernels, GDN, strengths.
+
+    Instead of a matrix's momentum Muon takes the nearest orthogonal matrix (Jordan et al., Muon: An optimizer for
+    hidden layers in neural networks, 2024), scaled to the size of Adam's updates, so that both share a learning rate
+    (Liu et al., Muon is Scalable for LLM Training, 2025, section 2.2). A short training gains most by it
+    (docs/training.md).
+
+    Args:
+        params: parameters. Those of four dimensions with more than one input channel a group, (O, I, K, K), are Muon's,
+            as matrices (O, I K K).
+        lr (float): learning rate.
+        betas (tuple[float, float]): Adam's.
+        momentum (float): Muon's, in [0, 1), with Nesterov's look ahead.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.99),
+                 momentum: float = 0.95) -> None:
+        if not 0 <= momentum < 1:
+            raise ValueError(f'momentum must be in [0, 1), got {momentum}')
+        groups: dict[bool, list[Tensor]] = {True: [], False: []}
+        for p in params:
+            groups[p.dim() == 4 and p.shape[1] > 1].append(p)
+        matrices, others = groups.values()
+        self.adam = torch.optim.Adam([{'params': others}], lr, betas, fused=True)
+        super().__init__([{'params': matrices, 'momentum': momentum}, {'params': others}], self.adam.defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step. As with the fused Adam, nothing changes where ``found_inf`` is set and not 0."""
+        matrices, others = self.param_groups
+        # a resumed run has other groups and another state than it began with
+        self.adam.param_groups, self.adam.state = [others], self.state
+        self.adam.found_inf = getattr(self, 'found_inf', None)
+        loss = self.adam.step(closure)
+        alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
+        for p in matrices['params']:
+            if p.grad is not None:
+                alike[p.shape].append(p)
+        for shape, parameters in alike.items():  # together: a network has many small matrices of few shapes
+            self._step(parameters, matrices['lr'] * _RMS * max(shape[0], shape[1:].numel()) ** 0.5,
+                       matrices['momentum'])
+        return loss
+
+    def _step(self, parameters: list[Tensor], lr: float, momentum: float) -> None:
+        for p in parameters:
+            self.state[p].setdefault('momentum_buffer', torch.zeros_like(p))
+        buffers = [self.state[p]['momentum_buffer'] for p in parameters]
+        before, grad = torch.stack(buffers), torch.stack([p.grad for p in parameters])
+        average = before.lerp(grad, 1 - momentum)
+        update = orthogonal(grad.lerp(average, momentum).flatten(2)).view(grad.shape)
+        if (skip := getattr(self, 'found_inf', None)) is not None:
+            average = torch.where(skip > 0, before, average)
+            update = update.masked_fill(skip > 0, 0)
+        torch._foreach_copy_(buffers, list(average))
+        torch._foreach_add_(parameters, list(update), alpha=-lr)
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Each of (N, O, I) with its singular values brought to about 1 (0.7 to 1.2), by Newton and Schulz's iteration."""
+    x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + _EPS)
+    wide = x.mT if x.shape[1] > x.shape[2] else x
+    for _ in range(_STEPS):
+        square = wide @ wide.mT
+        wide = _A * wide + (_B * square + _C * square @ square) @ wide
+    return wide.mT if x.shape[1] > x.shape[2] else wide

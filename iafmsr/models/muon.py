@@ -57,9 +57,8 @@ class Muon(torch.optim.Optimizer):
         for p in matrices['params']:
             if p.grad is not None:
                 alike[p.shape].append(p)
-        for shape, parameters in alike.items():  # together: a network has many small matrices of few shapes
-            self._step(parameters, matrices['lr'] * _RMS * max(shape[0], shape[1:].numel()) ** 0.5,
-                       matrices['momentum'])
+        for parameters in alike.values():  # together: a network has many small matrices of few shapes
+            self._step(parameters, matrices['lr'], matrices['momentum'])
         return loss
 
     def _step(self, parameters: list[Tensor], lr: float, momentum: float) -> None:
@@ -68,7 +67,8 @@ class Muon(torch.optim.Optimizer):
         buffers = [self.state[p]['momentum_buffer'] for p in parameters]
         before, grad = torch.stack(buffers), torch.stack([p.grad for p in parameters])
         average = before.lerp(grad, 1 - momentum)
-        update = orthogonal(grad.lerp(average, momentum).flatten(2)).view(grad.shape)
+        matrices = grad.lerp(average, momentum).flatten(2)
+        update = _RMS * max(matrices.shape[1:]) ** 0.5 * orthogonal(matrices).view(grad.shape)
         if (skip := getattr(self, 'found_inf', None)) is not None:
             average = torch.where(skip > 0, before, average)
             update = update.masked_fill(skip > 0, 0)

@@ -15,7 +15,7 @@ from iafmsr.layers.norm import build_norm
 from iafmsr.layers.pointwise import PointwiseConv2d, Projection
 from iafmsr.layers.precision import ExactConv2d, in_autocast
 from iafmsr.ops.sites import ActiveSites
-from iafmsr.ops.strips import Part, Shuffled, Sum, by_strips
+from iafmsr.ops.strips import Part, Shuffled, Sum, by_strips, in_strips
 
 
 class IFEM(nn.Module):
@@ -28,10 +28,10 @@ class IFEM(nn.Module):
         self.igra = IGRA(num_feat, attention, ssconv, guidance, num_guide, sparse_backend)
         self.arm = ARM(num_feat, arm, num_guide)
 
-    def f1_and_arm(self, x: Tensor, guide: Tensor) -> tuple[Projection, Tensor]:
-        """x (B, C, H, W), guide -> F1 and ARM(F2). IGRA(F1) is left: it looks at more than a few rows."""
+    def f1_and_arm(self, x: Tensor, guide: Tensor) -> tuple[Projection, tuple[Tensor, ...]]:
+        """x (B, C, H, W), guide -> F1 and the factors of ARM(F2). IGRA(F1) is left: it looks at more than a few rows."""
         f1, f2 = self.expand.of(x).halves()
-        return f1, self.arm(f2, guide)
+        return f1, self.arm.factors(f2, guide)
 
 
 class IFEB(nn.Module):
@@ -43,18 +43,22 @@ class IFEB(nn.Module):
         self.ifem = IFEM(num_feat, **ifem)
         self.cgfn = CGFN(num_feat, ffn_scale)
 
-    def forward(self, x: Tensor, guide: Tensor, guide_down: Tensor, sites: ActiveSites) -> Tensor:
-        """(B, C, H, W), guide (B, C or 1, H, W), Down(guide), sites -> (B, C, H, W); x is lost without gradients."""
+    def forward(self, x: Tensor, guide: Tensor, guide_down: Tensor, sites: ActiveSites, scratch: Tensor | None = None
+                ) -> Tensor:
+        """(B, C, H, W), guide (B, C or 1, H, W), Down(guide), sites -> (B, C, H, W).
+
+        Without gradients x is lost, and so is what ``scratch`` holds, a map like x.
+        """
         def soft_branch(part: Part) -> tuple[Projection, Sum]:
-            f1, soft = self.ifem.f1_and_arm(self.norm1(part.of(x)), part.of(guide))
-            return f1, Sum(part.of(x), soft)
+            f1, arm = self.ifem.f1_and_arm(self.norm1(part.of(x)), part.of(guide))
+            return f1, Sum(part.of(x), *arm)
 
         def hard_branch_and_cgfn(part: Part) -> tuple[Sum]:
             a = up(attention[part.pictures], part.of(f_ssc).shape[-2:], part.first_row)
             y = torch.addcmul(part.of(with_soft), a, part.of(f_ssc))
             return (Sum(y, self.cgfn(self.norm2(y))),)
 
-        f1, with_soft = by_strips(soft_branch, x, reach=1, into=(None, x))
+        f1, with_soft = by_strips(soft_branch, x, reach=1, into=(scratch, x))
         f_ssc, attention = self.ifem.igra.factors(f1, sites, guide_down, overwrite=True)
         return by_strips(hard_branch_and_cgfn, x, reach=1, into=(with_soft,))[0]
 
@@ -125,8 +129,9 @@ class IAFMNet(nn.Module):
         # all that follows from the density is computed once and shared by the blocks
         guide, guide_down, sites = density.guide, down(density.guide), self.density.sites(density, maps)
         x = in_autocast(f0)
+        scratch = torch.empty_like(x) if in_strips(x) else None  # memory that is new to the process takes time
         for block in self.blocks:
-            x = block(x, guide, guide_down, sites)
+            x = block(x, guide, guide_down, sites, scratch)
 
         def enlarged(part: Part) -> tuple[Shuffled]:
             y = self.fusion.multiply(part.of(x), part.of(guide)) + part.of(density.mu) / self.density.gain

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from iafmsr.layers.pointwise import PointwiseConv2d, Projection
-from iafmsr.ops.strips import spent
 
 _MODES = ('full', 'no_idm', 'off')
 
@@ -38,9 +36,13 @@ class ARM(nn.Module):
 
     def forward(self, x: Tensor | Projection, guide: Tensor) -> Tensor:
         """(B, C, H, W), guide (B, C or 1, H, W) -> (B, C, H, W)."""
+        local, *scale = self.factors(x, guide)
+        return local * scale[0] if scale else local
+
+    def factors(self, x: Tensor | Projection, guide: Tensor) -> tuple[Tensor, ...]:
+        """DWConv3x3(b) and, unless the mode is ``off``, s; (B, C, H, W) each. Arguments as of forward."""
         if self.mode == 'off':
-            return self.local(x.tensor() if isinstance(x, Projection) else x)
+            return (self.local(x.tensor() if isinstance(x, Projection) else x),)
         a, b = self.expand.of(x).halves()
         s = self.scale.of(a, *([guide] if self.mode == 'full' else [])).tensor()
-        local = self.local(b.tensor())
-        return torch.mul(local, s, out=spent(local))
+        return self.local(b.tensor()), s

@@ -134,7 +134,7 @@ class InformationDensity(nn.Module):
 
     def _channel_guide(self, features: Tensor, mu: Tensor, theta: Tensor, density: Tensor) -> Tensor:
         if self.guide == 'deviation':
-            return torch.log2(1 + (features - mu).detach().abs())
+            return (features - mu).detach().abs_().add_(1).log2_()
         if self.guide == 'bits':
             return information(features.detach(), mu.detach(), theta)
         return density

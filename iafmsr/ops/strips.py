@@ -45,16 +45,17 @@ class Pending(ABC):
 
 
 class Sum(Pending):
-    """a + b."""
+    """a + b, or a + b factor."""
 
-    def __init__(self, a: Tensor, b: Tensor) -> None:
-        self.a, self.b = a, b
+    def __init__(self, a: Tensor, b: Tensor, factor: Tensor | None = None) -> None:
+        self.a, self.others = a, (b,) if factor is None else (b, factor)
 
     def tensor(self) -> Tensor:
-        return self.a + self.b
+        return (torch.addcmul if len(self.others) == 2 else torch.add)(self.a, *self.others)
 
     def write(self, target: Tensor, rows: slice) -> None:
-        torch.add(self.a[0, :, rows], self.b[0, :, rows], out=target)
+        a, *others = (x[0, :, rows] for x in (self.a, *self.others))
+        (torch.addcmul if len(others) == 2 else torch.add)(a, *others, out=target)
 
     def room(self, batch: int, height: int) -> Tensor:
         return room_for(self.a, batch, height)
@@ -96,7 +97,7 @@ def by_strips(step: Callable[[Part], tuple[Tensor | Pending, ...]], like: Tensor
         tuple[Tensor, ...]: the results for the whole, (B, C', scale * H, scale * W).
     """
     b, _, h, w = like.shape
-    if torch.is_grad_enabled() or like.device.type != 'cpu' or torch.compiler.is_compiling() or b * h * w <= _POSITIONS:
+    if not in_strips(like):
         return tuple(found.tensor() if isinstance(found, Pending) else found for found in step(Part()))
     strips = -(-h * w // _POSITIONS)
     bounds = [h * i // strips for i in range(strips + 1)]
@@ -114,6 +115,13 @@ def by_strips(step: Callable[[Part], tuple[Tensor | Pending, ...]], like: Tensor
             waiting = pieces, inner, picture, slice(scale * start, scale * stop)
     _write(results, *waiting)
     return results
+
+
+def in_strips(like: Tensor) -> bool:
+    """Whether :func:`by_strips` computes a map like this (B, C, H, W) strip by strip."""
+    b, _, h, w = like.shape
+    return not (torch.is_grad_enabled() or like.device.type != 'cpu' or torch.compiler.is_compiling()
+                or b * h * w <= _POSITIONS)
 
 
 def spent(x: Tensor) -> Tensor | None:

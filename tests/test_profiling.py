@@ -63,6 +63,14 @@ def test_contestants_differ_by_one_switch_each(root: Path) -> None:
     assert found['the file as it is']['train']['autocast'] == 'bf16'
 
 
+def test_stock_basicsr_has_the_optimizer_that_it_knows(root: Path) -> None:
+    opt = options_of_training(write(root, train__optim_g={'type': 'Muon', 'lr': 1e-2}), root)
+    found = contestants_of(opt, on_gpu=False)
+    assert found['BasicSR'].options['train']['optim_g'] == {'type': 'Adam', 'lr': 1e-2}
+    assert found['plain'].options['train']['optim_g']['type'] == 'Muon'
+    Runner(found['BasicSR'].options, Loaders())
+
+
 def test_a_file_that_is_one_of_the_steps_is_not_measured_twice(root: Path) -> None:
     opt = options_of_training(write(root, train__autocast='bf16', train__channels_last=True), root)
     assert '+ autocast: bf16, the file as it is' in contestants_of(opt, on_gpu=False)

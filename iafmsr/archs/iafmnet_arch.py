@@ -29,7 +29,7 @@ class IFEM(nn.Module):
         self.arm = ARM(num_feat, arm, num_guide)
 
     def f1_and_arm(self, x: Tensor, guide: Tensor) -> tuple[Projection, tuple[Tensor, ...]]:
-        """x (B, C, H, W), guide -> F1 and the factors of ARM(F2). IGRA(F1) is left: it looks at more than a few rows."""
+        """x (B, C, H, W), guide -> F1, the factors of ARM(F2). IGRA(F1) is left: it looks at more than a few rows."""
         f1, f2 = self.expand.of(x).halves()
         return f1, self.arm.factors(f2, guide)
 

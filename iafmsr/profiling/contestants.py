@@ -29,8 +29,8 @@ def contestants_of(opt: Options, on_gpu: bool) -> dict[str, Contestant]:
     """Stock BasicSR on the network of an option file in its plain form (float32, dense), then our model class without
     and with each switch, one upon the other, and the file as it is; each by its name, stock BasicSR first.
 
-    Stock BasicSR is its SRModel, which knows no entropy loss, with PairedImageDataset; where there is HR alone, which
-    it cannot train on, our dataset under its loader.
+    Stock BasicSR is its SRModel, which knows no entropy loss and Adam alone, with PairedImageDataset; where there is HR
+    alone, which it cannot train on, our dataset under its loader.
 
     Args:
         opt: of :func:`~iafmsr.utils.options.options_of_training`.
@@ -41,7 +41,10 @@ def contestants_of(opt: Options, on_gpu: bool) -> dict[str, Contestant]:
     sparse = 'sparse_backend' in inspect.signature(ARCH_REGISTRY.get(opt['network_g']['type'])).parameters
     plain = _changed(opt, model_type='IAFMNetModel', train__=dict.fromkeys(_SWITCHES),
                      datasets__train__={'in_memory': None}, network_g__={'sparse_backend': 'dense'} if sparse else {})
-    stock = _changed(plain, model_type='SRModel', train__=dict.fromkeys(_OURS))
+    optimizer = opt['train']['optim_g']
+    if optimizer['type'] != 'Adam':  # the only one that it knows
+        optimizer = {'type': 'Adam', 'lr': optimizer['lr']}
+    stock = _changed(plain, model_type='SRModel', train__=dict.fromkeys(_OURS) | {'optim_g': optimizer})
     data = stock['datasets']['train']
     if data['type'] == 'PairedSRDataset':
         data['type'] = 'PairedImageDataset'

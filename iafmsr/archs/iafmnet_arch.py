@@ -55,7 +55,7 @@ class IFEB(nn.Module):
 
         def hard_branch_and_cgfn(part: Part) -> tuple[Sum]:
             a = up(attention[part.pictures], part.of(f_ssc).shape[-2:], part.first_row)
-            y = torch.addcmul(part.of(with_soft), a, part.of(f_ssc))
+            y = Sum(part.of(with_soft), a, part.of(f_ssc)).tensor()
             return (Sum(y, self.cgfn(self.norm2(y))),)
 
         f1, with_soft = by_strips(soft_branch, x, reach=1, into=(scratch, x))

@@ -48,14 +48,18 @@ class Sum(Pending):
     """a + b, or a + b factor."""
 
     def __init__(self, a: Tensor, b: Tensor, factor: Tensor | None = None) -> None:
-        self.a, self.others = a, (b,) if factor is None else (b, factor)
+        self.a, self.b, self.factor = a, b, factor
 
     def tensor(self) -> Tensor:
-        return (torch.addcmul if len(self.others) == 2 else torch.add)(self.a, *self.others)
+        if self.factor is None:
+            return self.a + self.b
+        if torch.is_grad_enabled():  # the gradient of addcmul takes two passes over memory more
+            return self.a + self.b * self.factor
+        return torch.addcmul(self.a, self.b, self.factor)
 
     def write(self, target: Tensor, rows: slice) -> None:
-        a, *others = (x[0, :, rows] for x in (self.a, *self.others))
-        (torch.addcmul if len(others) == 2 else torch.add)(a, *others, out=target)
+        add = torch.add if self.factor is None else torch.addcmul
+        add(*(x[0, :, rows] for x in (self.a, self.b, self.factor) if x is not None), out=target)
 
     def room(self, batch: int, height: int) -> Tensor:
         return room_for(self.a, batch, height)

@@ -82,5 +82,5 @@ def orthogonal(matrices: Tensor) -> Tensor:
     wide = x.mT if x.shape[1] > x.shape[2] else x
     for _ in range(_STEPS):
         square = wide @ wide.mT
-        wide = _A * wide + (_B * square + _C * square @ square) @ wide
+        wide = torch.baddbmm(wide, torch.baddbmm(square, square, square, beta=_B, alpha=_C), wide, beta=_A)
     return wide.mT if x.shape[1] > x.shape[2] else wide

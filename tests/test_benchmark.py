@@ -18,7 +18,6 @@ from PIL import Image
 from torch import nn
 
 from iafmsr.archs import SMFANet
-from iafmsr.benchmark.alone import Alone
 from iafmsr.benchmark.cache import Cache, code_digest
 from iafmsr.benchmark.files import check_writable, write_whole
 from iafmsr.benchmark.nets import NetSpec, parse_nets
@@ -30,6 +29,7 @@ from iafmsr.benchmark.speed import PeakMemory, measure_speed
 from iafmsr.benchmark.tables import as_json, as_markdown, as_text, difference, tables
 from iafmsr.errors import UserError
 from iafmsr.ops.resize import imresize, mod_crop
+from iafmsr.utils.alone import Alone
 from iafmsr.utils.quality import Quality
 
 CPU = torch.device('cpu')
@@ -388,7 +388,8 @@ def leave(net):
     ((fail, RuntimeError('out of memory\nat some place')), '^x: out of memory$'),
     ((fail, UserError('not so')), '^not so$'), ((leave,), '^x: its process has ended')])
 def test_a_net_that_fails_in_its_process_is_named(tmp_path, question, message):
-    with Alone(Recording('x', 4, {'record': str(tmp_path / 'record')})) as net, pytest.raises(UserError, match=message):
+    spec = Recording('x', 4, {'record': str(tmp_path / 'record')})
+    with Alone(spec.name, spec.build) as net, pytest.raises(UserError, match=message):
         net.ask(*question)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from iafmsr.layers.pointwise import PointwiseConv2d, Projection
+from iafmsr.ops.strips import spent
 
 _MODES = ('full', 'no_idm', 'off')
 
@@ -37,7 +39,7 @@ class ARM(nn.Module):
     def forward(self, x: Tensor | Projection, guide: Tensor) -> Tensor:
         """(B, C, H, W), guide (B, C or 1, H, W) -> (B, C, H, W)."""
         local, *scale = self.factors(x, guide)
-        return local * scale[0] if scale else local
+        return torch.mul(local, scale[0], out=spent(local)) if scale else local
 
     def factors(self, x: Tensor | Projection, guide: Tensor) -> tuple[Tensor, ...]:
         """DWConv3x3(b) and, unless the mode is ``off``, s; (B, C, H, W) each. Arguments as of forward."""

@@ -175,6 +175,25 @@ def test_a_model_goes_on_to_the_bit(tmp_path: Path) -> None:
     assert straight.get_current_log() == resumed.get_current_log()
 
 
+def test_a_finished_run_goes_on_under_a_longer_schedule(tmp_path: Path) -> None:
+    """The state says how far the run is, the option file how the learning rate goes from there."""
+    def periods(iterations: int) -> Any:
+        schedule = {'type': 'CosineAnnealingRestartLR', 'periods': [iterations], 'restart_weights': [1], 'eta_min': 0}
+        return built(tmp_path, train__scheduler=schedule)
+
+    finished, whole = periods(3), periods(8)
+    for iteration in range(1, 4):
+        step(finished, iteration)
+    finished.save(0, 3)
+    longer = periods(8)
+    longer.resume_training(checkpoints.load_resume_state(finished.opt | {'auto_resume': True}))
+    for iteration in range(1, 9):
+        step(whole, iteration)
+        if iteration > 3:
+            step(longer, iteration)
+            assert longer.get_current_learning_rate() == whole.get_current_learning_rate()
+
+
 def test_a_resume_that_cannot_be_exact_says_so(caplog: pytest.LogCaptureFixture) -> None:
     get_root_logger().propagate = True
     saved = DataOrder(seed=0, total_batch=64, pictures=100, ratio=1).state_dict()

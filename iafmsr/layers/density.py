@@ -97,7 +97,8 @@ def information(features: Tensor, mu: Tensor, theta: Tensor) -> Tensor:
     """
     with full_precision(features):
         features, mu, theta = (at_least_float32(t) for t in (features, mu, theta))
-        return -torch.log2(lower_bound(interval_probability(features, mu, theta), LIKELIHOOD_MIN))
+        # the logarithm of 1 / p, for the gradient of a minus sign comes in another layout than the features
+        return torch.log2(lower_bound(interval_probability(features, mu, theta), LIKELIHOOD_MIN).reciprocal())
 
 
 def num_active(height: int, width: int, k: float) -> int:

@@ -38,7 +38,7 @@ class InformationEntropyLoss(nn.Module):
     def forward(self, density: Density) -> tuple[Tensor, Tensor]:
         """The density of a batch -> the weighted loss, and bits per LR pixel without gradient (both scalars)."""
         bits = information(density.features, density.mu, density.theta)
-        per_value = bits.mean()
         _, c, h, w = bits.shape
+        per_value = bits.sum() / bits.numel()  # a mean's gradient comes as a whole tensor, in another layout than bits
         values = {'sum': c * h * w, 'pixel': c, 'mean': 1}[self.reduction]
         return self.loss_weight * values * per_value, c * per_value.detach()

@@ -72,6 +72,10 @@ class Shuffled(Pending):
         self.x, self.scale = x, scale
 
     def tensor(self) -> Tensor:
+        if torch.is_grad_enabled() and self.x.is_contiguous(memory_format=torch.channels_last):
+            # so the gradient, too, comes in the layout of x
+            x = self.x.permute(0, 2, 3, 1).unflatten(3, (-1, self.scale, self.scale))
+            return x.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
         return F.pixel_shuffle(self.x.contiguous(), self.scale)
 
     def write(self, target: Tensor, rows: slice) -> None:

@@ -198,3 +198,21 @@ def test_the_border_is_no_detail(options):
     torch.manual_seed(0)
     _, density = IAFMNet(**SMALL, **options).eval()(torch.full((1, 3, 12, 14), 0.7), return_density=True)
     torch.testing.assert_close(density.idm, density.idm[..., :1, :1].expand_as(density.idm))
+
+
+def test_in_training_a_patch_has_as_many_active_sites_as_are_its_own_in_the_batch() -> None:
+    """As in a picture: most of its active sites lie together where there is detail, flat places have none."""
+    lq = torch.stack([torch.full((3, 10, 12), 0.5), 0.1 * torch.rand(3, 10, 12), torch.rand(3, 10, 12)])
+    net = IAFMNet(num_feat=8, num_block=1, k=0.1).train()
+    masks = {}
+    for k_of in ('batch', 'picture'):
+        net.density.k_of = k_of
+        _, density = net(lq, return_density=True)
+        masks[k_of] = density.mask.sum(dim=(1, 2, 3)).tolist()
+        assert net.density.sites(density).count == sum(masks[k_of]) == 36
+    assert masks['picture'] == [12, 12, 12]
+    assert masks['batch'][0] == 0 and masks['batch'][2] > 24
+    with torch.no_grad():
+        assert net.eval()(lq, return_density=True)[1].mask.sum(dim=(1, 2, 3)).tolist() == [12, 12, 12]
+    with pytest.raises(ValueError, match="k_of must be one of batch, picture, got 'patch'"):
+        IAFMNet(k_of='patch')

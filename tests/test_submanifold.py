@@ -179,7 +179,7 @@ def test_autocast(backend, x_type):
 def test_a_known_number_of_sites_gives_the_same_tables():
     mask = torch.zeros(2, 1, 5, 6, dtype=torch.bool)
     mask[0, 0, [0, 3, 4], [1, 2, 2]] = mask[1, 0, [0, 0, 4], [0, 5, 5]] = True
-    known, found = ActiveSites(mask, 3), ActiveSites(mask)
+    known, found = ActiveSites(mask, 6), ActiveSites(mask)
     assert known.count == found.count == 6
     assert torch.equal(known.neighbours(3), found.neighbours(3)) and torch.equal(known.raster, found.raster)
 

@@ -81,7 +81,7 @@ class IAFMNet(nn.Module):
         num_block (int): number N of IFEBs.
         ffn_scale (float): hidden width of the CGFN over C.
         k (float): share of active sites, in (0, 1]; 0.05 in the paper.
-        ide, ide_kernel_size, gdn, gain, idm_unit, detach_idm, detach_features, guide, mask: of the density, see
+        ide, ide_kernel_size, gdn, gain, idm_unit, detach_idm, detach_features, guide, mask, k_of: of the density, see
             :class:`~iafmsr.layers.idm.InformationDensity`.
         guidance (str): how the guide enters, see :class:`~iafmsr.layers.guidance.Guidance`.
         norm (str): before IFEM and CGFN: ``none`` (as drawn), ``l2`` or ``layer``.
@@ -97,9 +97,9 @@ class IAFMNet(nn.Module):
     def __init__(self, scale: int = 4, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 40, num_block: int = 6,
                  ffn_scale: float = 1.0, k: float = 0.05, ide: str = 'deviation', ide_kernel_size: int = 1,
                  gdn: bool = True, gain: float = 64.0, idm_unit: str = 'bits', detach_idm: bool = True,
-                 detach_features: bool = True, guide: str = 'deviation', mask: str = 'idm', guidance: str = 'neutral',
-                 norm: str = 'l2', attention: str = 'figure', ssconv: bool = True, arm: str = 'full',
-                 sparse_backend: str = 'auto') -> None:
+                 detach_features: bool = True, guide: str = 'deviation', mask: str = 'idm', k_of: str = 'batch',
+                 guidance: str = 'neutral', norm: str = 'l2', attention: str = 'figure', ssconv: bool = True,
+                 arm: str = 'full', sparse_backend: str = 'auto') -> None:
         super().__init__()
         if scale not in (2, 3, 4):
             raise ValueError(f'scale must be 2, 3 or 4, got {scale}')
@@ -108,7 +108,7 @@ class IAFMNet(nn.Module):
         self.head = ExactConv2d(num_in_ch, num_feat, 3, padding=1, padding_mode='replicate')
         self.density = InformationDensity(
             num_feat, k, ide=ide, ide_kernel_size=ide_kernel_size, gdn=gdn, gain=gain, idm_unit=idm_unit,
-            detach_idm=detach_idm, detach_features=detach_features, guide=guide, mask=mask)
+            detach_idm=detach_idm, detach_features=detach_features, guide=guide, mask=mask, k_of=k_of)
         self.blocks = nn.ModuleList(
             IFEB(num_feat, ffn_scale, norm, attention=attention, ssconv=ssconv, guidance=guidance, arm=arm,
                  num_guide=self.density.num_guide, sparse_backend=sparse_backend)

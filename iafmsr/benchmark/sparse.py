@@ -137,7 +137,7 @@ def _measure(masks: dict[Case, Tensor], seconds: float) -> Iterator[Timing]:
                 out.backward(grads[layout])
         return call
 
-    known = {c: ActiveSites(m, num_active(c.height, c.width, c.share)) for c, m in masks.items()}
+    known = {c: ActiveSites(m, len(m) * num_active(c.height, c.width, c.share)) for c, m in masks.items()}
     ways = {(None, f'dense {name}'): run('dense', known[case], name) for name in LAYOUTS}
     for c, sites in known.items():
         ways[c, 'table'] = lambda m=masks[c], n=sites.count: ActiveSites(m, n).neighbours(3)

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -133,3 +134,22 @@ def top_k_mask(idm: Tensor, k: float) -> Tensor:
     above, tied = values > threshold, values == threshold
     chosen_ties = tied & (tied.cumsum(dim=1) <= n - above.sum(dim=1, keepdim=True))
     return (above | chosen_ties).view(b, 1, h, w)
+
+
+def top_k_mask_of_batch(idm: Tensor, k: float) -> Tensor:
+    """The sites with the highest values in a whole batch, that of all processes: k of them all, however they lie.
+
+    Args, returns: as of :func:`top_k_mask`; a picture has as many active sites as are its own.
+    """
+    b, _, h, w = idm.shape
+    everywhere, own = [idm.detach().contiguous()], 0
+    if parallel():
+        own, everywhere = dist.get_rank(), [torch.empty_like(everywhere[0]) for _ in range(dist.get_world_size())]
+        dist.all_gather(everywhere, idm.detach().contiguous())
+    mask = top_k_mask(torch.cat(everywhere).view(1, 1, -1, w), k)
+    return mask.view(-1, 1, h, w)[own * b:(own + 1) * b]
+
+
+def parallel() -> bool:
+    """Whether several processes train one network."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

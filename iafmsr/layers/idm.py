@@ -7,7 +7,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from iafmsr.layers.density import Density, information, num_active, quantise, top_k_mask
+from iafmsr.layers.density import (
+    Density,
+    information,
+    num_active,
+    parallel,
+    quantise,
+    top_k_mask,
+    top_k_mask_of_batch,
+)
 from iafmsr.layers.estimator import build_estimator
 from iafmsr.layers.filters import laplacian, luma, sobel
 from iafmsr.layers.precision import at_least_float32, full_precision
@@ -18,6 +26,7 @@ _UNITS = ('theta', 'bits', 'normalised')
 _CHANNEL_GUIDES = ('deviation', 'bits', 'density')  # of every channel its own
 _GUIDES = (*_CHANNEL_GUIDES, 'idm', 'sobel', 'laplacian', 'constant')
 _MASKS = ('idm', 'sobel', 'laplacian', 'random')
+_WHOLES = ('batch', 'picture')
 
 
 class Maps(NamedTuple):
@@ -40,7 +49,11 @@ class InformationDensity(nn.Module):
 
     Args:
         num_feat (int): channels C of F0.
-        k (float): share of active sites, in (0, 1].
+        k (float): share of active sites, in (0, 1]; always of the picture in evaluation.
+        k_of (str): of what it is the share in training, where a picture is a patch: ``batch``, so that patches full of
+            detail have many active sites and flat ones none, as the places of a whole picture do; or ``picture``, the
+            same number in every patch: the sparse convolution then never learns what fully active places need
+            (docs/experiments.md, section 11).
         ide (str): ``literal``, ``deviation`` or ``moments``, see :mod:`iafmsr.layers.estimator`.
         ide_kernel_size (int): of the estimator's first convolutions.
         gdn (bool): False leaves GDN out of the estimator.
@@ -61,18 +74,20 @@ class InformationDensity(nn.Module):
 
     def __init__(self, num_feat: int, k: float = 0.05, *, ide: str = 'deviation', ide_kernel_size: int = 1,
                  gdn: bool = True, gain: float = 64.0, idm_unit: str = 'bits', detach_idm: bool = True,
-                 detach_features: bool = True, guide: str = 'deviation', mask: str = 'idm') -> None:
+                 detach_features: bool = True, guide: str = 'deviation', mask: str = 'idm',
+                 k_of: str = 'batch') -> None:
         super().__init__()
         if not 0 < k <= 1:
             raise ValueError(f'k must be in (0, 1], got {k}')
         if not gain > 0:
             raise ValueError(f'gain must be positive, got {gain}')
-        for name, value, known in (('idm_unit', idm_unit, _UNITS), ('guide', guide, _GUIDES), ('mask', mask, _MASKS)):
+        for name, value, known in (('idm_unit', idm_unit, _UNITS), ('guide', guide, _GUIDES), ('mask', mask, _MASKS),
+                                   ('k_of', k_of, _WHOLES)):
             if value not in known:
                 raise ValueError(f'{name} must be one of {", ".join(known)}, got {value!r}')
         if guide in _CHANNEL_GUIDES and idm_unit == 'normalised':
             raise ValueError("idm_unit 'normalised' is of one map: guide must be 'idm'")
-        self.k, self.gain, self.idm_unit, self.guide, self.mask = k, gain, idm_unit, guide, mask
+        self.k, self.k_of, self.gain, self.idm_unit, self.guide, self.mask = k, k_of, gain, idm_unit, guide, mask
         self.detach_idm, self.detach_features = detach_idm, detach_features
         self.num_guide = num_feat if self._per_channel else 1  # channels of the guide
         self.estimator = build_estimator(ide, num_feat, ide_kernel_size, gdn)
@@ -104,11 +119,21 @@ class InformationDensity(nn.Module):
             idm = local_map
             if self.idm_unit == 'normalised':
                 idm = idm / idm.mean(dim=(2, 3), keepdim=True)
-            return Maps(idm, top_k_mask(self._map(self.mask, idm, lq), self.k))
+            top_k = top_k_mask_of_batch if self._together else top_k_mask
+            return Maps(idm, top_k(self._map(self.mask, idm, lq), self.k))
 
     def sites(self, density: Density, maps: Maps | None = None) -> ActiveSites:
-        """The active sites of a density. Of a whole picture their number is known without a look at the mask."""
-        return ActiveSites(density.mask, num_active(*density.mask.shape[-2:], self.k) if maps is None else None)
+        """The active sites of a density, with their number where it is known without a look at the mask."""
+        b, _, h, w = density.mask.shape
+        if maps is not None or (self._together and parallel()):
+            return ActiveSites(density.mask)
+        count = num_active(b * h, w, self.k) if self._together else b * num_active(h, w, self.k)
+        return ActiveSites(density.mask, count)
+
+    @property
+    def _together(self) -> bool:
+        """Whether the pictures of a batch share their active sites."""
+        return self.training and self.k_of == 'batch'
 
     @property
     def _per_channel(self) -> bool:

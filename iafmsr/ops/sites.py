@@ -16,25 +16,25 @@ class ActiveSites:
 
     Args:
         mask (Tensor): bool, (B, 1, H, W); True where a site is active.
-        per_picture (int | None): the number of active sites of every picture, where the caller knows it (the top k of a
-            map). No shape then depends on values, and no GPU is waited for. It has to be right.
+        count (int | None): the number of active sites of the batch, where the caller knows it (the top k of a map). No
+            shape then depends on values, and no GPU is waited for. It has to be right.
 
     Raises:
         ValueError: when the mask is not bool or not of shape (B, 1, H, W).
     """
 
-    def __init__(self, mask: Tensor, per_picture: int | None = None) -> None:
+    def __init__(self, mask: Tensor, count: int | None = None) -> None:
         if mask.dtype != torch.bool or mask.dim() != 4 or mask.shape[1] != 1:
             raise ValueError(f'mask must be bool of shape (B, 1, H, W), got {mask.dtype} {tuple(mask.shape)}')
         self.mask = mask
-        self._per_picture = per_picture
+        self._count = count
         self.rulebooks: dict = {}  # spconv's tables, by its key
         self._neighbours: dict[int, Tensor] = {}
 
     @cached_property
     def count(self) -> int:
         """Number of active sites of the batch, n."""
-        return int(self.mask.sum()) if self._per_picture is None else self._per_picture * self.mask.shape[0]
+        return int(self.mask.sum()) if self._count is None else self._count
 
     @cached_property
     def positions(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -142,10 +142,11 @@ def top_k_mask_of_batch(idm: Tensor, k: float) -> Tensor:
     Args, returns: as of :func:`top_k_mask`; a picture has as many active sites as are its own.
     """
     b, _, h, w = idm.shape
-    everywhere, own = [idm.detach().contiguous()], 0
+    own, here = 0, idm.detach().contiguous()
+    everywhere = [here]
     if parallel():
-        own, everywhere = dist.get_rank(), [torch.empty_like(everywhere[0]) for _ in range(dist.get_world_size())]
-        dist.all_gather(everywhere, idm.detach().contiguous())
+        own, everywhere = dist.get_rank(), [torch.empty_like(here) for _ in range(dist.get_world_size())]
+        dist.all_gather(everywhere, here)
     mask = top_k_mask(torch.cat(everywhere).view(1, 1, -1, w), k)
     return mask.view(-1, 1, h, w)[own * b:(own + 1) * b]
 

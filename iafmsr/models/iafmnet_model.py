@@ -20,7 +20,7 @@ from iafmsr.models.muon import Muon
 from iafmsr.models.precision import usable
 from iafmsr.models.usage import unused_parameters
 
-SCHEDULE_PROGRESS = 'last_epoch', '_step_count', '_last_lr'
+_SCHEDULE_PROGRESS = 'last_epoch', '_step_count', '_last_lr'
 
 
 @MODEL_REGISTRY.register()
@@ -88,7 +88,7 @@ class IAFMNetModel(SRModel):
             for group in optimizer['param_groups']:
                 group['fused'] = True  # also where another model class has saved it
         # how far a schedule has come is the state's, the schedule itself the option file's: a run can be made longer
-        progress = [{key: saved[key] for key in SCHEDULE_PROGRESS} for saved in resume_state['schedulers']]
+        progress = [{key: saved[key] for key in _SCHEDULE_PROGRESS} for saved in resume_state['schedulers']]
         super().resume_training(resume_state | {'schedulers': progress})
         for parameter, moments in self.optimizer_g.state.items():
             for name, value in moments.items():

@@ -27,14 +27,15 @@ class ActiveSites:
         if mask.dtype != torch.bool or mask.dim() != 4 or mask.shape[1] != 1:
             raise ValueError(f'mask must be bool of shape (B, 1, H, W), got {mask.dtype} {tuple(mask.shape)}')
         self.mask = mask
-        self._count = count
+        if count is not None:
+            self.count = count
         self.rulebooks: dict = {}  # spconv's tables, by its key
         self._neighbours: dict[int, Tensor] = {}
 
     @cached_property
     def count(self) -> int:
         """Number of active sites of the batch, n."""
-        return int(self.mask.sum()) if self._count is None else self._count
+        return int(self.mask.sum())
 
     @cached_property
     def positions(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -47,22 +47,25 @@ def test_an_update_of_nothing_is_nothing() -> None:
     assert torch.equal(orthogonal(torch.zeros(2, 3, 4)), torch.zeros(2, 3, 4))
 
 
-def test_momentum_looks_ahead_and_updates_have_adam_s_size() -> None:
-    """The formulas of a single matrix, in their own words: m = .95 m + .05 g, update .2 sqrt(max(O, I)) of the
-    orthogonal matrix nearest to .95 m + .05 g."""
-    weight = nn.Parameter(torch.randn(6, 20, 1, 1, generator=torch.Generator().manual_seed(0)))
-    optimizer, m = Muon([weight], lr=0.5), torch.zeros(6, 20)
+@pytest.mark.parametrize('kernel', [1, 3])
+def test_momentum_looks_ahead_and_updates_have_adam_s_size_over_all_taps(kernel: int) -> None:
+    """The formulas of a single matrix, in their own words: m = .95 m + .05 g, update .2 sqrt(max(O, I K^2)) / K^2 of
+    the orthogonal matrix nearest to .95 m + .05 g."""
+    taps, shape = kernel ** 2, (6, 20, kernel, kernel)
+    weight = nn.Parameter(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+    optimizer, m = Muon([weight], lr=0.5), torch.zeros(6, 20 * taps)
     for i in range(3):
-        before, g = weight.detach().clone(), torch.randn(6, 20, generator=torch.Generator().manual_seed(i))
-        weight.grad = g[:, :, None, None].clone()
+        before = weight.detach().clone()
+        weight.grad = torch.randn(shape, generator=torch.Generator().manual_seed(i))
         optimizer.step()
+        g = weight.grad.flatten(1)
         m = 0.95 * m + 0.05 * g
         u, _, vh = torch.linalg.svd(0.95 * m + 0.05 * g, full_matrices=False)
-        update = (weight.detach() - before)[:, :, 0, 0] / (-0.5 * 0.2 * 20 ** 0.5)
-        values = (u.mT @ update @ vh.mT).diagonal()
+        step = (weight.detach() - before).flatten(1) / -0.5
+        values = (u.mT @ step @ vh.mT).diagonal() / (0.2 * (20 * taps) ** 0.5 / taps)
         assert 0.6 < values.min() and values.max() < 1.25
-        torch.testing.assert_close(values.norm(), update.norm(), rtol=1e-4, atol=0)  # nothing points elsewhere
-        assert 0.1 < (weight - before).square().mean().sqrt() / 0.5 < 0.25
+        torch.testing.assert_close(values.norm() * 0.2 * (20 * taps) ** 0.5 / taps, step.norm(), rtol=1e-4, atol=0)
+        assert 0.1 < taps * step.square().mean().sqrt() < 0.25
 
 
 def test_what_mixes_no_channels_is_adam_s_to_the_bit() -> None:

@@ -20,8 +20,9 @@ class Muon(torch.optim.Optimizer):
 
     Instead of a matrix's momentum Muon takes the nearest orthogonal matrix (Jordan et al., Muon: An optimizer for
     hidden layers in neural networks, 2024), scaled to the size of Adam's updates, so that both share a learning rate
-    (Liu et al., Muon is Scalable for LLM Training, 2025, section 2.2). A short training gains most by it
-    (docs/training.md).
+    (Liu et al., Muon is Scalable for LLM Training, 2025, section 2.2). A k x k kernel's is divided by k^2: its taps see
+    nearly the same where a picture is smooth, so that their steps add up (Pethick et al., Training Deep Learning Models
+    with Norm-Constrained LMOs, 2025). A short training gains most by it (docs/training.md).
 
     Args:
         params: parameters. Those of four dimensions with more than one input channel a group, (O, I, K, K), are Muon's,
@@ -68,7 +69,8 @@ class Muon(torch.optim.Optimizer):
         before, grad = torch.stack(buffers), torch.stack([p.grad for p in parameters])
         average = before.lerp(grad, 1 - momentum)
         matrices = grad.lerp(average, momentum).flatten(2)
-        update = _RMS * max(matrices.shape[1:]) ** 0.5 * orthogonal(matrices).view(grad.shape)
+        size = _RMS * max(matrices.shape[1:]) ** 0.5 / grad.shape[3:].numel()
+        update = size * orthogonal(matrices).view(grad.shape)
         if (skip := getattr(self, 'found_inf', None)) is not None:
             average = torch.where(skip > 0, before, average)
             update = update.masked_fill(skip > 0, 0)

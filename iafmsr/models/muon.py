@@ -12,7 +12,7 @@ from torch import Tensor
 # of a polynomial that takes all singular values to about 1 in five steps (Jordan et al.)
 _STEPS, (_A, _B, _C) = 5, (3.4445, -4.7750, 2.0315)
 _EPS = 1e-7
-_RMS = 0.2  # of an update over the learning rate, as of Adam's (Liu et al.)
+_RMS = 0.2  # of a 1x1 kernel's update over the learning rate, as of Adam's (Liu et al.)
 
 
 class Muon(torch.optim.Optimizer):

@@ -4,12 +4,14 @@ They run around BasicSR's own import, wherever that takes place after `import ia
 the top of main modules, so that spawned data workers, which import the main module again, get them too. Each cure looks
 for its fault and leaves alone what works; no file of BasicSR is edited.
 """
+import atexit
 import functools
 import importlib.machinery
 import importlib.util
 import os
 import re
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -210,6 +212,10 @@ def launch_without_cuda() -> None:
     The stock start divides the rank by the number of GPUs, zero on a CPU, and never reads LOCAL_RANK, which is wrong
     where the ranks of a machine do not begin at a multiple of its GPUs. The stock wrapper then hands
     DistributedDataParallel a GPU's number where there is none. Slurm's launcher stays as it is.
+
+    A thread of gloo that wants the interpreter, to let go of the last tensor it has sent, takes the process down with
+    SIGABRT when it finds the interpreter ending. So at exit the threads get a moment; to destroy the group would not
+    end them while a network still holds it.
     """
     from basicsr.models.base_model import BaseModel
     from basicsr.utils import options
@@ -232,6 +238,7 @@ def launch_without_cuda() -> None:
         else:
             backend = 'gloo'
         torch.distributed.init_process_group(backend, **kwargs)
+        atexit.register(time.sleep, 0.1)
 
     @functools.wraps(stock_wrap)
     def model_to_device(self: BaseModel, net: torch.nn.Module) -> torch.nn.Module:

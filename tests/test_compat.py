@@ -217,6 +217,33 @@ def test_torchrun_on_cpu_gives_both_ranks_the_same_weights(project: Path) -> Non
     assert all(torch.equal(first[name], saved[name]) for name in first)
 
 
+# The last tensors' names are gone when gloo has sent them, and nothing lets go of the interpreter until its end.
+LAST_WORDS = '''
+import sys
+import time
+
+import iafmsr
+import torch
+import torch.distributed as dist
+from basicsr.utils import options
+
+options.init_dist('pytorch')
+sys.setswitchinterval(60)
+for _ in range(8):
+    dist.all_reduce(torch.ones(1), async_op=True)
+end = time.perf_counter() + .5
+while time.perf_counter() < end:
+    pass
+'''
+
+
+def test_gloo_does_not_abort_a_process_that_ends() -> None:
+    alone = {'RANK': '0', 'LOCAL_RANK': '0', 'WORLD_SIZE': '1', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '0',
+             'CUDA_VISIBLE_DEVICES': ''}
+    done = subprocess.run([sys.executable, '-c', LAST_WORDS], env=os.environ | alone, timeout=120)
+    assert done.returncode == 0
+
+
 def test_the_pytorch_launcher_asks_for_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     from basicsr.utils import options
     monkeypatch.delenv('LOCAL_RANK', raising=False)

@@ -90,7 +90,6 @@ dist.all_gather_object(everyone, unchanged)
 if rank == 0:
     Path(sys.argv[1]).write_text(json.dumps({'errors': report, 'unchanged': everyone, 'warnings': warnings,
                                              'skipped': skipped}))
-# the group is left to the end of the process: destroyed while wrapped networks live, gloo now and then aborts
 dist.barrier()
 '''
 

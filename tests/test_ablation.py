@@ -20,11 +20,12 @@ FILES = sorted((Path(__file__).parent.parent / 'options/ablation').glob('*.yml')
 
 @pytest.mark.parametrize('file', FILES, ids=lambda f: f.stem)
 def test_each_file_differs_from_the_base_in_the_net_or_the_entropy_loss_alone(file):
-    base, opt = load_options(FILES[0].with_name('base.yml')), load_options(file)
+    base = file.with_name('adam4.yml' if file.stem.startswith('adam4_') else 'base.yml')
+    base, opt = load_options(base), load_options(file)
     assert opt['name'] == f'ablation_{file.stem}'
     for o in (base, opt):
         del o['name']
-        if file.stem == 'adam':  # the optimizer alone
+        if file.stem in ('adam', 'adam4'):  # the optimizer alone
             del o['train']['optim_g']
         else:
             del o['network_g']

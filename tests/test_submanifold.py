@@ -176,12 +176,13 @@ def test_autocast(backend, x_type):
         torch.testing.assert_close(result, expected, rtol=0.05, atol=0.05 * expected.abs().max().item())
 
 
-def test_a_known_number_of_sites_gives_the_same_tables():
-    mask = torch.zeros(2, 1, 5, 6, dtype=torch.bool)
-    mask[0, 0, [0, 3, 4], [1, 2, 2]] = mask[1, 0, [0, 0, 4], [0, 5, 5]] = True
-    known, found = ActiveSites(mask, 6), ActiveSites(mask)
-    assert known.count == found.count == 6
-    assert torch.equal(known.neighbours(3), found.neighbours(3)) and torch.equal(known.raster, found.raster)
+def test_sites_are_listed_in_raster_order_with_their_neighbours():
+    mask = torch.zeros(2, 1, 3, 4, dtype=torch.bool)
+    mask[0, 0, [0, 1], [1, 2]] = mask[1, 0, 2, 3] = True
+    sites = ActiveSites(mask)
+    assert sites.count == 3 and sites.raster.tolist() == [1, 6, 23]
+    assert sites.neighbours(3).tolist() == [[3, 3, 3, 3, 0, 3, 3, 3, 1], [0, 3, 3, 3, 1, 3, 3, 3, 3],
+                                            [3, 3, 3, 3, 2, 3, 3, 3, 3]]
 
 
 def test_the_table_is_built_once():
@@ -197,7 +198,7 @@ def test_auto_follows_the_table_of_crossovers(monkeypatch):
         assert choose_backend(x, weight, ActiveSites(mask)) == wanted
         with torch.no_grad():
             assert choose_backend(x, weight, ActiveSites(mask)) == without
-    few = ActiveSites((torch.arange(64) < 3).view(1, 1, 8, 8).to('meta'), 3)
+    few = ActiveSites((torch.arange(64) < 3).view(1, 1, 8, 8).to('meta'))
     assert choose_backend(x.to('meta'), weight, few) == 'dense'
 
 

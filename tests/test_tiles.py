@@ -63,7 +63,7 @@ def test_tiles_make_the_whole_picture(scale: int, height: int, width: int, tile:
     {'ide': 'literal', 'ide_kernel_size': 3, 'guidance': 'product', 'idm_unit': 'theta', 'norm': 'none'},
     {'idm_unit': 'normalised', 'guide': 'idm', 'ide_kernel_size': 3}, {'mask': 'sobel', 'guide': 'laplacian'},
     {'mask': 'random', 'ide': 'moments'},
-    {'attention': 'text', 'norm': 'layer', 'guidance': 'concat'}, {'ssconv': False, 'arm': 'no_idm'},
+    {'attention': 'text', 'norm': 'layer', 'guidance': 'concat'}, {'ssconv': 'none', 'arm': 'no_idm'},
 ], ids=str)
 def test_every_form_of_the_net_is_exact_in_tiles(keywords: dict[str, Any]) -> None:
     enlarge = enlarger(trained_like(scale=2, **keywords))

@@ -13,6 +13,8 @@ from iafmsr.layers.density import Density
 from iafmsr.layers.idm import InformationDensity
 from iafmsr.layers.igra import IGRA, down
 from iafmsr.layers.precision import ExactConv2d, in_autocast
+from iafmsr.ops.sites import ActiveSites
+from iafmsr.ops.submanifold import SubmanifoldConv2d
 
 
 @ARCH_REGISTRY.register()
@@ -24,7 +26,7 @@ class EDSRIDM(EDSR):
 
     Args:
         arm (bool): add ARM.
-        igra (bool): add IGRA.
+        igra (bool): add IGRA; its blocks share one sparse convolution.
         k (float): share of active sites, in (0, 1].
         ide, gain, idm_unit, detach_idm, detach_features, guide: of the density, see
             :class:`~iafmsr.layers.idm.InformationDensity`.
@@ -50,20 +52,21 @@ class EDSRIDM(EDSR):
                                  for _ in range(num_block))
 
         self.arm = after_each_block(ARM, arm)
-        self.igra = after_each_block(IGRA, igra, sparse_backend=sparse_backend)
+        self.igra = after_each_block(IGRA, igra)
+        self.ssconv = SubmanifoldConv2d(num_feat, 3, sparse_backend) if igra else None
 
     def forward(self, lq: Tensor, return_density: bool = False) -> Tensor | tuple[Tensor, Density]:
         """(B, 3, H, W) in [0, 1] -> (B, 3, sH, sW); with its :class:`Density` on request."""
         self.mean = self.mean.type_as(lq)
         f0 = self.conv_first((lq - self.mean) * self.img_range)
         density = self.density(f0, lq)
-        guide_down, sites = down(density.guide), self.density.sites(density)
+        guide_down, sites = down(density.guide), ActiveSites(density.mask)
         x = in_autocast(f0)
         for block, arm, igra in zip(self.body, self.arm, self.igra, strict=True):
             x = block(x)
             if arm is not None:
                 x = x + arm(x, density.guide)
             if igra is not None:
-                x = x + igra(x, sites, guide_down)
+                x = x + igra(x, guide_down, sites, self.ssconv)
         sr = self.conv_last(self.upsample(self.conv_after_body(x) + f0)) / self.img_range + self.mean
         return (sr, density) if return_density else sr

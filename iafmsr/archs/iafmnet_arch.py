@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iafmsr.layers.arm import ARM
@@ -10,32 +13,46 @@ from iafmsr.layers.cgfn import CGFN
 from iafmsr.layers.density import Density
 from iafmsr.layers.guidance import Guidance
 from iafmsr.layers.idm import InformationDensity, Maps
-from iafmsr.layers.igra import IGRA, down, up
+from iafmsr.layers.igra import IGRA, down
 from iafmsr.layers.norm import build_norm
-from iafmsr.layers.pointwise import PointwiseConv2d, Projection
 from iafmsr.layers.precision import ExactConv2d, in_autocast
 from iafmsr.ops.sites import ActiveSites
-from iafmsr.ops.strips import Part, Shuffled, Sum, by_strips, in_strips
+from iafmsr.ops.submanifold import SubmanifoldConv2d
+
+_SSCONVS = ('shared', 'own', 'none')
+
+
+class Guided(NamedTuple):
+    """What follows from the density of a batch, computed once and used by every block.
+
+    Attributes:
+        guide (Tensor): (B, C or 1, H, W).
+        guide_down (Tensor): Down(guide), (B, C or 1, ceil(H/8), ceil(W/8)).
+        sites (ActiveSites): the active sites of the mask M.
+    """
+
+    guide: Tensor
+    guide_down: Tensor
+    sites: ActiveSites
 
 
 class IFEM(nn.Module):
     """Information-guided feature enhancement: F1, F2 = split(Conv1x1(x)); IGRA(F1) + ARM(F2)."""
 
-    def __init__(self, num_feat: int, attention: str, ssconv: bool, guidance: str, num_guide: int,
-                 sparse_backend: str, arm: str) -> None:
+    def __init__(self, num_feat: int, num_guide: int, attention: str, guidance: str, arm: str) -> None:
         super().__init__()
-        self.expand = PointwiseConv2d(num_feat, 2 * num_feat)
-        self.igra = IGRA(num_feat, attention, ssconv, guidance, num_guide, sparse_backend)
+        self.expand = nn.Conv2d(num_feat, 2 * num_feat, 1)
+        self.igra = IGRA(num_feat, attention, guidance, num_guide)
         self.arm = ARM(num_feat, arm, num_guide)
 
-    def f1_and_arm(self, x: Tensor, guide: Tensor) -> tuple[Projection, tuple[Tensor, ...]]:
-        """x (B, C, H, W), guide -> F1, the factors of ARM(F2). IGRA(F1) is left: it looks at more than a few rows."""
-        f1, f2 = self.expand.of(x).halves()
-        return f1, self.arm.factors(f2, guide)
+    def forward(self, x: Tensor, by: Guided, ssconv: SubmanifoldConv2d | None) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        f1, f2 = self.expand(x).chunk(2, dim=1)
+        return self.igra(f1, by.guide_down, by.sites, ssconv) + self.arm(f2, by.guide)
 
 
 class IFEB(nn.Module):
-    """Information-guided feature enhancement block: x = x + IFEM(x, guide); x = x + CGFN(x)."""
+    """Information-guided feature enhancement block: x = x + IFEM(norm(x)); x = x + CGFN(norm(x))."""
 
     def __init__(self, num_feat: int, ffn_scale: float, norm: str, **ifem) -> None:
         super().__init__()
@@ -43,24 +60,10 @@ class IFEB(nn.Module):
         self.ifem = IFEM(num_feat, **ifem)
         self.cgfn = CGFN(num_feat, ffn_scale)
 
-    def forward(self, x: Tensor, guide: Tensor, guide_down: Tensor, sites: ActiveSites, scratch: Tensor | None = None
-                ) -> Tensor:
-        """(B, C, H, W), guide (B, C or 1, H, W), Down(guide), sites -> (B, C, H, W).
-
-        Without gradients x is lost, and so is what ``scratch`` holds, a map like x.
-        """
-        def soft_branch(part: Part) -> tuple[Projection, Sum]:
-            f1, arm = self.ifem.f1_and_arm(self.norm1(part.of(x)), part.of(guide))
-            return f1, Sum(part.of(x), *arm)
-
-        def hard_branch_and_cgfn(part: Part) -> tuple[Sum]:
-            a = up(attention[part.pictures], part.of(f_ssc).shape[-2:], part.first_row)
-            y = Sum(part.of(with_soft), a, part.of(f_ssc)).tensor()
-            return (Sum(y, self.cgfn(self.norm2(y))),)
-
-        f1, with_soft = by_strips(soft_branch, x, reach=1, into=(scratch, x))
-        f_ssc, attention = self.ifem.igra.factors(f1, sites, guide_down, overwrite=True)
-        return by_strips(hard_branch_and_cgfn, x, reach=1, into=(with_soft,))[0]
+    def forward(self, x: Tensor, by: Guided, ssconv: SubmanifoldConv2d | None) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        x = x + self.ifem(self.norm1(x), by, ssconv)
+        return x + self.cgfn(self.norm2(x))
 
 
 class IAFMNet(nn.Module):
@@ -86,7 +89,7 @@ class IAFMNet(nn.Module):
         guidance (str): how the guide enters, see :class:`~iafmsr.layers.guidance.Guidance`.
         norm (str): before IFEM and CGFN: ``none`` (as drawn), ``l2`` or ``layer``.
         attention (str): ``figure``, ``text`` or ``no_idm``, see :class:`~iafmsr.layers.igra.IGRA`.
-        ssconv (bool): False leaves the sparse convolution out.
+        ssconv (str): the sparse kernel: one ``shared`` by all blocks, each block's ``own``, or ``none``.
         arm (str): ``full``, ``no_idm`` or ``off``, see :class:`~iafmsr.layers.arm.ARM`.
         sparse_backend (str): see :func:`iafmsr.ops.submanifold.submanifold_conv2d`; no part of the state dict.
 
@@ -98,11 +101,13 @@ class IAFMNet(nn.Module):
                  ffn_scale: float = 1.0, k: float = 0.05, ide: str = 'deviation', ide_kernel_size: int = 1,
                  gdn: bool = True, gain: float = 64.0, idm_unit: str = 'bits', detach_idm: bool = True,
                  detach_features: bool = True, guide: str = 'deviation', mask: str = 'idm', k_of: str = 'batch',
-                 guidance: str = 'neutral', norm: str = 'l2', attention: str = 'figure', ssconv: bool = True,
+                 guidance: str = 'neutral', norm: str = 'l2', attention: str = 'figure', ssconv: str = 'shared',
                  arm: str = 'full', sparse_backend: str = 'auto') -> None:
         super().__init__()
         if scale not in (2, 3, 4):
             raise ValueError(f'scale must be 2, 3 or 4, got {scale}')
+        if ssconv not in _SSCONVS:
+            raise ValueError(f'ssconv must be one of {", ".join(_SSCONVS)}, got {ssconv!r}')
         self.scale = scale
         # zeros beyond the border would pass for detail, and draw the mask there
         self.head = ExactConv2d(num_in_ch, num_feat, 3, padding=1, padding_mode='replicate')
@@ -110,9 +115,12 @@ class IAFMNet(nn.Module):
             num_feat, k, ide=ide, ide_kernel_size=ide_kernel_size, gdn=gdn, gain=gain, idm_unit=idm_unit,
             detach_idm=detach_idm, detach_features=detach_features, guide=guide, mask=mask, k_of=k_of)
         self.blocks = nn.ModuleList(
-            IFEB(num_feat, ffn_scale, norm, attention=attention, ssconv=ssconv, guidance=guidance, arm=arm,
-                 num_guide=self.density.num_guide, sparse_backend=sparse_backend)
+            IFEB(num_feat, ffn_scale, norm, num_guide=self.density.num_guide, attention=attention, guidance=guidance,
+                 arm=arm)
             for _ in range(num_block))
+        self.ssconvs = nn.ModuleList(
+            SubmanifoldConv2d(num_feat, 3, sparse_backend)
+            for _ in range({'shared': 1, 'own': num_block, 'none': 0}[ssconv]))
         self.fusion = Guidance(num_feat, guidance, self.density.num_guide)
         self.tail = nn.Conv2d(num_feat, num_out_ch * scale ** 2, 3, padding=1)
 
@@ -125,19 +133,13 @@ class IAFMNet(nn.Module):
         if lq.device.type == 'cpu' and not torch.compiler.is_compiling():
             lq = lq.contiguous(memory_format=torch.channels_last)
         f0 = self.head(lq)
-        density = self.density(f0, lq, maps, coding=return_density)
-        # all that follows from the density is computed once and shared by the blocks
-        guide, guide_down, sites = density.guide, down(density.guide), self.density.sites(density, maps)
+        density = self.density(f0, lq, maps)
+        by = Guided(density.guide, down(density.guide), ActiveSites(density.mask))
         x = in_autocast(f0)
-        scratch = torch.empty_like(x) if in_strips(x) else None  # memory that is new to the process takes time
-        for block in self.blocks:
-            x = block(x, guide, guide_down, sites, scratch)
-
-        def enlarged(part: Part) -> tuple[Shuffled]:
-            y = self.fusion.multiply(part.of(x), part.of(guide)) + part.of(density.mu) / self.density.gain
-            return (Shuffled(self.tail(y), self.scale),)
-
-        (sr,) = by_strips(enlarged, x, reach=1, scale=self.scale)
+        for i, block in enumerate(self.blocks):
+            x = block(x, by, self.ssconvs[i % len(self.ssconvs)] if self.ssconvs else None)
+        y = self.fusion.multiply(x, density.guide) + density.mu / self.density.gain
+        sr = F.pixel_shuffle(self.tail(y), self.scale)
         return (sr, density) if return_density else sr
 
     def local_map(self, lq: Tensor) -> Tensor:

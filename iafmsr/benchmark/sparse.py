@@ -20,7 +20,7 @@ from iafmsr.benchmark.speed import now, processor
 from iafmsr.benchmark.tables import Table
 from iafmsr.data.pictures import read_picture
 from iafmsr.inference.weights import load_net
-from iafmsr.layers.density import num_active, top_k_mask
+from iafmsr.layers.density import top_k_mask
 from iafmsr.ops.crossover import choose_backend
 from iafmsr.ops.rulebook import spconv_installed
 from iafmsr.ops.sites import ActiveSites
@@ -123,24 +123,23 @@ def _measure(masks: dict[Case, Tensor], seconds: float) -> Iterator[Timing]:
     inputs = {name: x.contiguous(memory_format=layout).requires_grad_(case.gradient)
               for name, layout in LAYOUTS.items()}
     grads = {name: torch.ones_like(laid) for name, laid in inputs.items() if case.gradient}
-    # small, since without gradients results replace their inputs again and again
-    weight = (torch.randn(case.channels, case.channels, 3, 3, generator=generator) / 1000).to(device)
+    weight = torch.randn(case.channels, case.channels, 3, 3, generator=generator).to(device)
     weight.requires_grad_(case.gradient)
 
     def run(backend: str, sites: ActiveSites, layout: str) -> Callable[[], None]:
         def call() -> None:
             laid = inputs[layout]
             with torch.set_grad_enabled(case.gradient):
-                out = submanifold_conv2d(laid, weight, sites, backend, overwrite=not case.gradient)
+                out = submanifold_conv2d(laid, weight, sites, backend)
             if case.gradient:
                 laid.grad = weight.grad = None
                 out.backward(grads[layout])
         return call
 
-    known = {c: ActiveSites(m, len(m) * num_active(c.height, c.width, c.share)) for c, m in masks.items()}
+    known = {c: ActiveSites(m) for c, m in masks.items()}
     ways = {(None, f'dense {name}'): run('dense', known[case], name) for name in LAYOUTS}
     for c, sites in known.items():
-        ways[c, 'table'] = lambda m=masks[c], n=sites.count: ActiveSites(m, n).neighbours(3)
+        ways[c, 'table'] = lambda m=masks[c]: ActiveSites(m).neighbours(3)
         for backend, name in product(('gather', *(['spconv'] if device.type == 'cuda' and spconv_installed() else [])),
                                      LAYOUTS):
             ways[c, f'{backend} {name}'] = run(backend, sites, name)

@@ -186,7 +186,7 @@ def _iafmnet(shapes: Shapes) -> dict[str, Any]:
         'num_feat': width, 'num_block': _blocks(shapes),
         'ffn_scale': shapes['blocks.0.cgfn.project.weight'][1] / width,
         'guide': 'idm' if by_one_map else 'deviation', 'norm': 'layer' if 'blocks.0.norm1.weight' in shapes else 'l2',
-        'guidance': guidance, 'attention': attention, 'ssconv': f'{block}igra.ssconv.weight' in shapes,
+        'guidance': guidance, 'attention': attention, 'ssconv': _ssconv(shapes),
         'arm': 'off' if arm is None else 'full' if arm[1] > width else 'no_idm',
     }
     theta = shapes.get('density.estimator.theta.0.weight')
@@ -195,6 +195,11 @@ def _iafmnet(shapes: Shapes) -> dict[str, Any]:
     return keywords | {
         'ide': 'literal' if 'density.estimator.mu.0.weight' in shapes else 'deviation', 'ide_kernel_size': theta[-1],
         'gdn': 'density.estimator.theta.1.gamma' in shapes}
+
+
+def _ssconv(shapes: Shapes) -> str:
+    count = sum(name.startswith('ssconvs.') for name in shapes)
+    return 'none' if count == 0 else 'shared' if count < _blocks(shapes) else 'own'
 
 
 def _of_blocks(ffn: str) -> Callable[[Shapes], dict[str, Any]]:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from iafmsr.layers.pointwise import PointwiseConv2d, Projection
-from iafmsr.ops.strips import spent
-
 _MODES = ('full', 'no_idm', 'off')
 
 
@@ -24,6 +21,10 @@ class ARM(nn.Module):
 
     Raises:
         ValueError: when the mode is unknown.
+
+    Example:
+        >>> ARM(8)(torch.rand(1, 8, 6, 6), torch.rand(1, 1, 6, 6)).shape
+        torch.Size([1, 8, 6, 6])
     """
 
     def __init__(self, num_feat: int, mode: str = 'full', num_guide: int = 1) -> None:
@@ -33,18 +34,13 @@ class ARM(nn.Module):
         self.mode = mode
         self.local = nn.Conv2d(num_feat, num_feat, 3, padding=1, groups=num_feat)
         if mode != 'off':
-            self.expand = PointwiseConv2d(num_feat, 2 * num_feat)
-            self.scale = PointwiseConv2d(num_feat + (num_guide if mode == 'full' else 0), num_feat)
+            self.expand = nn.Conv2d(num_feat, 2 * num_feat, 1)
+            self.scale = nn.Conv2d(num_feat + (num_guide if mode == 'full' else 0), num_feat, 1)
 
-    def forward(self, x: Tensor | Projection, guide: Tensor) -> Tensor:
+    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         """(B, C, H, W), guide (B, C or 1, H, W) -> (B, C, H, W)."""
-        local, *scale = self.factors(x, guide)
-        return torch.mul(local, scale[0], out=spent(local)) if scale else local
-
-    def factors(self, x: Tensor | Projection, guide: Tensor) -> tuple[Tensor, ...]:
-        """DWConv3x3(b) and, unless the mode is ``off``, s; (B, C, H, W) each. Arguments as of forward."""
         if self.mode == 'off':
-            return (self.local(x.tensor() if isinstance(x, Projection) else x),)
-        a, b = self.expand.of(x).halves()
-        s = self.scale.of(a, *([guide] if self.mode == 'full' else [])).tensor()
-        return self.local(b.tensor()), s
+            return self.local(x)
+        a, b = self.expand(x).chunk(2, dim=1)
+        s = self.scale(torch.cat([a, guide.to(a.dtype)], dim=1) if self.mode == 'full' else a)
+        return self.local(b) * s

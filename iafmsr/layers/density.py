@@ -9,7 +9,6 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from iafmsr.layers.bound import lower_bound
 from iafmsr.layers.precision import at_least_float32, full_precision
@@ -23,19 +22,17 @@ class Density(NamedTuple):
     """What the estimator knows of a batch: all that the entropy loss and the tools need.
 
     Attributes:
-        features (Tensor | None): (B, C, H, W), F0 times the gain, as quantised (noise in training, rounded in
-            evaluation); None where nobody asked for it.
+        features (Tensor): (B, C, H, W), F0 times the gain, as quantised (noise in training, rounded in evaluation).
         mu (Tensor): (B, C, H, W), the predicted mean, in quantisation bins.
-        theta (Tensor | None): (B, C, H, W), the predicted standard deviation, in quantisation bins, at least 0.11; None
-            where nobody asked for it.
+        theta (Tensor): (B, C, H, W), the predicted standard deviation, in quantisation bins, at least 0.11.
         idm (Tensor): (B, 1, H, W), the information density map: the mean over the channels, not negative.
         mask (Tensor): bool, (B, 1, H, W), the active sites.
         guide (Tensor): (B, C or 1, H, W), what guides the network: of every channel its own, or one map.
     """
 
-    features: Tensor | None
+    features: Tensor
     mu: Tensor
-    theta: Tensor | None
+    theta: Tensor
     idm: Tensor
     mask: Tensor
     guide: Tensor
@@ -59,36 +56,11 @@ def interval_probability(features: Tensor, mu: Tensor, theta: Tensor) -> Tensor:
     Returns:
         Tensor: p in [0, 1]; not bounded from below, zero where it is less than 1e-29.
     """
-    return _IntervalProbability.apply(features - mu, theta)
-
-
-class _IntervalProbability(torch.autograd.Function):
-    """(erfc(inner) - erfc(outer)) / 2 with inner, outer = (|distance| -+ 1/2) / (sqrt(2) theta).
-
-    The gradient in closed form: a third of the passes over memory of the chain rule.
-    """
-
-    @staticmethod
-    def forward(ctx, distance: Tensor, theta: Tensor) -> Tensor:
-        slope = theta.reciprocal().mul_(math.sqrt(0.5))
-        # the first clamp keeps the products finite; at such a distance p is zero anyway
-        away = distance.abs().clamp_(max=1e18)
-        inner, outer = ((away + edge).mul_(slope).clamp_(max=_FURTHEST) for edge in (-0.5, 0.5))
-        ctx.save_for_backward(distance, slope, inner, outer)
-        return torch.erfc(inner).sub_(torch.erfc(outer)).mul_(0.5)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        distance, slope, inner, outer = ctx.saved_tensors
-        at_inner, at_outer = ((edge * edge).neg_().exp_() for edge in (inner, outer))
-        common, grad_distance, grad_theta = grad * slope, None, None
-        if ctx.needs_input_grad[0]:
-            grad_distance = (at_outer - at_inner).mul_(common).mul_(distance.sign()).div_(math.sqrt(math.pi))
-        if ctx.needs_input_grad[1]:
-            grad_theta = (at_inner * inner).addcmul_(at_outer, outer, value=-1).mul_(common).mul_(
-                math.sqrt(2 / math.pi))
-        return grad_distance, grad_theta
+    slope = math.sqrt(0.5) / theta
+    # the first clamp keeps the products finite; at such a distance p is zero anyway
+    away = (features - mu).abs().clamp(max=1e18)
+    inner, outer = ((slope * (away + edge)).clamp(max=_FURTHEST) for edge in (-0.5, 0.5))
+    return (torch.erfc(inner) - torch.erfc(outer)) / 2
 
 
 def information(features: Tensor, mu: Tensor, theta: Tensor) -> Tensor:
@@ -98,8 +70,7 @@ def information(features: Tensor, mu: Tensor, theta: Tensor) -> Tensor:
     """
     with full_precision(features):
         features, mu, theta = (at_least_float32(t) for t in (features, mu, theta))
-        # the logarithm of 1 / p, for the gradient of a minus sign comes in another layout than the features
-        return torch.log2(lower_bound(interval_probability(features, mu, theta), LIKELIHOOD_MIN).reciprocal())
+        return -torch.log2(lower_bound(interval_probability(features, mu, theta), LIKELIHOOD_MIN))
 
 
 def num_active(height: int, width: int, k: float) -> int:
@@ -117,9 +88,10 @@ def num_active(height: int, width: int, k: float) -> int:
 
 
 def top_k_mask(idm: Tensor, k: float) -> Tensor:
-    """The sites with the highest values of a map, exactly :func:`num_active` of them in every picture.
+    """The sites with the highest values of a map, :func:`num_active` of them in every picture, fewer where values tie.
 
-    Ties go to the lowest raster index, so that a flat picture has as many active sites as any other.
+    Equal values are active together or not at all: those that would exceed the number are left out. So no site of a
+    flat picture is active, nor any of the flat ground of a page, and no mask depends on the order of the positions.
 
     Args:
         idm (Tensor): (B, 1, H, W).
@@ -127,13 +99,17 @@ def top_k_mask(idm: Tensor, k: float) -> Tensor:
 
     Returns:
         Tensor: bool, (B, 1, H, W), without gradient.
+
+    Example:
+        >>> top_k_mask(torch.tensor([[[[1.0, 3.0, 2.0, 0.0]]]]), k=0.5)
+        tensor([[[[False,  True,  True, False]]]])
     """
     b, _, h, w = idm.shape
     values, n = idm.detach().reshape(b, -1), num_active(h, w, k)
     threshold = values.topk(n, dim=1).values[:, -1:]
-    above, tied = values > threshold, values == threshold
-    chosen_ties = tied & (tied.cumsum(dim=1) <= n - above.sum(dim=1, keepdim=True))
-    return (above | chosen_ties).view(b, 1, h, w)
+    reached = values >= threshold
+    tied_fit = reached.sum(dim=1, keepdim=True) <= n
+    return torch.where(tied_fit, reached, values > threshold).view(b, 1, h, w)
 
 
 def top_k_mask_of_batch(idm: Tensor, k: float) -> Tensor:

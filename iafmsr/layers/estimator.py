@@ -1,7 +1,4 @@
-"""Information density estimators: mu and theta of a Gaussian for every value of the shallow features.
-
-Of each, ``reach`` says how many pixels away a value may lie on which its own mu and theta depend.
-"""
+"""Information density estimators: mu and theta of a Gaussian for every value of the shallow features."""
 
 from __future__ import annotations
 
@@ -13,14 +10,11 @@ from torch import Tensor, nn
 from iafmsr.layers.bound import lower_bound
 from iafmsr.layers.filters import local_mean, neighbour_mean
 from iafmsr.layers.gdn import GDN
-from iafmsr.layers.pointwise import PointwiseConv2d
 
 THETA_MIN = 0.11  # least standard deviation, in quantisation bins (the usual bound in learned compression)
 
 
 def _conv(num_feat: int, kernel_size: int) -> nn.Conv2d:
-    if kernel_size == 1:
-        return PointwiseConv2d(num_feat, num_feat)
     return nn.Conv2d(num_feat, num_feat, kernel_size, padding=kernel_size // 2)
 
 
@@ -38,7 +32,6 @@ class LiteralEstimator(nn.Module):
 
     def __init__(self, num_feat: int, kernel_size: int = 1, gdn: bool = True) -> None:
         super().__init__()
-        self.reach = kernel_size // 2
 
         def branch() -> nn.Sequential:
             return nn.Sequential(_conv(num_feat, kernel_size),
@@ -65,11 +58,10 @@ class DeviationEstimator(nn.Module):
 
     def __init__(self, num_feat: int, kernel_size: int = 1, gdn: bool = True) -> None:
         super().__init__()
-        self.reach = 2 + kernel_size // 2
         self.theta = nn.Sequential(
             _conv(num_feat, kernel_size),
             GDN(num_feat) if gdn else nn.Identity(),
-            PointwiseConv2d(num_feat, num_feat))
+            nn.Conv2d(num_feat, num_feat, 1))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) in quantisation bins -> mu, theta, both (B, C, H, W) in bins."""
@@ -84,8 +76,6 @@ class MomentEstimator(nn.Module):
     A Gaussian's standard deviation is sqrt(pi / 2) times its mean absolute deviation. The control of what the entropy
     loss teaches.
     """
-
-    reach = 2
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) in quantisation bins -> mu, theta, both (B, C, H, W) in bins."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iafmsr.layers.bound import lower_bound
-from iafmsr.layers.pointwise import pointwise
 from iafmsr.layers.precision import full_precision
 
 _PEDESTAL = 2.0 ** -36  # keeps the gradient of the square at zero from vanishing
@@ -22,6 +22,11 @@ class GDN(nn.Module):
         num_feat (int): channels C.
         beta_min (float): the least beta.
         gamma_init (float): the diagonal of gamma at the start; off the diagonal it is 0, and beta is 1.
+
+    Example:
+        >>> x = torch.ones(1, 4, 2, 2)
+        >>> float(GDN(4)(x)[0, 0, 0, 0])  # 1 / sqrt(1 + 0.1)
+        0.953...
     """
 
     def __init__(self, num_feat: int, beta_min: float = 1e-6, gamma_init: float = 0.1) -> None:
@@ -36,4 +41,4 @@ class GDN(nn.Module):
             x = x.to(self.beta.dtype)
             beta = lower_bound(self.beta, self.beta_bound) ** 2 - _PEDESTAL
             gamma = lower_bound(self.gamma, _PEDESTAL ** 0.5) ** 2 - _PEDESTAL
-            return x * torch.rsqrt(pointwise(x * x, gamma, beta))
+            return x * torch.rsqrt(F.conv2d(x * x, gamma[:, :, None, None], beta))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from iafmsr.layers.pointwise import PointwiseConv2d
-
 FORMS = ('product', 'neutral', 'concat')
 
 
@@ -34,16 +32,19 @@ class Guidance(nn.Module):
         if form == 'neutral':
             self.strength = nn.Parameter(torch.zeros(num_feat, 1, 1))
         elif form == 'concat':
-            self.mix = PointwiseConv2d(num_feat + num_guide, num_feat)
+            self.mix = nn.Conv2d(num_feat + num_guide, num_feat, 1)
 
     def multiply(self, x: Tensor, guide: Tensor) -> Tensor:
         """x (.) guide: (B, C, H, W), guide (B, C or 1, H, W) -> (B, C, H, W)."""
-        if self.form == 'neutral':
-            return torch.addcmul(x, x * self.strength, guide - 1)
-        return self.mix.of(x, guide).tensor() if self.form == 'concat' else x * guide
+        if self.form == 'concat':
+            return self.mix(torch.cat([x, guide.to(x.dtype)], dim=1))
+        return x * self._factor(guide)
 
     def add(self, x: Tensor, guide: Tensor) -> Tensor:
         """x (+) guide: (B, C, H, W), guide (B, C or 1, H, W) -> (B, C, H, W)."""
-        if self.form == 'neutral':
-            return torch.addcmul(1 + x, self.strength, guide - 1)
-        return self.mix.of(x, guide).tensor() if self.form == 'concat' else x + guide
+        if self.form == 'concat':
+            return self.mix(torch.cat([x, guide.to(x.dtype)], dim=1))
+        return x + self._factor(guide)
+
+    def _factor(self, guide: Tensor) -> Tensor:
+        return 1 + self.strength * (guide - 1) if self.form == 'neutral' else guide

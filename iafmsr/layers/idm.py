@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from iafmsr.layers.density import (
     Density,
     information,
-    num_active,
-    parallel,
     quantise,
     top_k_mask,
     top_k_mask_of_batch,
@@ -19,11 +17,9 @@ from iafmsr.layers.density import (
 from iafmsr.layers.estimator import build_estimator
 from iafmsr.layers.filters import laplacian, luma, sobel
 from iafmsr.layers.precision import at_least_float32, full_precision
-from iafmsr.ops.sites import ActiveSites
-from iafmsr.ops.strips import Part, by_strips
 
 _UNITS = ('theta', 'bits', 'normalised')
-_CHANNEL_GUIDES = ('deviation', 'bits', 'density')  # of every channel its own
+_CHANNEL_GUIDES = ('deviation', 'bounded', 'bits', 'density')  # of every channel its own
 _GUIDES = (*_CHANNEL_GUIDES, 'idm', 'sobel', 'laplacian', 'constant')
 _MASKS = ('idm', 'sobel', 'laplacian', 'random')
 _WHOLES = ('batch', 'picture')
@@ -63,7 +59,8 @@ class InformationDensity(nn.Module):
         detach_idm (bool): True keeps the image's loss from training theta through the map.
         detach_features (bool): True keeps the estimator, hence the entropy loss, from training F0.
         guide (str): what guides the network. With a channel for each of F0's: ``deviation``, log2(1 + |gain F0 - mu|),
-            the length of what mu does not know; ``bits``, its cost -log2 p under theta; ``density``, which is either's
+            the length of what mu does not know; ``bounded``, d / (1 + d) of the same d = |gain F0 - mu|, which no
+            picture takes out of [0, 1); ``bits``, its cost -log2 p under theta; ``density``, which is either's
             expectation and no sharper than theta. Or one map: ``idm`` (the mean density), ``sobel``, ``laplacian`` or
             ``constant`` (1 everywhere).
         mask (str): the map whose top k is active: ``idm``, ``sobel``, ``laplacian`` or ``random``.
@@ -92,25 +89,21 @@ class InformationDensity(nn.Module):
         self.num_guide = num_feat if self._per_channel else 1  # channels of the guide
         self.estimator = build_estimator(ide, num_feat, ide_kernel_size, gdn)
 
-    def forward(self, f0: Tensor, lq: Tensor, maps: Maps | None = None, coding: bool = True) -> Density:
+    def forward(self, f0: Tensor, lq: Tensor, maps: Maps | None = None) -> Density:
         """F0 (B, C, H, W) of the picture lq (B, 3, H, W) -> its :class:`~iafmsr.layers.density.Density`, in float32.
 
-        Of a tile, with the ``maps`` of the picture at its place. Without ``coding`` and its cost ``features`` and
-        ``theta``, which the entropy loss and the tools look at, are None.
+        Of a tile, with the ``maps`` of the picture at its place.
         """
         with full_precision(f0):
-            wanted = ['mu', *(['features', 'theta'] if coding else []), *(['guide'] if self._per_channel else []),
-                      *(['local_map'] if maps is None else [])]
-            found = self._estimate(f0, wanted)
-            idm, mask = self.maps(found['local_map'], lq) if maps is None else maps
-            guide = found['guide'] if self._per_channel else self._map(self.guide, idm, lq)
-            features = quantise(found['features'], self.training) if coding else None
-            return Density(features, found['mu'], found.get('theta'), idm, mask, guide)
+            features, mu, theta = self._estimate(f0)
+            idm, mask = self.maps(self._local_map(theta), lq) if maps is None else maps
+            guide = self._channel_guide(features, mu, theta) if self._per_channel else self._map(self.guide, idm, lq)
+            return Density(quantise(features, self.training), mu, theta, idm, mask, guide)
 
     def local_map(self, f0: Tensor) -> Tensor:
         """F0 (B, C, H, W) -> the learned map (B, 1, H, W) in float32, as far as each place's surroundings decide it."""
         with full_precision(f0):
-            return self._estimate(f0, ['local_map'])['local_map']
+            return self._local_map(self._estimate(f0)[2])
 
     def maps(self, local_map: Tensor, lq: Tensor) -> Maps:
         """The :meth:`local_map` (B, 1, H, W) of the whole picture lq (B, 3, H, W) -> what the whole decides."""
@@ -119,50 +112,34 @@ class InformationDensity(nn.Module):
             idm = local_map
             if self.idm_unit == 'normalised':
                 idm = idm / idm.mean(dim=(2, 3), keepdim=True)
-            top_k = top_k_mask_of_batch if self._together else top_k_mask
+            top_k = top_k_mask_of_batch if self.training and self.k_of == 'batch' else top_k_mask
             return Maps(idm, top_k(self._map(self.mask, idm, lq), self.k))
-
-    def sites(self, density: Density, maps: Maps | None = None) -> ActiveSites:
-        """The active sites of a density, with their number where it is known without a look at the mask."""
-        b, _, h, w = density.mask.shape
-        if maps is not None or (self._together and parallel()):
-            return ActiveSites(density.mask)
-        count = num_active(b * h, w, self.k) if self._together else b * num_active(h, w, self.k)
-        return ActiveSites(density.mask, count)
-
-    @property
-    def _together(self) -> bool:
-        """Whether the pictures of a batch share their active sites."""
-        return self.training and self.k_of == 'batch'
 
     @property
     def _per_channel(self) -> bool:
         """Whether the guide has a channel for each of F0's."""
         return self.guide in _CHANNEL_GUIDES
 
-    def _estimate(self, f0: Tensor, wanted: list[str]) -> dict[str, Tensor]:
-        """What is wanted of features, mu, theta and guide, (B, C, H, W) each, and local_map, (B, 1, H, W)."""
-        def step(part: Part) -> tuple[Tensor, ...]:
-            f = part.of(f0)
-            features = self.gain * at_least_float32(f.detach() if self.detach_features else f)
-            mu, theta = self.estimator(features)
-            routed = theta.detach() if self.detach_idm else theta
-            density = routed if self.idm_unit == 'theta' else torch.log2(1 + routed)
-            found = {'features': features, 'mu': mu, 'theta': theta}
-            if 'guide' in wanted:
-                found['guide'] = self._channel_guide(features, mu, routed, density)
-            if 'local_map' in wanted:
-                found['local_map'] = density.mean(dim=1, keepdim=True)
-            return tuple(found[name] for name in wanted)
+    def _estimate(self, f0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """F0 in quantisation bins, its mu and its theta: (B, C, H, W) each."""
+        features = self.gain * at_least_float32(f0.detach() if self.detach_features else f0)
+        return features, *self.estimator(features)
 
-        return dict(zip(wanted, by_strips(step, f0, self.estimator.reach), strict=True))
+    def _density(self, theta: Tensor) -> Tensor:
+        """The density of each value, in the unit of the map."""
+        theta = theta.detach() if self.detach_idm else theta
+        return theta if self.idm_unit == 'theta' else torch.log2(1 + theta)
 
-    def _channel_guide(self, features: Tensor, mu: Tensor, theta: Tensor, density: Tensor) -> Tensor:
-        if self.guide == 'deviation':
-            return (features - mu).detach().abs_().add_(1).log2_()
+    def _local_map(self, theta: Tensor) -> Tensor:
+        return self._density(theta).mean(dim=1, keepdim=True)
+
+    def _channel_guide(self, features: Tensor, mu: Tensor, theta: Tensor) -> Tensor:
+        if self.guide == 'density':
+            return self._density(theta)
         if self.guide == 'bits':
-            return information(features.detach(), mu.detach(), theta)
-        return density
+            return information(features.detach(), mu.detach(), theta.detach() if self.detach_idm else theta)
+        deviation = (features - mu).detach().abs()
+        return torch.log2(1 + deviation) if self.guide == 'deviation' else deviation / (1 + deviation)
 
     def _map(self, name: str, idm: Tensor, lq: Tensor) -> Tensor:
         if name == 'idm':

@@ -16,17 +16,14 @@ from iafmsr.ops.sites import ActiveSites
 _BLOCK = 1024
 
 
-def gather_conv(x: Tensor, weight: Tensor, sites: ActiveSites, overwrite: bool = False) -> Tensor:
+def gather_conv(x: Tensor, weight: Tensor, sites: ActiveSites) -> Tensor:
     """M * conv(M * x) + x: neighbours of the active sites gathered, one matrix product, added where they belong.
 
     Args:
         x (Tensor): (B, C, H, W).
         weight (Tensor): (C, C, k, k) with odd k, in the type that the products are to be computed in.
         sites (ActiveSites): of a (B, 1, H, W) mask.
-        overwrite (bool): let x hold the result, if no gradient is wanted.
     """
-    if overwrite and not torch.is_grad_enabled():
-        return sites.add(x, _convolve(sites.take(x).to(weight.dtype), weight, sites), overwrite)
     return _GatherConv.apply(x, weight, sites)
 
 

@@ -16,32 +16,27 @@ class ActiveSites:
 
     Args:
         mask (Tensor): bool, (B, 1, H, W); True where a site is active.
-        count (int | None): the number of active sites of the batch, where the caller knows it (the top k of a map). No
-            shape then depends on values, and no GPU is waited for. It has to be right.
 
     Raises:
         ValueError: when the mask is not bool or not of shape (B, 1, H, W).
     """
 
-    def __init__(self, mask: Tensor, count: int | None = None) -> None:
+    def __init__(self, mask: Tensor) -> None:
         if mask.dtype != torch.bool or mask.dim() != 4 or mask.shape[1] != 1:
             raise ValueError(f'mask must be bool of shape (B, 1, H, W), got {mask.dtype} {tuple(mask.shape)}')
         self.mask = mask
-        if count is not None:
-            self.count = count
         self.rulebooks: dict = {}  # spconv's tables, by its key
         self._neighbours: dict[int, Tensor] = {}
 
-    @cached_property
+    @property
     def count(self) -> int:
         """Number of active sites of the batch, n."""
-        return int(self.mask.sum())
+        return len(self.positions[0])
 
     @cached_property
     def positions(self) -> tuple[Tensor, Tensor, Tensor]:
         """Picture, row and column of every site: three times (n,)."""
-        # a map that is not finite has no top k: what is missing is filled with a place that exists
-        return torch.nonzero_static(self.mask[:, 0], size=self.count, fill_value=0).unbind(dim=1)
+        return torch.nonzero(self.mask[:, 0]).unbind(dim=1)
 
     @cached_property
     def raster(self) -> Tensor:
@@ -77,9 +72,9 @@ class ActiveSites:
         # in channels_last the pixels are the rows of a matrix; other layouts are read where they lie, without a copy
         return pixels.flatten(0, 2).index_select(0, self.raster) if pixels.is_contiguous() else pixels[self.positions]
 
-    def add(self, x: Tensor, values: Tensor, overwrite: bool = False) -> Tensor:
-        """x (B, C, H, W) with values (n, C) added at the sites, in x's layout and type; in x itself on request."""
-        result = x if overwrite else x.clone()
+    def add(self, x: Tensor, values: Tensor) -> Tensor:
+        """x (B, C, H, W) with values (n, C) added at the sites, in x's layout and type."""
+        result = x.clone()
         pixels, values = result.permute(0, 2, 3, 1), values.to(x.dtype)
         if pixels.is_contiguous():
             pixels.flatten(0, 2).index_add_(0, self.raster, values)

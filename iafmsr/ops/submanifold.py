@@ -14,8 +14,7 @@ from iafmsr.ops.sites import ActiveSites
 BACKENDS = ('auto', 'dense', 'gather', 'spconv')
 
 
-def submanifold_conv2d(x: Tensor, weight: Tensor, sites: ActiveSites, backend: str = 'auto', overwrite: bool = False
-                       ) -> Tensor:
+def submanifold_conv2d(x: Tensor, weight: Tensor, sites: ActiveSites, backend: str = 'auto') -> Tensor:
     """out = M * conv(M * x) + x: a convolution over the active sites, added to the input (IAFMNet, sec. 3.2).
 
     Inactive sites pass through untouched, and inactive neighbours count as zero; without an active site the result is
@@ -30,7 +29,6 @@ def submanifold_conv2d(x: Tensor, weight: Tensor, sites: ActiveSites, backend: s
         backend (str): ``dense`` (a masked dense convolution; traceable), ``gather`` (plain PyTorch; work in proportion
             to the number of active sites), ``spconv`` (CUDA; with one of the spconv packages), or ``auto``: the faster
             one, see :func:`iafmsr.ops.crossover.choose_backend`.
-        overwrite (bool): x is not needed any more: it may hold the result, where no gradient is wanted.
 
     Returns:
         Tensor: (B, C, H, W).
@@ -48,7 +46,7 @@ def submanifold_conv2d(x: Tensor, weight: Tensor, sites: ActiveSites, backend: s
     if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
         weight = weight.to(torch.get_autocast_dtype(x.device.type))
     if backend == 'gather':
-        return gather_conv(x, weight, sites, overwrite)
+        return gather_conv(x, weight, sites)
     if not x.is_cuda:
         raise ValueError(f'the sparse backend spconv runs on CUDA, x is on {x.device}')
     return spconv_conv(x, weight, sites)
@@ -94,9 +92,9 @@ class SubmanifoldConv2d(nn.Module):
         self.weight = nn.Parameter(torch.empty(num_feat, num_feat, kernel_size, kernel_size))
         nn.init.kaiming_uniform_(self.weight, a=5 ** 0.5)
 
-    def forward(self, x: Tensor, sites: ActiveSites, overwrite: bool = False) -> Tensor:
-        """(B, C, H, W), sites of (B, 1, H, W) -> (B, C, H, W); in x itself, where that is allowed and saves time."""
-        return submanifold_conv2d(x, self.weight, sites, self.backend, overwrite)
+    def forward(self, x: Tensor, sites: ActiveSites) -> Tensor:
+        """(B, C, H, W), sites of (B, 1, H, W) -> (B, C, H, W)."""
+        return submanifold_conv2d(x, self.weight, sites, self.backend)
 
     def extra_repr(self) -> str:
         num_feat, _, kernel_size, _ = self.weight.shape

@@ -7,6 +7,7 @@ from pathlib import Path
 from iafmsr.errors import cli_errors
 
 ROOT = Path(__file__).resolve().parent.parent
+SETS = ['Set5', 'Set14', 'BSD100', 'Urban20', 'Manga15']
 
 
 @cli_errors()
@@ -19,19 +20,21 @@ def main() -> None:
     parser.add_argument('--jobs', type=int, default=1, help='runs at a time, each with its share of the cores (1)')
     parser.add_argument('--data', metavar='DIR',
                         help='benchmark sets ($IAFMSR_DATA/benchmarks, else datasets/benchmarks)')
-    parser.add_argument('--sets', nargs='+', default=['Set5', 'Set14', 'BSD100'], help='(Set5 Set14 BSD100)')
+    parser.add_argument('--sets', nargs='+', default=SETS, metavar='SET', help=f'benchmark sets ({" ".join(SETS)})')
     parser.add_argument('--figure', type=Path, metavar='FILE.png',
                         help="draw the map of the first file's first run beside its error and the fixed filters")
     parser.add_argument('--pictures', nargs='+', default=['Set5/butterfly', 'Set14/comic', 'Set14/ppt3',
                                                           'BSD100/101085'], metavar='SET/NAME', help='of the figure')
     args = parser.parse_args()
 
-    from iafmsr.ablation import Run, ablate, draw_maps
+    from iafmsr.ablation.measure import draw_maps
+    from iafmsr.ablation.runs import Run, ablate
     from iafmsr.benchmark.sets import data_folder, find_sets
     sets = find_sets(data_folder(args.data, ROOT), args.sets)
     print(ablate(args.files, args.iters, args.seeds, sets, ROOT, args.jobs))
     if args.figure:
-        draw_maps(Run(args.files[0], args.seeds[0], args.iters), sets, args.pictures, ROOT).save(args.figure)
+        run = Run(args.files[0], args.seeds[0], args.iters)
+        draw_maps(run.options, run.weights(ROOT), sets, args.pictures).save(args.figure)
 
 
 if __name__ == '__main__':

@@ -1,13 +1,16 @@
 """Ablations: paired differences, ties, tables, and files that all start from one base."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
-from iafmsr import ablation
+from iafmsr.ablation import tables
+from iafmsr.ablation.measure import draw_maps, measure
+from iafmsr.ablation.runs import Run, ablate
 from iafmsr.archs import IAFMNet
+from iafmsr.benchmark.robustness import robustness
 from iafmsr.benchmark.sets import BenchmarkSet
 from iafmsr.data.forms import WholePictures
 from iafmsr.data.preparation import prepare
@@ -44,25 +47,30 @@ def test_nets_of_the_ablations_are_within_the_papers_ceilings():
 
 def test_differences_are_paired_and_a_small_one_is_a_tie():
     reference = [27.0, 28.0, 29.0]
-    assert ablation.difference([27.1, 28.1, 29.13], reference) == '+0.110 ± 0.010'
-    assert ablation.difference([27.1, 27.9, 29.03], reference) == '+0.010 ± 0.059 (tie)'
-    assert ablation.difference([27.1], reference[:1]) == '+0.100 (one seed)'
+    assert tables.difference([27.1, 28.1, 29.13], reference) == '+0.110 ± 0.010'
+    assert tables.difference([27.1, 27.9, 29.03], reference) == '+0.010 ± 0.059 (tie)'
+    assert tables.difference([27.1], reference[:1]) == '+0.100 (one seed)'
 
 
 def result(psnr: float, rho: float) -> dict:
     return {'psnr': {'Set5': psnr, 'Set14': psnr - 2}, 'ssim': {'Set5': 0.9, 'Set14': 0.8}, 'params': 1234,
             'macs': 5_600_000_000, 'it/s': 3.0,
+            'robustness': {'flat_off': psnr / 1000, 'broken': int(psnr) % 10, 'solid_levels': psnr,
+                           'drawn_range': [-rho, 1 + rho], 'pattern_range': [-9.0, rho]},
             'maps': {name: {'map': [rho, 0.2], 'sobel': [0.5, 0.19]} for name in ('Set5', 'Set14')}}
 
 
 def test_tables():
     results = {'base': [result(30.0, 0.7)], 'other': [result(30.1, 0.6)]}
-    quality = ablation.quality_table(results).splitlines()
+    quality = tables.quality_table(results).splitlines()
     assert quality[2] == '| base | 1,234 | 5.60 | 3.00 | 30.00 / 0.9000 | 28.00 / 0.8000 | 29.000 |  |'
     assert quality[3].endswith('| 29.100 | +0.100 (one seed) |')
-    maps = ablation.map_table(results).splitlines()
+    maps = tables.map_table(results).splitlines()
     assert maps[2:] == ['| base | 0.700 / 0.200 | 0.700 / 0.200 |', '| other | 0.600 / 0.200 | 0.600 / 0.200 |',
                         '| sobel | 0.500 / 0.190 | 0.500 / 0.190 |']
+    results = {'base': [result(30.0, 0.7), result(31.0, 0.6)]}
+    robust = tables.robustness_table(results).splitlines()
+    assert robust[2:] == ['| base | 3.050% | 0.5 | 31 | -0.70 to 1.70 | -9.00 to 0.70 |']
 
 
 def test_measuring_a_net(tmp_path):
@@ -74,25 +82,22 @@ def test_measuring_a_net(tmp_path):
     opt = {'scale': 4, 'network_g': {'type': 'IAFMNet', 'num_feat': 8, 'num_block': 1}, 'train': {'ie_opt': {}}}
     net = IAFMNet(4, num_feat=8, num_block=1)
     torch.save({'params': net.state_dict()}, tmp_path / 'net.pth')
-    figures = ablation.measure(opt, tmp_path / 'net.pth', [BenchmarkSet('set', tmp_path / 'set')])
+    figures = measure(opt, tmp_path / 'net.pth', [BenchmarkSet('set', tmp_path / 'set')])
     assert figures['params'] == sum(p.numel() for p in net.parameters())
     assert set(figures['maps']['set']) >= {'map', 'sobel', 'local std, 3x3 mean'}
     assert 0 < figures['psnr']['set'] < 30
+    assert figures['robustness'] == asdict(robustness(net.eval(), 4))
 
-    run = ablation.Run(tmp_path / 'x.yml', 0, 10)
-    run.file.write_text(yaml.safe_dump(opt))
-    (tmp_path / 'experiments' / run.name / 'models').mkdir(parents=True)
-    (tmp_path / 'net.pth').rename(tmp_path / 'experiments' / run.name / 'models/net_g_latest.pth')
     sets = [BenchmarkSet('set', tmp_path / 'set')]
-    figure = ablation.draw_maps(run, sets, ['set/a'], tmp_path)
+    figure = draw_maps(opt, tmp_path / 'net.pth', sets, ['set/a'])
     assert figure.width > 5 * 200 and figure.height > 240
     with pytest.raises(UserError, match='set/b: no such picture, only set/a'):
-        ablation.draw_maps(run, sets, ['set/b'], tmp_path)
+        draw_maps(opt, tmp_path / 'net.pth', sets, ['set/b'])
 
 
 def test_two_files_of_one_name_are_refused(tmp_path):
     with pytest.raises(UserError, match='one name'):
-        ablation.ablate([tmp_path / 'a/x.yml', tmp_path / 'b/x.yml'], 10, [0], [], tmp_path)
+        ablate([tmp_path / 'a/x.yml', tmp_path / 'b/x.yml'], 10, [0], [], tmp_path)
 
 
 def test_a_changed_file_is_another_run(tmp_path):
@@ -100,5 +105,5 @@ def test_a_changed_file_is_another_run(tmp_path):
     file, names = tmp_path / 'x.yml', []
     for decay in (0.999, 0.99, 0.999):
         file.write_text(f'train: {{ema_decay: {decay}}}\n')
-        names.append(ablation.Run(file, 0, 10).name)
+        names.append(Run(file, 0, 10).name)
     assert names[0] == names[2] != names[1]

@@ -143,7 +143,23 @@ def test_only_our_model_class_takes_it(repo_root: Path) -> None:
     assert faults('SRModel') == ['train.optim_g.type: SRModel knows no Muon, IAFMNetModel does']
 
 
+def test_weight_decay_shrinks_the_matrices_alone_and_not_in_a_step_left_out() -> None:
+    models = [net() for _ in range(3)]
+    optimizers = [Muon(model.parameters(), lr=0.1, weight_decay=decay)
+                  for model, decay in zip(models, (0, 0.5, 0.5), strict=True)]
+    start = copy.deepcopy(models[0].state_dict())
+    optimizers[2].found_inf = torch.tensor(1.0)
+    for model, optimizer in zip(models, optimizers, strict=True):
+        train(model, optimizer, range(1))
+    plain, decayed, left_out = (m.state_dict() for m in models)
+    for name, before in start.items():
+        is_matrix = before.dim() == 4 and before.shape[1] > 1
+        torch.testing.assert_close(decayed[name], plain[name] - (0.05 * before if is_matrix else 0))
+        assert torch.equal(left_out[name], before)
+
+
 @pytest.mark.parametrize(('fault', 'arguments'), [
+    ('weight_decay', {'weight_decay': -0.1}), ('weight_decay', {'lr': 0.1, 'weight_decay': 10.0}),
     ('momentum', {'momentum': 1.0}), ('momentum', {'momentum': -0.1}), ('learning rate', {'lr': -1.0})])
 def test_arguments_out_of_range_are_refused(fault: str, arguments: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=fault):

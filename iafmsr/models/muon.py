@@ -30,21 +30,26 @@ class Muon(torch.optim.Optimizer):
         lr (float): learning rate.
         betas (tuple[float, float]): Adam's.
         momentum (float): Muon's, in [0, 1), with Nesterov's look ahead.
+        weight_decay (float): each step multiplies Muon's matrices by 1 - lr weight_decay first. Without it they grow as
+            long as the training lasts, and colours that no training picture shows come out wrong.
 
     Raises:
         ValueError: an argument is out of its range.
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.99),
-                 momentum: float = 0.95) -> None:
+                 momentum: float = 0.95, weight_decay: float = 0) -> None:
         if not 0 <= momentum < 1:
             raise ValueError(f'momentum must be in [0, 1), got {momentum}')
+        if not 0 <= lr * weight_decay < 1:
+            raise ValueError(f'lr times weight_decay must be in [0, 1), got {lr} times {weight_decay}')
         groups: dict[bool, list[Tensor]] = {True: [], False: []}
         for p in params:
             groups[p.dim() == 4 and p.shape[1] > 1].append(p)
         matrices, others = groups.values()
         self.adam = torch.optim.Adam([{'params': others}], lr, betas, fused=True)
-        super().__init__([{'params': matrices, 'momentum': momentum}, {'params': others}], self.adam.defaults)
+        super().__init__([{'params': matrices, 'momentum': momentum, 'weight_decay': weight_decay}, {'params': others}],
+                         self.adam.defaults)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -59,22 +64,26 @@ class Muon(torch.optim.Optimizer):
             if p.grad is not None:
                 alike[p.shape].append(p)
         for parameters in alike.values():  # together: a network has many small matrices of few shapes
-            self._step(parameters, matrices['lr'], matrices['momentum'])
+            self._step(parameters, matrices['lr'], matrices['momentum'], matrices['weight_decay'])
         return loss
 
-    def _step(self, parameters: list[Tensor], lr: float, momentum: float) -> None:
+    def _step(self, parameters: list[Tensor], lr: float, momentum: float, decay: float) -> None:
         for p in parameters:
             self.state[p].setdefault('momentum_buffer', torch.zeros_like(p))
         buffers = [self.state[p]['momentum_buffer'] for p in parameters]
         before, grad = torch.stack(buffers), torch.stack([p.grad for p in parameters])
         average = before.lerp(grad, 1 - momentum)
         matrices = grad.lerp(average, momentum).flatten(2)
+        keep = 1 - lr * decay
         size = _RMS * max(matrices.shape[1:]) ** 0.5 / grad.shape[3:].numel()
         update = size * orthogonal(matrices).view(grad.shape)
         if (skip := getattr(self, 'found_inf', None)) is not None:
             average = torch.where(skip > 0, before, average)
             update = update.masked_fill(skip > 0, 0)
+            keep = torch.where(skip > 0, 1.0, keep)
         torch._foreach_copy_(buffers, list(average))
+        if decay:
+            torch._foreach_mul_(parameters, keep)
         torch._foreach_add_(parameters, list(update), alpha=-lr)
 
 

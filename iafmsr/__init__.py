@@ -1,25 +1,32 @@
 """IAFMNet super-resolution as a plugin of BasicSR.
 
-After `import iafmsr`, BasicSR is cured as it is imported where a current stack breaks it (`iafmsr.compat`), and its
-registries know the archs, datasets, losses and models here (`iafmsr.plugin`). What does not need BasicSR goes without
-the seconds that its import takes: nothing is imported before it is asked for.
+`iafmsr.register()` cures BasicSR where a current stack breaks it, and puts the archs, datasets, losses and models of
+this package into its registries. `import iafmsr` calls it when BasicSR has been imported already. Otherwise it takes a
+moment only, and the modules of this package that need BasicSR register at their own import. So nothing that works
+without BasicSR waits for the seconds that its import takes, or needs it to be installed.
 """
+import sys
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
-if find_spec('basicsr') is None:
-    raise ImportError('BasicSR 1.4.2 is not installed; run: bash scripts/install.sh')
-
-from iafmsr import plugin  # noqa: E402
-
-plugin.install()
-
-__all__ = ['archs', 'compat', 'data', 'losses', 'models']
+__all__ = ['archs', 'compat', 'data', 'losses', 'models', 'register']
 __version__ = '0.1.0'
+
+
+def register() -> None:
+    """Import BasicSR, cured, and register what is here, once per process.
+
+    Raises:
+        UserError: BasicSR is not installed.
+    """
+    import_module('iafmsr.basicsr_api')
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
         return import_module(f'iafmsr.{name}')
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+if 'basicsr' in sys.modules:
+    register()

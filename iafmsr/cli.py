@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 
 from iafmsr.errors import cli_errors
-from iafmsr.utils.allocator import keep_freed_memory
+from iafmsr.training.allocator import keep_freed_memory
 
 __all__ = ['main']
 

@@ -1,8 +1,8 @@
 """Cures for what BasicSR 1.4.2 breaks on with a current stack; nothing else in the project patches BasicSR.
 
-They run around BasicSR's own import, wherever that takes place after `import iafmsr` (`iafmsr.plugin`), which stands at
-the top of main modules, so that spawned data workers, which import the main module again, get them too. Each cure looks
-for its fault and leaves alone what works; no file of BasicSR is edited.
+`iafmsr.basicsr_api` runs them around BasicSR's own import, in spawned data workers too, which come to it by the module
+of their dataset. Each cure looks for its fault and leaves alone what works; no file of BasicSR is edited. Ten names in
+it are replaced: four of its options module, four methods of BaseModel and two of SRModel.
 """
 import atexit
 import functools
@@ -20,9 +20,16 @@ import torch
 import yaml
 
 from iafmsr.errors import UserError
-from iafmsr.utils import checkpoints
+from iafmsr.training import base_model
 
 Options = dict[str, Any]
+
+
+def prepare_import() -> None:
+    """Lets BasicSR be imported."""
+    declare_torchvision_operators()
+    provide_functional_tensor()
+    provide_distutils()
 
 
 @functools.cache
@@ -31,7 +38,6 @@ def apply() -> None:
     read_options_safely()
     fit_options_to_machine()
     launch_without_cuda()
-    resume_from_the_run_itself()
     save_whole_checkpoints()
     validate_the_bare_network()
     validate_without_gt()
@@ -178,7 +184,6 @@ def without_cuda(opt: Options) -> list[str]:
         change(opt, 'num_gpu', 0, 'num_gpu')
     train = opt['datasets'].get('train', {})
     if train.get('prefetch_mode') == 'cuda':
-        # not `cpu`: that one reads ahead in a thread, which hangs where persistent_workers is on
         change(train, 'prefetch_mode', None, 'datasets: train: prefetch_mode')
     return changes
 
@@ -188,8 +193,6 @@ def fit_options_to_machine() -> None:
 
     `num_gpu: 1` and `prefetch_mode: cuda` make BasicSR touch CUDA at once, and die where there is none.
     """
-    import basicsr.test
-    import basicsr.train
     from basicsr.utils import options
     stock = options.parse_options
 
@@ -202,8 +205,7 @@ def fit_options_to_machine() -> None:
                 print('No CUDA device: ' + ', '.join(changes), flush=True)
         return opt, args
 
-    for module in (options, basicsr.train, basicsr.test):
-        module.parse_options = parse_options
+    options.parse_options = parse_options
 
 
 def launch_without_cuda() -> None:
@@ -211,7 +213,8 @@ def launch_without_cuda() -> None:
 
     The stock start divides the rank by the number of GPUs, zero on a CPU, and never reads LOCAL_RANK, which is wrong
     where the ranks of a machine do not begin at a multiple of its GPUs. The stock wrapper then hands
-    DistributedDataParallel a GPU's number where there is none. Slurm's launcher stays as it is.
+    DistributedDataParallel a GPU's number where there is none, and does not tell it of parameters that no loss trains,
+    on which it dies at the second iteration. Slurm's launcher stays as it is.
 
     A thread of gloo that wants the interpreter, to let go of the last tensor it has sent, takes the process down with
     SIGABRT when it finds the interpreter ending. So at exit the threads get a moment; to destroy the group would not
@@ -242,6 +245,9 @@ def launch_without_cuda() -> None:
 
     @functools.wraps(stock_wrap)
     def model_to_device(self: BaseModel, net: torch.nn.Module) -> torch.nn.Module:
+        if self.opt['dist'] and self.is_train and net is getattr(self, 'net_g', None):
+            from iafmsr.models.usage import announce_unused_parameters
+            announce_unused_parameters(self.opt, net.to(self.device))
         if not self.opt['dist'] or self.device.type == 'cuda':
             return stock_wrap(self, net)
         return DistributedDataParallel(
@@ -251,33 +257,17 @@ def launch_without_cuda() -> None:
     BaseModel.model_to_device = model_to_device
 
 
-def resume_from_the_run_itself() -> None:
-    """Lets a run resume without CUDA and from any working directory.
-
-    The stock function asks for the current GPU, and with `--auto_resume` it looks for `experiments/` in the working
-    directory: started from elsewhere, a run silently begins at 0 and its old folder is renamed.
-    """
-    import basicsr.train
-    basicsr.train.load_resume_state = checkpoints.load_resume_state
-
-
 def save_whole_checkpoints() -> None:
     """Lets a checkpoint be whole or not there, and hold all that an exact resume needs.
 
     The stock functions write in place (a process killed meanwhile leaves a file that does not load), say of a full
-    disk that it is ignored, and save neither the best metrics nor a scaler.
+    disk that it is ignored, and save neither the best metrics nor a scaler. What a state says of learning rates and
+    schedules replaces, in some schedulers, what the option file says, and in others not.
     """
     from basicsr.models.base_model import BaseModel
-    stock = BaseModel.resume_training
-
-    @functools.wraps(stock)
-    def resume_training(self: BaseModel, resume_state: Options) -> None:
-        stock(self, resume_state)
-        checkpoints.restore_extras(self, resume_state)
-
-    BaseModel.save_network = checkpoints.save_network
-    BaseModel.save_training_state = checkpoints.save_training_state
-    BaseModel.resume_training = resume_training
+    BaseModel.save_network = base_model.save_network
+    BaseModel.save_training_state = base_model.save_training_state
+    BaseModel.resume_training = base_model.resume_training
 
 
 def validate_the_bare_network() -> None:

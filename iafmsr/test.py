@@ -8,20 +8,18 @@ PACKAGE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(PACKAGE)
 sys.path[:] = [ROOT] + [path for path in sys.path if path not in (PACKAGE, ROOT)]
 
-import iafmsr  # noqa: E402, F401  # first, here and in spawned data workers: cures BasicSR, registers what is ours
 from iafmsr.errors import cli_errors  # noqa: E402
 
 
 @cli_errors()
 def main() -> None:
-    from basicsr import test as pipeline
+    from iafmsr.training.allocator import keep_freed_memory
+    from iafmsr.training.testing import test
 
-    from iafmsr.utils.allocator import keep_freed_memory
-    from iafmsr.utils.options import parse_options
-
-    pipeline.parse_options = parse_options
     keep_freed_memory()
-    pipeline.test_pipeline(ROOT)
+    # the launcher before torchrun writes it so; the rank itself comes by the environment
+    sys.argv[1:] = [argument.replace('--local-rank', '--local_rank') for argument in sys.argv[1:]]
+    test(ROOT)
 
 
 if __name__ == '__main__':

@@ -8,23 +8,18 @@ PACKAGE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(PACKAGE)
 sys.path[:] = [ROOT] + [path for path in sys.path if path not in (PACKAGE, ROOT)]
 
-import iafmsr  # noqa: E402, F401  # first, here and in spawned data workers: cures BasicSR, registers what is ours
 from iafmsr.errors import cli_errors  # noqa: E402
 
 
 @cli_errors()
 def main() -> None:
-    from basicsr import train as pipeline
+    from iafmsr.training.allocator import keep_freed_memory
+    from iafmsr.training.loop import train
 
-    from iafmsr.utils.allocator import keep_freed_memory
-    from iafmsr.utils.options import keep_options, parse_options
-    from iafmsr.utils.progress import training_bar
-    from iafmsr.utils.training import safe_run
-
-    pipeline.parse_options, pipeline.copy_opt_file = parse_options, keep_options
     keep_freed_memory()
-    with training_bar(pipeline), safe_run(pipeline):
-        pipeline.train_pipeline(ROOT)
+    # the launcher before torchrun writes it so; the rank itself comes by the environment
+    sys.argv[1:] = [argument.replace('--local-rank', '--local_rank') for argument in sys.argv[1:]]
+    train(ROOT)
 
 
 if __name__ == '__main__':

@@ -13,7 +13,7 @@ def main() -> None:
     parser.add_argument('options', nargs='+', metavar='FILE.yml', help='option files for training')
     args = parser.parse_args()
 
-    from iafmsr.utils.loading_speed import loading_table
+    from iafmsr.profiling.loading_speed import loading_table
     print(loading_table(args.options, Path(__file__).resolve().parent.parent))
 
 

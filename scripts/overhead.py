@@ -3,7 +3,7 @@
 import argparse
 
 from iafmsr.errors import cli_errors
-from iafmsr.utils.overhead import measure_overhead
+from iafmsr.profiling.overhead import measure_overhead
 
 
 @cli_errors()

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import iafmsr  # noqa: F401  first: BasicSR imports by its cures
+import iafmsr
 
+iafmsr.register()  # first: BasicSR cannot be imported without its cures
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parent.parent

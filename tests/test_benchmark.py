@@ -18,6 +18,7 @@ from PIL import Image
 from torch import nn
 
 from iafmsr.archs import SMFANet
+from iafmsr.benchmark.alone import Alone
 from iafmsr.benchmark.cache import Cache, code_digest
 from iafmsr.benchmark.files import check_writable, write_whole
 from iafmsr.benchmark.nets import NetSpec, parse_nets
@@ -29,7 +30,6 @@ from iafmsr.benchmark.speed import PeakMemory, measure_speed
 from iafmsr.benchmark.tables import as_json, as_markdown, as_text, difference, tables
 from iafmsr.errors import UserError
 from iafmsr.ops.resize import imresize, mod_crop
-from iafmsr.utils.alone import Alone
 from iafmsr.utils.quality import Quality
 
 CPU = torch.device('cpu')

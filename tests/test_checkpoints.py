@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import hashlib
 import logging
 import os
@@ -15,7 +14,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import basicsr.train
 import pytest
 import torch
 from basicsr.utils import get_root_logger
@@ -25,10 +23,10 @@ from tiny import built
 
 from iafmsr.errors import UserError
 from iafmsr.inference.weights import load_net
-from iafmsr.utils import checkpoints
-from iafmsr.utils.checkpoints import clear_away, load_checkpoint, newest_state, save_whole
-from iafmsr.utils.signals import StopSignal
-from iafmsr.utils.training import DataOrder, _Run
+from iafmsr.training import checkpoints
+from iafmsr.training.checkpoints import clear_away, load_checkpoint, newest_state, save_whole
+from iafmsr.training.exact import DataOrder
+from iafmsr.training.saving import Saver
 
 FULL = os.environ.get('IAFMSR_FULL') == '1'
 
@@ -79,7 +77,7 @@ def test_auto_resume_takes_the_newest_from_any_working_directory(run: dict[str, 
                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir('/')
     state(run, 15).with_name('notes.state').touch()
-    found = basicsr.train.load_resume_state(run)
+    found = checkpoints.load_resume_state(run)
     assert (found['iter'], found['optimizers'][0]['state'][0]['step']) == (15, 15)
     assert run['path']['resume_state'] == str(state(run, 15))
     assert run['path']['pretrain_network_g'] == str(network(run, 15))
@@ -245,19 +243,17 @@ def test_a_save_that_fails_is_said_and_the_run_goes_on(tmp_path: Path, monkeypat
                                                        caplog: pytest.LogCaptureFixture) -> None:
     model = built(tmp_path)
     opt = model.opt | {'auto_resume': True}
-    run = _Run(basicsr.train, {}, StopSignal())
-    run.opt = model.opt
-    save = functools.partial(run.save, model.save)
-    save(0, 1)
+    saver = Saver(model.opt, model)
+    saver.regular(0, 1)
     logging.getLogger('basicsr').propagate = True
     with monkeypatch.context() as full:
         full.setattr(os, 'fsync', lambda file: (_ for _ in ()).throw(OSError(errno.ENOSPC, 'No space left on device')))
-        save(0, 2)
+        saver.regular(0, 2)
         assert 'Iteration 2 could not be saved: No space left on device' in caplog.text
         with pytest.raises(UserError, match='final weights could not be saved: No space left'):
-            save(epoch=-1, current_iter=-1)  # of the end there is no next
-    assert newest_state(opt)[1]['iter'] == run.saved_at == 1
-    save(0, 3)
+            saver.latest()  # of the end there is no next
+    assert newest_state(opt)[1]['iter'] == saver.saved_at == 1
+    saver.regular(0, 3)
     assert newest_state(opt)[1]['iter'] == 3
 
 
@@ -353,8 +349,9 @@ from pathlib import Path
 
 sys.path.insert(0, sys.argv[2])
 import iafmsr
+iafmsr.register()
 from tiny import built
-from iafmsr.utils.checkpoints import clear_away, newest_state
+from iafmsr.training.checkpoints import clear_away, newest_state
 
 model = built(Path(sys.argv[1]))
 found = newest_state(model.opt | {'auto_resume': True})

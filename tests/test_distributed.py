@@ -25,6 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, sys.argv[2])
 import iafmsr
+iafmsr.register()
 import torch
 import torch.distributed as dist
 from basicsr.models import build_model

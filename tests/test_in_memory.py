@@ -188,6 +188,7 @@ import sys
 
 sys.path.insert(0, sys.argv[2])
 import iafmsr
+iafmsr.register()
 import torch
 import torch.distributed as dist
 from basicsr.data import build_dataset

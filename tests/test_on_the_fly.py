@@ -18,7 +18,7 @@ from iafmsr.data.preparation import prepare
 from iafmsr.data.sampling import Draw, EpochSampler
 from iafmsr.errors import UserError
 from iafmsr.ops.resize import imresize
-from iafmsr.utils.loading_speed import measure_loading
+from iafmsr.profiling.loading_speed import measure_loading
 from iafmsr.utils.option_check import check_options
 from iafmsr.utils.options import load_options
 

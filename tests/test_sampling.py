@@ -27,8 +27,8 @@ from iafmsr.data.pictures import UnreadableError
 from iafmsr.data.reading import read_or_replace
 from iafmsr.data.sampling import Draw, EpochSampler, random_patch, sample_random
 from iafmsr.errors import UserError
+from iafmsr.training.batches import init_worker
 from iafmsr.utils.dataset_check import check_dataset
-from iafmsr.utils.training import init_worker
 
 FULL = os.environ.get('IAFMSR_FULL') == '1'
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from basicsr.archs.edsr_arch import EDSR
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from iafmsr.basicsr_api import ARCH_REGISTRY, EDSR
 from iafmsr.layers.arm import ARM
 from iafmsr.layers.density import Density
 from iafmsr.layers.idm import InformationDensity

@@ -23,13 +23,13 @@ from typing import Any
 
 import torch
 import yaml
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from iafmsr.basicsr_api import ARCH_REGISTRY
 from iafmsr.errors import UserError
 from iafmsr.inference.weights import WEIGHT_KEYS, shipped
+from iafmsr.training.checkpoints import load_checkpoint
 from iafmsr.utils.checkpoint_check import check_checkpoint
-from iafmsr.utils.checkpoints import load_checkpoint
 from iafmsr.utils.option_sections import did_you_mean
 from iafmsr.utils.options import load_options
 

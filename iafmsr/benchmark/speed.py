@@ -16,9 +16,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from iafmsr.benchmark.alone import Alone
 from iafmsr.benchmark.cache import Cache, code_digest
 from iafmsr.benchmark.nets import NetSpec
-from iafmsr.utils.alone import Alone
 
 __all__ = ['PeakMemory', 'Speed', 'measure_speed', 'now', 'processor']
 

@@ -14,12 +14,11 @@ from itertools import accumulate, islice
 from typing import Any, Protocol
 
 import torch
-from basicsr.data import build_dataloader
-from basicsr.utils import get_root_logger
 from torch import Tensor
 from torch.utils.data import Sampler
 from tqdm import tqdm
 
+from iafmsr.basicsr_api import build_dataloader, get_root_logger
 from iafmsr.data.parallel import in_order
 from iafmsr.data.pictures import UnreadableError
 from iafmsr.data.reading import read_or_replace

@@ -16,12 +16,12 @@ import cv2
 import lmdb
 import numpy as np
 import torch
-from basicsr.utils.registry import DATASET_REGISTRY
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from iafmsr.basicsr_api import DATASET_REGISTRY
 from iafmsr.data.forms import at_scale
 from iafmsr.data.parallel import in_order
 from iafmsr.data.pictures import UnreadableError, list_pictures, printable, read_picture

@@ -12,11 +12,9 @@ import cv2
 import lmdb
 import numpy as np
 import torch
-from basicsr.data.paired_image_dataset import PairedImageDataset
-from basicsr.utils import FileClient, bgr2ycbcr
-from basicsr.utils.registry import DATASET_REGISTRY
 from torchvision.transforms.functional import normalize
 
+from iafmsr.basicsr_api import DATASET_REGISTRY, FileClient, PairedImageDataset, bgr2ycbcr
 from iafmsr.data.pictures import UnreadableError, picture_size
 from iafmsr.data.reading import read_or_replace
 from iafmsr.data.sampling import Patch, random_patch, sample_random

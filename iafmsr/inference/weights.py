@@ -18,8 +18,8 @@ from iafmsr import archs
 from iafmsr.archs.published import PublishedNet
 from iafmsr.data.pictures import printable
 from iafmsr.errors import UserError
+from iafmsr.training.checkpoints import load_checkpoint, save_whole
 from iafmsr.utils.checkpoint_check import check_checkpoint
-from iafmsr.utils.checkpoints import load_checkpoint, save_whole
 
 __all__ = ['WEIGHT_KEYS', 'TrainedNet', 'find_weights', 'load_net', 'publish', 'shipped']
 
@@ -127,7 +127,7 @@ def _build(file: Path, options: dict[str, Any]) -> nn.Module:
     try:
         if name in archs.__all__:
             return getattr(archs, name)(**options)
-        from basicsr.utils.registry import ARCH_REGISTRY  # BasicSR's own nets take the seconds of its import
+        from iafmsr.basicsr_api import ARCH_REGISTRY  # BasicSR's own nets take the seconds of its import
         return ARCH_REGISTRY.get(name)(**options)
     except Exception as error:  # a constructor fails on a value of the wrong kind in any way
         reason = str(error).partition('\n')[0] or type(error).__name__

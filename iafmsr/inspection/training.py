@@ -6,7 +6,7 @@ from pathlib import Path
 
 from iafmsr.data.pictures import printable
 from iafmsr.errors import UserError
-from iafmsr.utils.checkpoints import numbered
+from iafmsr.training.checkpoints import numbered
 
 __all__ = ['checkpoints', 'latest']
 

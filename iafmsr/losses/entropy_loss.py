@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
+from iafmsr.basicsr_api import LOSS_REGISTRY
 from iafmsr.layers.density import Density, information
 
 _REDUCTIONS = ('sum', 'pixel', 'mean')

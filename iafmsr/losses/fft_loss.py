@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
+
+from iafmsr.basicsr_api import LOSS_REGISTRY
 
 
 @LOSS_REGISTRY.register()

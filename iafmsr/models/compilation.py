@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from basicsr.utils import get_root_logger
 from torch import nn
+
+from iafmsr.basicsr_api import get_root_logger
 
 MODES = ('default', 'reduce-overhead', 'max-autotune')
 

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from basicsr.utils import get_root_logger
 from torch import Tensor
 
+from iafmsr.basicsr_api import get_root_logger
 from iafmsr.errors import UserError
 
 SHOWN = 3  # bad batches that a report names
+MAX_WAITING = 100  # steps whose flags and file names wait for a report
+MAX_GRADIENT = 1e19  # Adam squares it, in float32
 
 
 class Step(NamedTuple):
@@ -26,8 +28,9 @@ class Step(NamedTuple):
 class StepGuard:
     """Takes the optimizer's steps, but for those whose loss or gradient is not finite.
 
-    The decision falls on the device; the host reads what it was in :meth:`report`. It is the same in every process:
-    a loss that is not finite makes all gradients NaN, and those are averaged over the processes.
+    The decision falls on the device; the host reads what it was in :meth:`report`, at the latest after
+    ``max_bad_steps`` steps. It is the same in every process: a loss that is not finite makes all gradients NaN, and
+    those are averaged over the processes. A gradient whose square is not finite is as bad as one that is not itself.
 
     Under fp16 the loss is scaled, and a step that overflows makes the scale smaller: that is how the scale is found, no
     fault; one is counted when the loss itself is not finite or the scale has come down below 1.
@@ -39,6 +42,7 @@ class StepGuard:
     """
 
     def __init__(self, device: torch.device, scaled: bool, max_bad_steps: int) -> None:
+        self.device = device
         self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
         self.max_bad_steps = max_bad_steps
         self.skipped = 0
@@ -52,11 +56,13 @@ class StepGuard:
         self.scaler.scale(loss).backward(torch.ones_like(loss).masked_fill_(bad_loss, torch.nan))
         self.scaler.unscale_(optimizer)
         gradients = [p.grad for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
-        bad = torch.nn.utils.get_total_norm(gradients, torch.inf).isfinite().logical_not()
+        bad = (torch.nn.utils.get_total_norm(gradients, torch.inf) < MAX_GRADIENT).logical_not()  # NaN is bad, too
         take_step(optimizer, bad)
         if self.scaler.is_enabled():
             self.scaler.update()
         self.steps.append(Step(iteration, names, bad_loss, bad))
+        if len(self.steps) >= min(self.max_bad_steps, MAX_WAITING):
+            self.report()
 
     def report(self) -> dict[str, Tensor]:
         """Read the flags of the steps since the last report; skipped ones are logged with their files.
@@ -68,7 +74,7 @@ class StepGuard:
             UserError: :attr:`max_bad_steps` in a row were skipped.
         """
         if not self.steps:
-            return {}
+            return self.counted()
         steps, self.steps = self.steps, []
         bad_loss, bad = (torch.stack(flags) for flags in zip(*[step[2:] for step in steps], strict=True))
         if dist.is_initialized():
@@ -91,7 +97,10 @@ class StepGuard:
                 raise UserError(f'{message}. {longest} in a row stop the run (train.max_bad_steps); the last state '
                                 'saved is good')
             get_root_logger().warning(message)
-        return {'skipped': torch.tensor(float(self.skipped), device=bad.device)} if self.skipped else {}
+        return self.counted()
+
+    def counted(self) -> dict[str, Tensor]:
+        return {'skipped': torch.tensor(float(self.skipped), device=self.device)} if self.skipped else {}
 
     def names_of(self, step: Step) -> list[str]:
         """The files of a step's batch, those of every process."""

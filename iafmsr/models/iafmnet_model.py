@@ -7,20 +7,14 @@ from collections import OrderedDict
 from typing import Any
 
 import torch
-from basicsr.losses import build_loss
-from basicsr.models.sr_model import SRModel
-from basicsr.utils import get_root_logger
-from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
+from iafmsr.basicsr_api import MODEL_REGISTRY, SRModel, build_loss
 from iafmsr.errors import UserError
 from iafmsr.models.compilation import compiled_or_not
 from iafmsr.models.guard import StepGuard
 from iafmsr.models.muon import Muon
 from iafmsr.models.precision import usable
-from iafmsr.models.usage import unused_parameters
-
-_SCHEDULE_PROGRESS = 'last_epoch', '_step_count', '_last_lr'
 
 
 @MODEL_REGISTRY.register()
@@ -69,12 +63,6 @@ class IAFMNetModel(SRModel):
             self.model_ema(0)  # what the file lacks is random: the average starts from the same numbers
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        network, train = self.opt['network_g'], self.opt.get('train', {})
-        if self.opt['dist'] and self.is_train and self.opt.get('find_unused_parameters') is None:
-            unused = unused_parameters(net.to(self.device), network.get('num_in_ch', 3), bool(train.get('ie_opt')))
-            self.opt['find_unused_parameters'] = bool(unused)
-            if unused:
-                get_root_logger().info(f'find_unused_parameters: true, no loss trains {", ".join(unused)}')
         return super().model_to_device(net.to(memory_format=self.memory_format))
 
     def get_optimizer(self, optim_type: str, params: list[Tensor], lr: float, **kwargs: Any) -> torch.optim.Optimizer:
@@ -84,12 +72,7 @@ class IAFMNetModel(SRModel):
         return super().get_optimizer(optim_type, params, lr, fused=True, **kwargs)
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        for optimizer in resume_state['optimizers']:
-            for group in optimizer['param_groups']:
-                group['fused'] = True  # also where another model class has saved it
-        # how far a schedule has come is the state's, the schedule itself the option file's: a run can be made longer
-        progress = [{key: saved[key] for key in _SCHEDULE_PROGRESS} for saved in resume_state['schedulers']]
-        super().resume_training(resume_state | {'schedulers': progress})
+        super().resume_training(resume_state)
         for parameter, moments in self.optimizer_g.state.items():
             for name, value in moments.items():
                 if value.shape == parameter.shape:  # in its layout: the fused kind goes by positions in memory

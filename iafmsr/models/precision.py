@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 
 import torch
-from basicsr.utils import get_root_logger
+
+from iafmsr.basicsr_api import get_root_logger
 
 DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
 
+from iafmsr.basicsr_api import get_root_logger
+
 _SIDE = 32
+
+
+def announce_unused_parameters(opt: dict[str, Any], net: nn.Module) -> None:
+    """Set ``find_unused_parameters`` in the options of a distributed run, where they leave it open, and log the names.
+
+    Args:
+        opt: of the run; its ``network_g`` describes the network.
+        net: on its device, in training mode.
+    """
+    if opt.get('find_unused_parameters') is not None:
+        return
+    unused = unused_parameters(net, opt['network_g'].get('num_in_ch', 3), bool(opt['train'].get('ie_opt')))
+    opt['find_unused_parameters'] = bool(unused)
+    if unused:
+        get_root_logger().info(f'find_unused_parameters: true, no loss trains {", ".join(unused)}')
 
 
 def unused_parameters(net: nn.Module, channels: int, with_density: bool) -> list[str]:

@@ -6,8 +6,7 @@ import copy
 import inspect
 from typing import Any, NamedTuple
 
-from basicsr.utils.registry import ARCH_REGISTRY
-
+from iafmsr.basicsr_api import ARCH_REGISTRY
 from iafmsr.models.compilation import MODES
 
 __all__ = ['Contestant', 'contestants_of']

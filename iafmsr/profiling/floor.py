@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from basicsr.archs import build_network
 
+from iafmsr.basicsr_api import build_network
 from iafmsr.models.precision import has_bf16
 from iafmsr.utils.complexity import count
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
+from iafmsr.benchmark.alone import Alone
 from iafmsr.benchmark.speed import processor
 from iafmsr.profiling.contestants import contestants_of
 from iafmsr.profiling.floor import Floor, floor_of
 from iafmsr.profiling.runner import STAGES, Runner, runners_of
-from iafmsr.utils.alone import Alone
 from iafmsr.utils.options import options_of_training
 
 __all__ = ['Profile', 'Row', 'profile_training']

@@ -13,19 +13,23 @@ from itertools import chain
 from typing import Any
 
 import torch
-from basicsr.data import build_dataloader, build_dataset
-from basicsr.data.data_sampler import EnlargedSampler
-from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher
-from basicsr.models import build_model
-from basicsr.utils import get_root_logger
 from torch import Tensor
 
+from iafmsr.basicsr_api import (
+    CPUPrefetcher,
+    CUDAPrefetcher,
+    EnlargedSampler,
+    build_dataloader,
+    build_dataset,
+    build_model,
+    get_root_logger,
+)
 from iafmsr.benchmark.speed import PeakMemory
 from iafmsr.data.in_memory import build_train_loader
 from iafmsr.data.sampling import EpochSampler
 from iafmsr.profiling.contestants import Contestant
 from iafmsr.profiling.stopwatch import Stopwatch, replaced
-from iafmsr.utils.allocator import keep_freed_memory
+from iafmsr.training.allocator import keep_freed_memory
 
 __all__ = ['STAGES', 'Loaders', 'Runner', 'runners_of']
 

@@ -9,7 +9,7 @@ import torch
 
 from iafmsr.archs.published import PublishedNet
 from iafmsr.errors import UserError
-from iafmsr.utils.checkpoints import load_checkpoint
+from iafmsr.training.checkpoints import load_checkpoint
 
 
 def check_checkpoint(file: str, net: torch.nn.Module, param_key: str | None = 'params', strict: bool = True) -> None:

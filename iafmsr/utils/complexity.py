@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from basicsr.archs import build_network
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from iafmsr.basicsr_api import build_network
 from iafmsr.layers.density import num_active
 from iafmsr.layers.idm import InformationDensity
 from iafmsr.ops.submanifold import SubmanifoldConv2d

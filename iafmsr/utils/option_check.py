@@ -13,13 +13,19 @@ import re
 from typing import Any
 
 import torch
-from basicsr.models.srgan_model import SRGANModel
-from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
+from iafmsr.basicsr_api import (
+    ARCH_REGISTRY,
+    DATASET_REGISTRY,
+    LOSS_REGISTRY,
+    METRIC_REGISTRY,
+    MODEL_REGISTRY,
+    SRGANModel,
+)
 from iafmsr.errors import UserError
 from iafmsr.models.iafmnet_model import IAFMNetModel
+from iafmsr.training.checkpoints import load_state, networks_to_resume
 from iafmsr.utils.checkpoint_check import check_checkpoint
-from iafmsr.utils.checkpoints import load_state, networks_to_resume
 from iafmsr.utils.dataset_check import check_dataset
 from iafmsr.utils.option_keys import (
     ANY,
@@ -181,8 +187,13 @@ class _Check(SectionCheck):
     def logger(self) -> None:
         logger = subsection(self.opt, 'logger')
         self.require('logger', logger, 'print_freq', 'save_checkpoint_freq', 'use_tb_logger')
-        if logger.get('keep_best') and not ('val' in subsection(self.opt, 'datasets') and self.val.get('metrics')):
-            self.fault('logger.keep_best', 'needs a val set and val.metrics to tell the best')
+        datasets = subsection(self.opt, 'datasets')
+        with_gt = any(str(phase).startswith('val') and subsection(datasets, phase).get('dataroot_gt')
+                      for phase in datasets)
+        if logger.get('keep_best') and not (with_gt and self.val.get('metrics')):
+            self.fault('logger.keep_best', 'needs a val set with dataroot_gt, and val.metrics, to tell the best')
+        if subsection(logger, 'wandb').get('project') and not logger.get('use_tb_logger'):
+            self.fault('logger.wandb', 'needs use_tb_logger: true, whose records it takes')
         self.keys('logger.wandb', subsection(logger, 'wandb'), KNOWN['logger.wandb'])
         wanted = {'tensorboard': logger.get('use_tb_logger'), 'wandb': subsection(logger, 'wandb').get('project')}
         for package in (name for name, used in wanted.items() if used and self.files):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
 
+from iafmsr.basicsr_api import CosineAnnealingRestartLR, MultiStepRestartLR
 from iafmsr.models.compilation import MODES
 from iafmsr.models.muon import Muon
 

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
-from basicsr.utils import options as basicsr_options
-from basicsr.utils.dist_util import master_only
 
+from iafmsr.basicsr_api import master_only
+from iafmsr.basicsr_api import options as basicsr_options
 from iafmsr.compat import OptionLoader, parse_value
 from iafmsr.errors import UserError
 from iafmsr.utils.option_check import check_options

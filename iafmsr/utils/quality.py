@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from basicsr.metrics import calculate_psnr, calculate_ssim
 from torch import Tensor
+
+from iafmsr.basicsr_api import calculate_psnr, calculate_ssim
 
 __all__ = ['Quality', 'y_quality']
 

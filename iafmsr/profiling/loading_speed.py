@@ -9,10 +9,9 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from basicsr.archs import build_network
-from basicsr.data import build_dataset
 from torch import nn
 
+from iafmsr.basicsr_api import build_dataset, build_network
 from iafmsr.data.in_memory import build_train_loader
 from iafmsr.data.sampling import EpochSampler
 from iafmsr.utils.options import options_of_training

@@ -154,7 +154,7 @@ def newest_state(opt: Options) -> tuple[Path, dict[str, Any]] | None:
 
 
 def load_resume_state(opt: Options) -> Options | None:
-    """Load the state to resume from, in place of BasicSR's function of this name.
+    """Load the state to resume from.
 
     Args:
         opt: Parsed options. Under ``path``, ``resume_state`` and the networks' ``pretrain_*`` are set to what is
@@ -164,9 +164,9 @@ def load_resume_state(opt: Options) -> Options | None:
         The state, its tensors on the CPU: ``load_state_dict`` moves them on. None if there is nothing to resume.
 
     Raises:
-        UserError: see :func:`load_state` and :func:`newest_state`.
+        UserError: see :func:`load_state` and :func:`newest_state`; or the run is to end before the state's iteration.
     """
-    from basicsr.utils import check_resume
+    from iafmsr.basicsr_api import check_resume
     if opt['auto_resume']:
         found = newest_state(opt)
         if found is None:
@@ -179,6 +179,8 @@ def load_resume_state(opt: Options) -> Options | None:
         state = load_state(path, opt['path']['models'], networks_to_resume(opt))
     else:
         return None
+    if state['iter'] > opt['train']['total_iter']:
+        raise UserError(f'train.total_iter: {opt["train"]["total_iter"]}, but {path} is of iteration {state["iter"]}')
     opt['path']['resume_state'] = str(path)
     check_resume(opt, state['iter'])
     return state
@@ -194,51 +196,3 @@ def clear_away(opt: Options, keep_last: int) -> None:
     for key in ('training_states', 'models'):
         for path in Path(opt['path'][key]).glob('*.partial'):
             path.unlink(missing_ok=True)
-
-
-# -- for BasicSR's BaseModel, see iafmsr.compat.save_whole_checkpoints -------------------------------------------------
-def save_network(self: Any, net: Any, net_label: str, current_iter: int | str, param_key: str | list[str] = 'params'
-                 ) -> None:
-    """Save networks as BasicSR does: one file with a state dict for each key. -1 stands for ``latest``.
-
-    Beside them lies the option file's section of the network, so that a file of weights can be built from alone.
-    """
-    nets, keys = (value if isinstance(value, list) else [value] for value in (net, param_key))
-    content = {key: {name: value.cpu() for name, value in self.get_bare_model(net).state_dict().items()}
-               for key, net in zip(keys, nets, strict=True)}
-    section = net_label.replace('net', 'network')
-    if section in self.opt:
-        content[section] = dict(self.opt[section])
-    name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
-    if self.opt['rank'] == 0:
-        self.saved_networks = getattr(self, 'saved_networks', {})
-        self.saved_networks[name] = save_whole(content, Path(self.opt['path']['models'], name))
-
-
-def save_training_state(self: Any, epoch: int, current_iter: int | str) -> None:
-    """Save what a run needs to go on as if it had not stopped; nothing for ``latest`` and ``best``.
-
-    Besides what BasicSR saves: the sums of the networks, the best metrics, and whatever the model lists under
-    ``stateful`` (name -> object with ``state_dict`` and ``load_state_dict``).
-    """
-    if not isinstance(current_iter, int) or current_iter < 0 or self.opt['rank'] != 0:
-        return
-    ending = f'_{current_iter}.pth'
-    networks = {name: total for name, total in getattr(self, 'saved_networks', {}).items() if name.endswith(ending)}
-    best = {dataset: {metric: {**record, 'val': float(record['val'])} for metric, record in records.items()}
-            for dataset, records in getattr(self, 'best_metric_results', {}).items()}
-    save_whole({'epoch': epoch, 'iter': current_iter,
-                'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
-                'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
-                'networks': networks, 'best_metric_results': best,
-                'stateful': {name: part.state_dict() for name, part in getattr(self, 'stateful', {}).items()}},
-               Path(self.opt['path']['training_states'], f'{current_iter}.state'))
-
-
-def restore_extras(self: Any, state: Options) -> None:
-    """The part of a state that BasicSR's ``resume_training`` does not know."""
-    if state.get('best_metric_results'):
-        self.best_metric_results = state['best_metric_results']
-    for name, part in getattr(self, 'stateful', {}).items():
-        if name in state.get('stateful', {}):
-            part.load_state_dict(state['stateful'][name])

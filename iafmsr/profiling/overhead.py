@@ -8,11 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from basicsr.models import build_model
-from basicsr.models.sr_model import SRModel
 
-from iafmsr.utils.signals import StopSignal
-from iafmsr.utils.training import seed_iteration
+from iafmsr.basicsr_api import SRModel, build_model
+from iafmsr.training.exact import seed_iteration
+from iafmsr.training.signals import StopSignal
 
 _PRINT_FREQ = 100
 

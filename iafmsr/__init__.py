@@ -28,5 +28,5 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
-if 'basicsr' in sys.modules:
+if sys.modules.get('basicsr'):
     register()

@@ -1,6 +1,6 @@
 """BasicSR, cured and with what is here in its registries: the one module through which the project takes it.
 
-BasicSR 1.4.2 cannot be imported beside a current stack before it is cured (`iafmsr.compat`). So every module takes from
+BasicSR 1.4.2 and torchvision cannot be imported beside a current stack before they are cured (`iafmsr.compat`). So every module takes from
 here what it uses of BasicSR, and whichever of them is imported first finds it cured. The classes of this project are
 registered at the end, when all names are there: their modules import this one.
 """
@@ -51,6 +51,7 @@ from basicsr.utils.registry import (  # noqa: E402
     METRIC_REGISTRY,
     MODEL_REGISTRY,
 )
+from torchvision.transforms.functional import normalize  # noqa: E402
 
 __all__ = [
     'ARCH_REGISTRY', 'DATASET_REGISTRY', 'EDSR', 'LOSS_REGISTRY', 'METRIC_REGISTRY', 'MODEL_REGISTRY', 'AvgTimer',
@@ -58,7 +59,7 @@ __all__ = [
     'MultiStepRestartLR', 'PairedImageDataset', 'SRGANModel', 'SRModel', 'bgr2ycbcr', 'build_dataloader',
     'build_dataset', 'build_loss', 'build_model', 'build_network', 'calculate_psnr', 'calculate_ssim', 'check_resume',
     'get_env_info', 'get_root_logger', 'get_time_str', 'init_tb_logger', 'init_wandb_logger', 'make_exp_dirs',
-    'master_only', 'mkdir_and_rename', 'options',
+    'master_only', 'mkdir_and_rename', 'normalize', 'options',
 ]
 
 # of the archs, EDSRIDM registers itself: as a subclass of one of BasicSR's it cannot be imported without it

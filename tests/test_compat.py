@@ -17,17 +17,18 @@ import iafmsr
 from iafmsr import compat
 from iafmsr.errors import UserError
 
-# A main module as ours are; besides, every rank writes down its weights where BasicSR saves those of rank 0 alone.
+# Every rank writes down its weights where BasicSR saves those of rank 0 alone.
 MAIN = '''
 import sys
 
 import iafmsr
+iafmsr.register()
 
 if __name__ == '__main__':
     import torch
-    from basicsr.models.sr_model import SRModel
-    from basicsr.test import test_pipeline
-    from basicsr.train import train_pipeline
+    from iafmsr.basicsr_api import SRModel
+    from iafmsr.training.loop import train
+    from iafmsr.training.testing import test
     root, runs = sys.argv[1], ' '.join(sys.argv[2:]).split(' then ')
     save = SRModel.save
 
@@ -39,7 +40,7 @@ if __name__ == '__main__':
     for run in runs:
         task, *flags = run.split()
         sys.argv[1:] = ['-opt', f'{root}/{task}.yml', *flags]
-        {'train': train_pipeline, 'test': test_pipeline}[task](root)
+        {'train': train, 'test': test}[task](root)
 '''
 
 
@@ -76,7 +77,7 @@ def test_a_present_functional_tensor_stays(monkeypatch: pytest.MonkeyPatch) -> N
 def test_distutils_is_found_without_start_up_files(repo_root: Path) -> None:
     path = os.pathsep.join([str(repo_root), sysconfig.get_path('purelib')])
     done = subprocess.run(
-        [sys.executable, '-S', '-c', 'import iafmsr, distutils.version'], env={**os.environ, 'PYTHONPATH': path})
+        [sys.executable, '-S', '-c', 'import iafmsr.basicsr_api, distutils.version'], env={**os.environ, 'PYTHONPATH': path})
     assert done.returncode == 0
 
 
@@ -84,16 +85,15 @@ def test_importing_again_registers_nothing_twice() -> None:
     """BasicSR's registries raise an AssertionError at a name they have."""
     from basicsr.utils.registry import ARCH_REGISTRY
     importlib.reload(iafmsr)
+    iafmsr.register()
     assert 'IAFMNet' in ARCH_REGISTRY
 
 
 def test_applying_twice_changes_nothing() -> None:
-    import basicsr.test
-    import basicsr.train
     from basicsr.models.base_model import BaseModel
     from basicsr.models.sr_model import SRModel
     from basicsr.utils import options
-    owners = (basicsr.train, basicsr.test, options, BaseModel, SRModel)
+    owners = (options, BaseModel, SRModel)
     before = [dict(vars(owner)) for owner in owners]
     compat.apply()
     assert all(dict(vars(owner)) == old for owner, old in zip(owners, before, strict=True))
@@ -222,7 +222,7 @@ LAST_WORDS = '''
 import sys
 import time
 
-import iafmsr
+import iafmsr.basicsr_api
 import torch
 import torch.distributed as dist
 from basicsr.utils import options

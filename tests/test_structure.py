@@ -10,11 +10,10 @@ PACKAGE = Path(__file__).resolve().parent.parent / 'iafmsr'
 ALLOWED = {
     'ops': {'iafmsr.ops'},
     'layers': {'iafmsr.ops', 'iafmsr.layers'},
-    'archs': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.archs', 'iafmsr.errors', 'iafmsr.lazy'},
-    'losses': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.losses', 'iafmsr.errors'},
+    'archs': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.archs', 'iafmsr.errors', 'iafmsr.lazy', 'iafmsr.basicsr_api'},
+    'losses': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.losses', 'iafmsr.errors', 'iafmsr.basicsr_api'},
 }
-LIBRARIES = {'ops': {'torch', 'spconv'}, 'layers': {'torch'}, 'archs': {'torch', 'basicsr', 'spandrel'},
-             'losses': {'torch', 'basicsr'}}
+LIBRARIES = {'ops': {'torch', 'spconv'}, 'layers': {'torch'}, 'archs': {'torch', 'spandrel'}, 'losses': {'torch'}}
 
 
 def imports(file: Path) -> set[str]:

@@ -1,8 +1,8 @@
 """BasicSR, cured and with what is here in its registries: the one module through which the project takes it.
 
-BasicSR 1.4.2 and torchvision cannot be imported beside a current stack before they are cured (`iafmsr.compat`). So every module takes from
-here what it uses of BasicSR, and whichever of them is imported first finds it cured. The classes of this project are
-registered at the end, when all names are there: their modules import this one.
+BasicSR 1.4.2 and torchvision cannot be imported beside a current stack before they are cured (`iafmsr.compat`). So
+every module takes from here what it uses of them, and whichever of them is imported first finds it cured. The classes
+of this project are registered at the end, when all names are there: their modules import this one.
 """
 
 from importlib import import_module

@@ -76,8 +76,8 @@ def test_a_present_functional_tensor_stays(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.skipif(sys.version_info < (3, 12), reason='Python 3.11 has distutils')
 def test_distutils_is_found_without_start_up_files(repo_root: Path) -> None:
     path = os.pathsep.join([str(repo_root), sysconfig.get_path('purelib')])
-    done = subprocess.run(
-        [sys.executable, '-S', '-c', 'import iafmsr.basicsr_api, distutils.version'], env={**os.environ, 'PYTHONPATH': path})
+    done = subprocess.run([sys.executable, '-S', '-c', 'import iafmsr.basicsr_api, distutils.version'],
+                          env={**os.environ, 'PYTHONPATH': path})
     assert done.returncode == 0
 
 

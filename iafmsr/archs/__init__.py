@@ -1,4 +1,4 @@
-"""Architectures, known to BasicSR's registry (`iafmsr.plugin`); all but EDSRIDM work without BasicSR."""
+"""Architectures, known to BasicSR's registry (`iafmsr.basicsr_api`); all but EDSRIDM work without BasicSR."""
 
 from iafmsr.lazy import lazy_names
 

@@ -9,23 +9,27 @@ from iafmsr.utils.complexity import count
 CEILINGS = {2: (198_000, 42), 3: (208_000, 19), 4: (220_000, 11)}  # of the paper's table
 
 
+LITERAL = {'ide': 'literal', 'guide': 'idm', 'guidance': 'product'}
+
+
 @pytest.mark.parametrize('options, scale, params, gmacs', [
-    ({}, 2, 192_572, 19.97), ({'mask': 'random'}, 4, 205_568, 5.74), ({}, 3, 197_987, 9.44), ({}, 4, 205_568, 5.74),
-    ({'ide': 'literal', 'guide': 'idm', 'guidance': 'product'}, 2, 184_572, 18.10),
-    ({'ide': 'literal', 'guide': 'idm', 'guidance': 'product'}, 3, 189_987, 8.61),
-    ({'ide': 'literal', 'guide': 'idm', 'guidance': 'product'}, 4, 197_568, 5.27)])
-def test_the_net_is_within_the_papers_ceilings(options, scale, params, gmacs):
-    c = count(IAFMNet(scale, **options), scale)
-    assert c.params == params <= CEILINGS[scale][0]
-    assert round(c.macs / 1e9, 2) == gmacs <= CEILINGS[scale][1]
+    ({}, 2, 190_268, 40.09), ({}, 3, 195_683, 18.38), ({}, 4, 203_264, 10.77), ({'mask': 'random'}, 4, 203_264, 10.77),
+    (LITERAL, 2, 182_268, 38.22), (LITERAL, 3, 187_683, 17.55), (LITERAL, 4, 195_264, 10.30)])
+def test_the_net_spends_the_papers_ceilings(options, scale, params, gmacs):
+    """No more than the table's figures; of the default net at least 92 % of the parameters and 95 % of the work."""
+    c, (most, work) = count(IAFMNet(scale, **options), scale), CEILINGS[scale]
+    assert c.params == params <= most
+    assert round(c.macs / 1e9, 2) == gmacs <= work
+    assert options == LITERAL or (params > 0.92 * most and gmacs > 0.95 * work)
 
 
 @pytest.mark.parametrize('options, params, gmacs, ceiling', [
-    ({'num_block': 4}, 144_848, 4.28, (166_000, 8.2)), ({'num_feat': 64}, 499_376, 13.41, (519_000, 28))])
+    ({'num_block': 4, 'ffn_scale': 3.6}, 156_560, 8.11, (166_000, 8.2)),
+    ({'num_feat': 64, 'ffn_scale': 3.5}, 510_896, 27.35, (519_000, 28))])
 def test_small_and_large_presets_at_x4(options, params, gmacs, ceiling):
     c = count(IAFMNet(4, **options), 4)
-    assert c.params == params <= ceiling[0]
-    assert round(c.macs / 1e9, 2) == gmacs <= ceiling[1]
+    assert 0.94 * ceiling[0] < c.params == params <= ceiling[0]
+    assert 0.97 * ceiling[1] < round(c.macs / 1e9, 2) == gmacs <= ceiling[1]
 
 
 def test_counted_by_hand():

@@ -98,7 +98,7 @@ class IAFMNet(nn.Module):
     """
 
     def __init__(self, scale: int = 4, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 40, num_block: int = 6,
-                 ffn_scale: float = 1.0, k: float = 0.05, ide: str = 'deviation', ide_kernel_size: int = 1,
+                 ffn_scale: float = 3.2, k: float = 0.05, ide: str = 'deviation', ide_kernel_size: int = 1,
                  gdn: bool = True, gain: float = 64.0, idm_unit: str = 'bits', detach_idm: bool = True,
                  detach_features: bool = True, guide: str = 'deviation', mask: str = 'idm', k_of: str = 'batch',
                  guidance: str = 'neutral', norm: str = 'l2', attention: str = 'figure', ssconv: str = 'shared',

@@ -19,6 +19,7 @@ from torch.utils.data import Sampler
 from tqdm import tqdm
 
 from iafmsr.basicsr_api import build_dataloader, get_root_logger
+from iafmsr.data.augmentation import Augmentation
 from iafmsr.data.parallel import in_order
 from iafmsr.data.pictures import UnreadableError
 from iafmsr.data.reading import read_or_replace
@@ -35,6 +36,7 @@ class PairSource(Protocol):
     """A dataset of pairs that can be kept in memory: PairedSRDataset, OnTheFlyDataset."""
 
     opt: dict[str, Any]
+    augmentation: Augmentation
 
     def __len__(self) -> int: ...
 
@@ -137,15 +139,19 @@ class TrainSetInMemory:
             UserError: many pictures in a row cannot be read.
         """
         samples = [read_or_replace(draw, len(self), self._place) for draw in draws]
-        numbers, patches = ([sample.pop(key) for sample in samples] for key in ('number', 'patch'))
-        return {'lq': self._values(self.lr.cut(numbers, patches, 1)),
-                'gt': self._values(self.hr.cut(numbers, patches, self.scale)),
-                **{key: [sample[key] for sample in samples] for key in samples[0]}}
+        drawn, patches = ([sample.pop(key) for sample in samples] for key in ('draw', 'patch'))
+        pixels = {'lq': self.lr.cut(drawn, patches, 1), 'gt': self.hr.cut(drawn, patches, self.scale)}
+        for place, draw in enumerate(drawn):
+            changed = self.source.augmentation.changed(draw, {key: batch[place] for key, batch in pixels.items()})
+            for key, patch in changed.items():
+                pixels[key][place] = _upload(patch, self.hr.flat.device)
+        return ({key: self._values(batch) for key, batch in pixels.items()}
+                | {key: [sample[key] for sample in samples] for key in samples[0]})
 
     def _place(self, draw: int) -> dict[str, Any]:
         if draw in self.faults:
             raise UnreadableError(self.faults[draw])
-        return {'number': int(draw), 'patch': self.source.patch(draw, *self.lr.sizes[draw]), **self.source.names(draw)}
+        return {'draw': draw, 'patch': self.source.patch(draw, *self.lr.sizes[draw]), **self.source.names(draw)}
 
     def _values(self, pixels: Tensor) -> Tensor:
         return _upload(pixels, self.target).float() / self.brightest

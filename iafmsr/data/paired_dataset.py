@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from iafmsr.basicsr_api import DATASET_REGISTRY, FileClient, PairedImageDataset, bgr2ycbcr, normalize
+from iafmsr.data.augmentation import Augmentation
 from iafmsr.data.pictures import UnreadableError, picture_size
 from iafmsr.data.reading import read_or_replace
 from iafmsr.data.sampling import Patch, random_patch, sample_random
@@ -30,12 +31,14 @@ class PairedSRDataset(PairedImageDataset):
 
     Args:
         opt (dict): as for PairedImageDataset, and ``max_unreadable``: the share of pictures that may be unreadable
-            before the run stops (0.01); ``in_memory``: the whole set in memory, see :mod:`iafmsr.data.in_memory`.
+            before the run stops (0.01); ``in_memory``: the whole set in memory, see :mod:`iafmsr.data.in_memory`;
+            ``colour_augment`` and ``synthetic``: see :class:`~iafmsr.data.augmentation.Augmentation`.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
         self.paths.sort(key=lambda pair: pair['gt_path'])
+        self.augmentation = Augmentation.of(opt)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """``lq`` (C, h, w) and ``gt`` (C, H, W), float32 RGB in [0, 1], with ``lq_path``, ``gt_path``, ``unreadable``.
@@ -51,13 +54,15 @@ class PairedSRDataset(PairedImageDataset):
         Raises:
             UnreadableError: one of the two pictures cannot be read, or they do not fit together.
         """
-        lq, gt = self.pair(index)
+        lq, gt = self.read_pair(index)
         patch = self.patch(index, *lq.shape[:2])
-        return {'lq': self.to_tensor(patch.cut(lq)), 'gt': self.to_tensor(patch.cut(gt, self.opt['scale'])),
-                **self.paths[index]}
+        patches = {key: patch.cut(picture, scale).permute(2, 0, 1)
+                   for key, picture, scale in (('lq', lq, 1), ('gt', gt, self.opt['scale']))}
+        patches |= self.augmentation.changed(index, patches)
+        return {key: self.to_tensor(pixels) for key, pixels in patches.items()} | self.paths[index]
 
-    def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """The whole LR and HR picture, BGR uint8 (h, w, 3) and (s h, s w, 3).
+    def read_pair(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The whole LR and HR picture, RGB uint8 (h, w, 3) and (s h, s w, 3).
 
         Raises:
             UnreadableError: as above.
@@ -67,7 +72,7 @@ class PairedSRDataset(PairedImageDataset):
         if gt.shape[:2] != (scale * lq.shape[0], scale * lq.shape[1]):
             raise UnreadableError(f'{self.where(pair["gt_path"], "gt")}: is {gt.shape[1]}x{gt.shape[0]}, not {scale} '
                                   f'times the LR picture, {lq.shape[1]}x{lq.shape[0]}')
-        return lq, gt
+        return torch.from_numpy(lq), torch.from_numpy(gt)
 
     def patch(self, index: int, height: int, width: int) -> Patch:
         """Where the patch of a draw lies in an LR picture of this size.
@@ -89,33 +94,23 @@ class PairedSRDataset(PairedImageDataset):
             return [listed.get(pair['lq_path'], (0, 0)) for pair in self.paths]
         return [_size(pair['lq_path']) for pair in self.paths]
 
-    def read_pair(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The whole LR and HR picture, RGB uint8 (h, w, 3) and (s h, s w, 3).
-
-        Raises:
-            UnreadableError: as above.
-        """
-        lq, gt = (torch.from_numpy(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)) for picture in self.pair(index))
-        return lq, gt
-
     def names(self, index: int) -> dict[str, str]:
         """``lq_path`` and ``gt_path`` of a picture."""
         return self.paths[index]
 
-    def to_tensor(self, picture: np.ndarray) -> torch.Tensor:
-        """BGR uint8 (H, W, 3) -> RGB float32 (3, H, W) in [0, 1], or luma alone, normalised when asked for."""
-        picture = picture.astype(np.float32) / 255
+    def to_tensor(self, pixels: torch.Tensor) -> torch.Tensor:
+        """RGB uint8 (3, H, W) -> RGB float32 (3, H, W) in [0, 1], or luma alone, normalised when asked for."""
+        tensor = pixels.contiguous().float() / 255
         if self.opt.get('color') == 'y':
-            picture = bgr2ycbcr(picture, y_only=True)[..., None]
-        tensor = torch.from_numpy(np.ascontiguousarray(picture[..., ::-1].transpose(2, 0, 1)))
+            tensor = torch.from_numpy(bgr2ycbcr(tensor.flip(0).permute(1, 2, 0).numpy(), y_only=True))[None]
         if self.mean is not None or self.std is not None:
             normalize(tensor, self.mean, self.std, inplace=True)
         return tensor
 
     def read(self, path: str, side: str) -> np.ndarray:
-        """The picture of a path or LMDB key, BGR uint8 (H, W, 3)."""
+        """The picture of a path or LMDB key, RGB uint8 (H, W, 3)."""
         try:
-            picture = cv2.imdecode(np.frombuffer(self.fetch(path, side), np.uint8), cv2.IMREAD_COLOR)
+            picture = cv2.imdecode(np.frombuffer(self.fetch(path, side), np.uint8), cv2.IMREAD_COLOR_RGB)
         except (OSError, lmdb.Error, cv2.error) as error:
             raise UnreadableError(f'{self.where(path, side)}: {str(error).splitlines()[0]}') from error
         if picture is None:

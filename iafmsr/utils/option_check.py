@@ -22,6 +22,7 @@ from iafmsr.basicsr_api import (
     MODEL_REGISTRY,
     SRGANModel,
 )
+from iafmsr.data.augmentation import AUGMENTATIONS
 from iafmsr.errors import UserError
 from iafmsr.models.iafmnet_model import IAFMNetModel
 from iafmsr.training.checkpoints import load_state, networks_to_resume
@@ -40,6 +41,7 @@ from iafmsr.utils.option_keys import (
     PATCHES,
     SCHEDULERS,
     SECTION,
+    SHARE,
 )
 from iafmsr.utils.option_sections import Options, Report, SectionCheck, is_foreign, is_ours, subsection
 
@@ -248,7 +250,8 @@ class _Check(SectionCheck):
         self.require(where, dataset, 'name')
         if cls is None:
             return
-        own = DATASETS.get(dataset['type']) or dict.fromkeys(getattr(cls, 'OPTION_KEYS', ()), ANY)
+        own = DATASETS.get(dataset['type']) or {
+            key: SHARE if key in AUGMENTATIONS else ANY for key in getattr(cls, 'OPTION_KEYS', ())}
         if not own:
             self.warn(where, f'the keys of {dataset["type"]} are not checked')
             return
@@ -267,6 +270,9 @@ class _Check(SectionCheck):
             self.patches(where, dataset)
             self.batches(where, dataset)
         self.memory(where, phase, dataset)
+        for key in (key for key in AUGMENTATIONS if dataset.get(key)):
+            if phase != 'train':
+                self.fault(f'{where}.{key}', 'is for training')
         if self.files and self.scale and len(self.report.faults) == found:
             count, faults = check_dataset(dataset, self.scale, phase)
             self.report.faults.extend(f'{where}.{fault}' for fault in faults)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from iafmsr.basicsr_api import CosineAnnealingRestartLR, MultiStepRestartLR
+from iafmsr.data.augmentation import AUGMENTATIONS
 from iafmsr.models.compilation import MODES
 from iafmsr.models.muon import Muon
 
@@ -90,7 +91,8 @@ PATCHES = {'gt_size': COUNT, 'use_hflip': FLAG, 'use_rot': FLAG}
 _PAIRS = {'dataroot_gt': TEXT, 'dataroot_lq': TEXT, 'filename_tmpl': TEXT} | PATCHES
 DATASETS: dict[str, dict[str, Kind]] = {
     'PairedImageDataset': _PAIRS | {'meta_info_file': TEXT, 'color': TEXT},
-    'PairedSRDataset': _PAIRS | {'meta_info_file': TEXT, 'color': TEXT, 'max_unreadable': SHARE, 'in_memory': TEXT},
+    'PairedSRDataset': _PAIRS | {'meta_info_file': TEXT, 'color': TEXT, 'max_unreadable': SHARE, 'in_memory': TEXT}
+                       | dict.fromkeys(AUGMENTATIONS, SHARE),
     'RealESRGANPairedDataset': _PAIRS | {'meta_info': TEXT},
     'SingleImageDataset': {'dataroot_lq': TEXT, 'meta_info_file': TEXT, 'color': TEXT},
     'RealESRGANDataset': {'dataroot_gt': TEXT, 'meta_info': TEXT} | PATCHES | _BLUR,

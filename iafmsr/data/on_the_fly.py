@@ -75,6 +75,7 @@ class OnTheFlyDataset(Dataset):
         UserError: no pictures, none that is large enough, or a patch that is no multiple of the scale.
     """
 
+    sides = ('lq', 'gt')
     OPTION_KEYS = ('dataroot_gt', 'gt_size', 'use_hflip', 'use_rot', 'cache_mib', 'in_memory', 'max_unreadable',
                    *AUGMENTATIONS)
 
@@ -139,17 +140,17 @@ class OnTheFlyDataset(Dataset):
         """Height and width of each LR picture."""
         return [(height // self.scale, width // self.scale) for height, width in (s.size for s in self.sources)]
 
-    def read_pair(self, index: int) -> tuple[Tensor, Tensor]:
-        """The whole LR and HR picture, uint8 (h, w, 3) and (s h, s w, 3).
+    def read_pictures(self, index: int) -> dict[str, Tensor]:
+        """The whole LR and HR picture, ``lq`` and ``gt``, uint8 (h, w, 3) and (s h, s w, 3).
 
         Raises:
             UnreadableError: the picture cannot be read.
         """
         hr = mod_crop(self.sources[index].read(), self.scale)
-        return at_scale(hr, self.scale).permute(1, 2, 0), hr.permute(1, 2, 0)
+        return {'lq': at_scale(hr, self.scale).permute(1, 2, 0), 'gt': hr.permute(1, 2, 0)}
 
     def reading(self) -> AbstractContextManager[None]:
-        """Nothing has to be opened for :meth:`read_pair`."""
+        """Nothing has to be opened for :meth:`read_pictures`."""
         return nullcontext()
 
     def names(self, index: int) -> dict[str, str]:

@@ -205,7 +205,8 @@ if dist.get_rank() == 0:
     memory.lr.flat[0] = 77
 dist.barrier()
 assert memory.lr.flat[0, 0] == 77
-torch.save({'lr': memory.lr.flat.clone(), 'hr': memory.hr.flat.clone()}, f'{sys.argv[1]}/rank{dist.get_rank()}.pth')
+torch.save({side: pixels.flat.clone() for side, pixels in memory.pixels.items()},
+           f'{sys.argv[1]}/rank{dist.get_rank()}.pth')
 dist.barrier()
 '''
 
@@ -225,8 +226,8 @@ def test_processes_of_a_machine_have_one_memory(tmp_path: Path) -> None:
     readable = [n for n in range(10) if n not in (3, 4)]
     for rank in range(2):
         pixels = torch.load(tmp_path / f'rank{rank}.pth')
-        for kept, name in ((alone.lr, 'lr'), (alone.hr, 'hr')):
-            theirs = Pixels(kept.sizes, pixels[name].flatten())
+        for side, kept in alone.pixels.items():
+            theirs = Pixels(kept.sizes, pixels[side].flatten())
             assert all(torch.equal(theirs.picture(n), kept.picture(n)) for n in readable)
 
 

@@ -19,6 +19,7 @@ from torch.utils.data import Sampler
 from tqdm import tqdm
 
 from iafmsr.basicsr_api import build_dataloader, get_root_logger
+from iafmsr.data.augmentation import Augmentation
 from iafmsr.data.parallel import in_order
 from iafmsr.data.pictures import UnreadableError
 from iafmsr.data.reading import read_or_replace
@@ -35,6 +36,8 @@ class PairSource(Protocol):
     """A dataset of pairs that can be kept in memory: PairedSRDataset, OnTheFlyDataset."""
 
     opt: dict[str, Any]
+    augmentation: Augmentation
+    sides: tuple[str, ...]  # lq, gt, and maybe teacher
 
     def __len__(self) -> int: ...
 
@@ -42,7 +45,7 @@ class PairSource(Protocol):
 
     def reading(self) -> AbstractContextManager[None]: ...
 
-    def read_pair(self, index: int) -> tuple[Tensor, Tensor]: ...
+    def read_pictures(self, index: int) -> dict[str, Tensor]: ...
 
     def patch(self, index: int, height: int, width: int) -> Patch: ...
 
@@ -110,10 +113,13 @@ class TrainSetInMemory:
         self.source, self.target, self.scale = source, target, source.opt['scale']
         lr_sizes = source.lr_sizes()
         hr_sizes = [(self.scale * height, self.scale * width) for height, width in lr_sizes]
-        lr_bytes, total = Pixels.count(lr_sizes), Pixels.count(lr_sizes) + Pixels.count(hr_sizes)
-        on_host = place.type == 'cpu'
+        on_host, total = place.type == 'cpu', self.bytes_of(source)
         memory = shared_bytes(total) if on_host else torch.empty(total, dtype=torch.uint8, device=place)
-        self.lr, self.hr = Pixels(lr_sizes, memory), Pixels(hr_sizes, memory[lr_bytes:])
+        self.pixels: dict[str, Pixels] = {}
+        for side in source.sides:
+            sizes = lr_sizes if side == 'lq' else hr_sizes
+            self.pixels[side], memory = Pixels(sizes, memory), memory[Pixels.count(sizes):]
+        self.lr = self.pixels['lq']
         # not a Python number: by one of those a GPU divides less exactly
         self.brightest = torch.tensor(255.0, device=target)
         self.faults: dict[int, str] = {}
@@ -124,28 +130,33 @@ class TrainSetInMemory:
     @staticmethod
     def bytes_of(source: PairSource) -> int:
         """What the pixels of a dataset take."""
-        return (1 + source.opt['scale'] ** 2) * Pixels.count(source.lr_sizes())
+        return (1 + (len(source.sides) - 1) * source.opt['scale'] ** 2) * Pixels.count(source.lr_sizes())
 
     def __len__(self) -> int:
         return len(self.source)
 
     def batch(self, draws: Sequence[int]) -> dict[str, Any]:
         """What a loader with data workers makes of these draws of the dataset, on the device where it is wanted:
-        ``lq`` and ``gt``, float32 in [0, 1], ``lq_path``, ``gt_path`` and ``unreadable``.
+        the source's sides, float32 in [0, 1], ``lq_path``, ``gt_path`` and ``unreadable``.
 
         Raises:
             UserError: many pictures in a row cannot be read.
         """
         samples = [read_or_replace(draw, len(self), self._place) for draw in draws]
-        numbers, patches = ([sample.pop(key) for sample in samples] for key in ('number', 'patch'))
-        return {'lq': self._values(self.lr.cut(numbers, patches, 1)),
-                'gt': self._values(self.hr.cut(numbers, patches, self.scale)),
-                **{key: [sample[key] for sample in samples] for key in samples[0]}}
+        drawn, patches = ([sample.pop(key) for sample in samples] for key in ('draw', 'patch'))
+        pixels = {side: kept.cut(drawn, patches, 1 if side == 'lq' else self.scale)
+                  for side, kept in self.pixels.items()}
+        for place, draw in enumerate(drawn):
+            changed = self.source.augmentation.changed(draw, {key: batch[place] for key, batch in pixels.items()})
+            for key, patch in changed.items():
+                pixels[key][place] = _upload(patch, self.lr.flat.device)
+        return ({key: self._values(batch) for key, batch in pixels.items()}
+                | {key: [sample[key] for sample in samples] for key in samples[0]})
 
     def _place(self, draw: int) -> dict[str, Any]:
         if draw in self.faults:
             raise UnreadableError(self.faults[draw])
-        return {'number': int(draw), 'patch': self.source.patch(draw, *self.lr.sizes[draw]), **self.source.names(draw)}
+        return {'draw': draw, 'patch': self.source.patch(draw, *self.lr.sizes[draw]), **self.source.names(draw)}
 
     def _values(self, pixels: Tensor) -> Tensor:
         return _upload(pixels, self.target).float() / self.brightest
@@ -154,7 +165,8 @@ class TrainSetInMemory:
         """Read this process's share of the pictures: every ``step``-th."""
         def read(number: int) -> str | None:
             try:
-                for pixels, picture in zip((self.lr, self.hr), self.source.read_pair(number), strict=True):
+                for side, picture in self.source.read_pictures(number).items():
+                    pixels = self.pixels[side]
                     if tuple(picture.shape[:2]) != pixels.sizes[number]:
                         raise UnreadableError(f'{self.source.names(number)["lq_path"]}: is not of the size that its '
                                               'listing or header gives')

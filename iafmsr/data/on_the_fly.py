@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from iafmsr.basicsr_api import DATASET_REGISTRY
+from iafmsr.data.augmentation import AUGMENTATIONS, Augmentation
 from iafmsr.data.forms import at_scale
 from iafmsr.data.parallel import in_order
 from iafmsr.data.pictures import UnreadableError, list_pictures, printable, read_picture
@@ -67,13 +68,16 @@ class OnTheFlyDataset(Dataset):
             * gt_size (int), use_hflip (bool), use_rot (bool): HR patch and how it is turned, for training.
             * cache_mib (int): memory for decoded pictures, in each process of a run; 4096 by default.
             * in_memory (str): the whole set in memory instead, see :mod:`iafmsr.data.in_memory`.
+            * colour_augment, synthetic (float): for training, see :class:`~iafmsr.data.augmentation.Augmentation`.
             * max_unreadable (float): share of pictures that may be unreadable before the run stops (0.01).
 
     Raises:
         UserError: no pictures, none that is large enough, or a patch that is no multiple of the scale.
     """
 
-    OPTION_KEYS = ('dataroot_gt', 'gt_size', 'use_hflip', 'use_rot', 'cache_mib', 'in_memory', 'max_unreadable')
+    sides = ('lq', 'gt')
+    OPTION_KEYS = ('dataroot_gt', 'gt_size', 'use_hflip', 'use_rot', 'cache_mib', 'in_memory', 'max_unreadable',
+                   *AUGMENTATIONS)
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__()
@@ -89,6 +93,7 @@ class OnTheFlyDataset(Dataset):
                 _warn(f'{source.name}: left out, {source.size[1]}x{source.size[0]} is too small for {least} pixels')
         if not self.sources:
             raise UserError(f'{printable(root)}: no picture is large enough for patches of {least}')
+        self.augmentation = Augmentation.of(opt)
         self.cached: dict[int, Tensor] = {}
         if self.training and not opt.get('in_memory'):
             self._fill_cache(opt.get('cache_mib', 4096) * 2 ** 20)
@@ -122,9 +127,9 @@ class OnTheFlyDataset(Dataset):
         hr = self.cached[index] if index in self.cached else mod_crop(source.read(), self.scale)
         patch = self.patch(index, *(side // self.scale for side in hr.shape[-2:]))
         lq = lr_patch(hr, self.scale, patch.top, patch.left, patch.size)
-        gt = patch.cut(hr.permute(1, 2, 0), self.scale)
-        lq = replace(patch, top=0, left=0).cut(lq.permute(1, 2, 0))
-        return _pair(lq.permute(2, 0, 1), gt.permute(2, 0, 1), source.name)
+        patches = {'lq': replace(patch, top=0, left=0).cut(lq.permute(1, 2, 0)).permute(2, 0, 1),
+                   'gt': patch.cut(hr.permute(1, 2, 0), self.scale).permute(2, 0, 1)}
+        return _pair(name=source.name, **(patches | self.augmentation.changed(index, patches)))
 
     def patch(self, index: int, height: int, width: int) -> Patch:
         """Where the patch of a draw lies in an LR picture of this size."""
@@ -135,17 +140,17 @@ class OnTheFlyDataset(Dataset):
         """Height and width of each LR picture."""
         return [(height // self.scale, width // self.scale) for height, width in (s.size for s in self.sources)]
 
-    def read_pair(self, index: int) -> tuple[Tensor, Tensor]:
-        """The whole LR and HR picture, uint8 (h, w, 3) and (s h, s w, 3).
+    def read_pictures(self, index: int) -> dict[str, Tensor]:
+        """The whole LR and HR picture, ``lq`` and ``gt``, uint8 (h, w, 3) and (s h, s w, 3).
 
         Raises:
             UnreadableError: the picture cannot be read.
         """
         hr = mod_crop(self.sources[index].read(), self.scale)
-        return at_scale(hr, self.scale).permute(1, 2, 0), hr.permute(1, 2, 0)
+        return {'lq': at_scale(hr, self.scale).permute(1, 2, 0), 'gt': hr.permute(1, 2, 0)}
 
     def reading(self) -> AbstractContextManager[None]:
-        """Nothing has to be opened for :meth:`read_pair`."""
+        """Nothing has to be opened for :meth:`read_pictures`."""
         return nullcontext()
 
     def names(self, index: int) -> dict[str, str]:

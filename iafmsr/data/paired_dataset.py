@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from iafmsr.basicsr_api import DATASET_REGISTRY, FileClient, PairedImageDataset, bgr2ycbcr, normalize
+from iafmsr.data.augmentation import Augmentation
 from iafmsr.data.pictures import UnreadableError, picture_size
 from iafmsr.data.reading import read_or_replace
 from iafmsr.data.sampling import Patch, random_patch, sample_random
@@ -30,15 +31,23 @@ class PairedSRDataset(PairedImageDataset):
 
     Args:
         opt (dict): as for PairedImageDataset, and ``max_unreadable``: the share of pictures that may be unreadable
-            before the run stops (0.01); ``in_memory``: the whole set in memory, see :mod:`iafmsr.data.in_memory`.
+            before the run stops (0.01); ``in_memory``: the whole set in memory, see :mod:`iafmsr.data.in_memory`;
+            ``dataroot_teacher``: LMDB of a teacher's pictures under HR's keys: ``teacher`` is cut as ``gt`` is;
+            ``colour_augment`` and ``synthetic``: see :class:`~iafmsr.data.augmentation.Augmentation`.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
         self.paths.sort(key=lambda pair: pair['gt_path'])
+        self.augmentation = Augmentation.of(opt)
+        self.folders = {'lq': self.lq_folder, 'gt': self.gt_folder}
+        if opt.get('dataroot_teacher'):
+            self.folders['teacher'] = opt['dataroot_teacher']
+            self.io_backend_opt |= {'db_paths': list(self.folders.values()), 'client_keys': list(self.folders)}
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """``lq`` (C, h, w) and ``gt`` (C, H, W), float32 RGB in [0, 1], with ``lq_path``, ``gt_path``, ``unreadable``.
+        """``lq`` (C, h, w) and ``gt`` (C, H, W), float32 RGB in [0, 1], with ``lq_path``, ``gt_path``, ``unreadable``;
+        where there is a teacher, ``teacher`` (C, H, W) too.
 
         Raises:
             UserError: many pictures in a row cannot be read.
@@ -49,25 +58,34 @@ class PairedSRDataset(PairedImageDataset):
         """The patch of one draw, as above.
 
         Raises:
-            UnreadableError: one of the two pictures cannot be read, or they do not fit together.
+            UnreadableError: one of the pictures cannot be read, or they do not fit together.
         """
-        lq, gt = self.pair(index)
-        patch = self.patch(index, *lq.shape[:2])
-        return {'lq': self.to_tensor(patch.cut(lq)), 'gt': self.to_tensor(patch.cut(gt, self.opt['scale'])),
-                **self.paths[index]}
+        pictures = self.read_pictures(index)
+        patch = self.patch(index, *pictures['lq'].shape[:2])
+        patches = {key: patch.cut(picture, 1 if key == 'lq' else self.opt['scale']).permute(2, 0, 1)
+                   for key, picture in pictures.items()}
+        patches |= self.augmentation.changed(index, patches)
+        return {key: self.to_tensor(pixels) for key, pixels in patches.items()} | self.paths[index]
 
-    def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """The whole LR and HR picture, BGR uint8 (h, w, 3) and (s h, s w, 3).
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The pictures of a sample: ``lq``, ``gt`` and, where there is a teacher, ``teacher``."""
+        return tuple(self.folders)
+
+    def read_pictures(self, index: int) -> dict[str, torch.Tensor]:
+        """The whole pictures of all sides, RGB uint8: LR (h, w, 3), the others (s h, s w, 3).
 
         Raises:
             UnreadableError: as above.
         """
         scale, pair = self.opt['scale'], self.paths[index]
-        lq, gt = self.read(pair['lq_path'], 'lq'), self.read(pair['gt_path'], 'gt')
-        if gt.shape[:2] != (scale * lq.shape[0], scale * lq.shape[1]):
-            raise UnreadableError(f'{self.where(pair["gt_path"], "gt")}: is {gt.shape[1]}x{gt.shape[0]}, not {scale} '
-                                  f'times the LR picture, {lq.shape[1]}x{lq.shape[0]}')
-        return lq, gt
+        pictures = {side: self.read(pair['lq_path' if side == 'lq' else 'gt_path'], side) for side in self.sides}
+        height, width = pictures['lq'].shape[:2]
+        for side, picture in pictures.items():
+            if side != 'lq' and picture.shape[:2] != (scale * height, scale * width):
+                raise UnreadableError(f'{self.where(pair["gt_path"], side)}: is {picture.shape[1]}x{picture.shape[0]}, '
+                                      f'not {scale} times the LR picture, {width}x{height}')
+        return {side: torch.from_numpy(picture) for side, picture in pictures.items()}
 
     def patch(self, index: int, height: int, width: int) -> Patch:
         """Where the patch of a draw lies in an LR picture of this size.
@@ -89,33 +107,23 @@ class PairedSRDataset(PairedImageDataset):
             return [listed.get(pair['lq_path'], (0, 0)) for pair in self.paths]
         return [_size(pair['lq_path']) for pair in self.paths]
 
-    def read_pair(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The whole LR and HR picture, RGB uint8 (h, w, 3) and (s h, s w, 3).
-
-        Raises:
-            UnreadableError: as above.
-        """
-        lq, gt = (torch.from_numpy(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)) for picture in self.pair(index))
-        return lq, gt
-
     def names(self, index: int) -> dict[str, str]:
         """``lq_path`` and ``gt_path`` of a picture."""
         return self.paths[index]
 
-    def to_tensor(self, picture: np.ndarray) -> torch.Tensor:
-        """BGR uint8 (H, W, 3) -> RGB float32 (3, H, W) in [0, 1], or luma alone, normalised when asked for."""
-        picture = picture.astype(np.float32) / 255
+    def to_tensor(self, pixels: torch.Tensor) -> torch.Tensor:
+        """RGB uint8 (3, H, W) -> RGB float32 (3, H, W) in [0, 1], or luma alone, normalised when asked for."""
+        tensor = pixels.contiguous().float() / 255
         if self.opt.get('color') == 'y':
-            picture = bgr2ycbcr(picture, y_only=True)[..., None]
-        tensor = torch.from_numpy(np.ascontiguousarray(picture[..., ::-1].transpose(2, 0, 1)))
+            tensor = torch.from_numpy(bgr2ycbcr(tensor.flip(0).permute(1, 2, 0).numpy(), y_only=True))[None]
         if self.mean is not None or self.std is not None:
             normalize(tensor, self.mean, self.std, inplace=True)
         return tensor
 
     def read(self, path: str, side: str) -> np.ndarray:
-        """The picture of a path or LMDB key, BGR uint8 (H, W, 3)."""
+        """The picture of a path or LMDB key, RGB uint8 (H, W, 3)."""
         try:
-            picture = cv2.imdecode(np.frombuffer(self.fetch(path, side), np.uint8), cv2.IMREAD_COLOR)
+            picture = cv2.imdecode(np.frombuffer(self.fetch(path, side), np.uint8), cv2.IMREAD_COLOR_RGB)
         except (OSError, lmdb.Error, cv2.error) as error:
             raise UnreadableError(f'{self.where(path, side)}: {str(error).splitlines()[0]}') from error
         if picture is None:
@@ -161,8 +169,7 @@ class PairedSRDataset(PairedImageDataset):
 
     def where(self, path: str, side: str) -> str:
         """How a message names a picture: its path, or the LMDB with the key."""
-        root = self.lq_folder if side == 'lq' else self.gt_folder
-        return f'{root}, key {path}' if self.io_backend_opt['type'] == 'lmdb' else path
+        return f'{self.folders[side]}, key {path}' if self.io_backend_opt['type'] == 'lmdb' else path
 
 
 def _size(path: str) -> tuple[int, int]:

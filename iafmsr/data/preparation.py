@@ -26,7 +26,7 @@ from iafmsr.data.pictures import Picture, UnreadableError, list_pictures, pictur
 from iafmsr.data.stores import PNG_LEVEL, partial
 from iafmsr.errors import UserError
 
-__all__ = ['Report', 'prepare']
+__all__ = ['Report', 'encode', 'prepare', 'read_record']
 
 _RECORD = 'prepare.json'
 _SAMPLES = 8  # pictures that are encoded to estimate the disk space
@@ -72,7 +72,7 @@ def prepare(inputs: Sequence[Path], output: Path, scales: Sequence[int], form: F
     pictures = list_pictures(inputs)
     missing = [scale for scale in (1, *sorted(set(scales))) if not (output / form.folder(scale)).exists()]
     try:
-        report = _read_record(output, form, pictures)
+        report = read_record(output, form, pictures)
         if missing:
             report = _make(pictures, output, missing, form, report, workers)
     except (OSError, lmdb.Error) as error:
@@ -165,7 +165,7 @@ def _bytes_per_pixel(samples: list[Picture], scales: list[int], workers: int | N
             return 0, 0
         top, left = (max(0, (side - _SAMPLE_SIZE) // 2) for side in hr.shape[-2:])
         middle = hr[:, top:top + _SAMPLE_SIZE, left:left + _SAMPLE_SIZE]
-        return sum(len(_encode(at_scale(middle, scale))) for scale in scales), middle[0].numel()
+        return sum(len(encode(at_scale(middle, scale))) for scale in scales), middle[0].numel()
 
     sizes, pixels = zip(*in_order(measure, samples, workers), strict=True)
     return sum(sizes) / max(1, sum(pixels))
@@ -188,10 +188,10 @@ def _encoded(form: Form, picture: Picture, scales: list[int]) -> dict[int, list[
     except UnreadableError as error:
         return error
     pieces = form.cut(picture, hr, scales)
-    return {scale: [(name, _encode(image)) for name, image in named] for scale, named in pieces.items()}
+    return {scale: [(name, encode(image)) for name, image in named] for scale, named in pieces.items()}
 
 
-def _encode(image: Tensor) -> bytes:
+def encode(image: Tensor) -> bytes:
     """uint8 (3, h, w), RGB -> a PNG file."""
     bgr = np.ascontiguousarray(image.permute(1, 2, 0).flip(-1))
     return cv2.imencode('.png', bgr, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])[1].tobytes()
@@ -208,7 +208,7 @@ def _one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _read_record(output: Path, form: Form, pictures: list[Picture]) -> Report | None:
+def read_record(output: Path, form: Form, pictures: list[Picture]) -> Report | None:
     """The report of the sets that exist below ``output``, None when they are still to be made.
 
     Raises:

@@ -46,10 +46,16 @@ class Draw(int):
         return Draw, (int(self), self.key)
 
 
-def sample_random(index: int) -> random.Random:
-    """The source of all that is random about one sample: a function of its draw (of the bare index for a plain int)."""
+def sample_random(index: int, purpose: str = '') -> random.Random:
+    """The source of what is random about one sample: a function of its draw (of the bare index for a plain int).
+
+    Args:
+        index: the draw.
+        purpose: tells streams of one draw from each other; the patch has that without a name.
+    """
     key = index.key if isinstance(index, Draw) else (0, 0, index)
-    return random.Random(','.join(map(str, key)))  # a string is hashed by SHA-512, the same in every process
+    # a string is hashed by SHA-512, the same in every process
+    return random.Random(','.join(map(str, key)) + purpose)
 
 
 @dataclass(frozen=True)

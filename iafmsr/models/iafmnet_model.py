@@ -15,6 +15,7 @@ from iafmsr.models.compilation import compiled_or_not
 from iafmsr.models.guard import StepGuard
 from iafmsr.models.muon import Muon
 from iafmsr.models.precision import usable
+from iafmsr.models.teacher import Teacher
 
 
 @MODEL_REGISTRY.register()
@@ -26,6 +27,9 @@ class IAFMNetModel(SRModel):
     trains here as under SRModel. Logged besides the losses: ``bpp`` (bits per LR pixel), ``active`` (share of active
     sites) and ``idm_spread`` (standard deviation of the map over its mean, within a picture). They are averaged over
     the processes, and read from the device, when they are asked for and not in every iteration.
+
+    ``train.teacher`` adds ``l_teacher``, the distance from a teacher's picture, see
+    :class:`~iafmsr.models.teacher.Teacher`; its weight is a function of the iteration alone.
 
     Further options: ``train.optim_g.type``, ``Adam`` or ``Muon``, see :class:`~iafmsr.models.muon.Muon`;
     ``train.autocast``, ``bf16`` (where the device has it) or ``fp16`` for the forward pass in training (the losses are
@@ -50,12 +54,16 @@ class IAFMNetModel(SRModel):
         ie_opt = train.get('ie_opt')
         self.cri_ie = build_loss(ie_opt).to(self.device) if ie_opt else None
         self.cri_fft = build_loss(train['fft_opt']).to(self.device) if train.get('fft_opt') else None
+        self.teacher = Teacher(**train['teacher']) if train.get('teacher') else None
+        if self.teacher and self.teacher.net is not None:
+            self.teacher.net.to(self.device, memory_format=self.memory_format)
         forward = self.get_bare_model(self.net_g).forward
         if self.cri_ie and 'return_density' not in inspect.signature(forward).parameters:
             raise UserError(f'train.ie_opt: {self.opt["network_g"]["type"]} gives no density; leave ie_opt out')
         self.precision = usable(train.get('autocast'), self.device)
         self.compile_mode, self.compiled_net = train.get('compile'), None
         self.guard = StepGuard(self.device, self.precision == torch.float16, train.get('max_bad_steps') or 10)
+        self.taught = None  # the teacher's picture that came with the batch
         self.stateful = {'guard': self.guard}
         super().init_training_settings()
         path = self.opt['path']
@@ -82,23 +90,25 @@ class IAFMNetModel(SRModel):
         self.lq = data['lq'].to(self.device, non_blocking=True).contiguous(memory_format=self.memory_format)
         if 'gt' in data:
             self.gt = data['gt'].to(self.device, non_blocking=True)
+        if 'teacher' in data:
+            self.taught = data['teacher'].to(self.device, non_blocking=True)
         self.names = list(data.get('lq_path', ()))
 
     def optimize_parameters(self, current_iter: int) -> None:
         if self.compile_mode:
-            self.compile()
+            self.compile(current_iter)
         self.optimizer_g.zero_grad()
-        losses, measures = self.compute_losses()
+        losses, measures = self.compute_losses(current_iter)
         self.guard.step(sum(losses.values()), self.optimizer_g, current_iter, self.names)
         self.values = {key: value.detach() for key, value in (losses | measures).items()}
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
 
-    def compile(self) -> None:
+    def compile(self, current_iter: int) -> None:
         """Compile the network for the shapes of the first batch; later, let CUDA graphs know where a step begins."""
         def try_out(net: nn.Module) -> None:
             self.compiled_net = net
-            sum(self.compute_losses()[0].values()).backward()
+            sum(self.compute_losses(current_iter)[0].values()).backward()
 
         if self.compiled_net is None:
             self.compiled_net = compiled_or_not(self.net_g, self.compile_mode, try_out)
@@ -114,7 +124,7 @@ class IAFMNetModel(SRModel):
     def get_current_log(self) -> OrderedDict[str, float]:
         return self.reduce_loss_dict(OrderedDict(self.values | self.guard.report()))
 
-    def compute_losses(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def compute_losses(self, current_iter: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """One forward pass: the weighted losses, whose sum is trained, and what is only logged."""
         losses, measures = {}, {}
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
@@ -129,12 +139,19 @@ class IAFMNetModel(SRModel):
         self.output = output.float() if self.precision else output
         if self.cri_pix:
             losses['l_pix'] = self.cri_pix(self.output, self.gt)
+        if self.teacher and self.teacher.weight_at(current_iter):
+            losses['l_teacher'] = self.teacher.loss(self.output, self.aim(), current_iter)
         if self.cri_fft:
             losses['l_fft'] = self.cri_fft(self.output, self.gt)
         if self.cri_perceptual:
             percep, style = self.cri_perceptual(self.output, self.gt)
             losses.update({k: v for k, v in (('l_percep', percep), ('l_style', style)) if v is not None})
         return losses, measures
+
+    def aim(self) -> Tensor:
+        """The teacher's picture of the batch, (B, 3, sH, sW), float32."""
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
+            return self.teacher.picture(self.lq, self.taught)
 
     def validation(self, dataloader, current_iter: int | str, tb_logger, save_img: bool = False) -> None:
         # BasicSR's last validation comes with an iteration number past the run's end

@@ -18,7 +18,8 @@ Options = dict[str, Any]
 # how the samples reach the network, not which they are; where they lie is told by the listing
 _LOADER_KEYS = {'name', 'phase', 'type', 'io_backend', 'num_worker_per_gpu', 'batch_size_per_gpu', 'total_batch_size',
                 'dataset_enlarge_ratio', 'prefetch_mode', 'num_prefetch_queue', 'pin_memory', 'persistent_workers',
-                'in_memory', 'max_unreadable', 'dataroot_gt', 'dataroot_lq', 'meta_info', 'meta_info_file'}
+                'in_memory', 'max_unreadable', 'dataroot_gt', 'dataroot_lq', 'dataroot_teacher', 'meta_info',
+                'meta_info_file'}
 
 
 def seed_iteration(seed: int, rank: int, iteration: int) -> None:
@@ -58,7 +59,8 @@ def data_order(opt: Options, total_batch: int, pictures: int, ratio: int) -> Dat
     """
     data, train = opt['datasets']['train'], opt['train']
     samples = {key: value for key, value in data.items() if key not in _LOADER_KEYS and value is not None}
-    losses = {key: str(section) for key, section in train.items() if key.endswith('_opt') and section}
+    losses = {key: str(section) for key, section in train.items()
+              if section and (key.endswith('_opt') or key == 'teacher')}
     return DataOrder(seed=opt['manual_seed'], total_batch=total_batch, pictures=pictures, ratio=ratio,
                      listing=listing_digest(data), ranks=opt['world_size'], threads=torch.get_num_threads(),
                      **samples, **losses)
@@ -67,7 +69,7 @@ def data_order(opt: Options, total_batch: int, pictures: int, ratio: int) -> Dat
 def listing_digest(data: Options) -> str:
     """Names and sizes in bytes of all files of a train set, as one short text."""
     digest = hashlib.sha256()
-    for key in ('dataroot_gt', 'dataroot_lq', 'meta_info', 'meta_info_file'):
+    for key in ('dataroot_gt', 'dataroot_lq', 'dataroot_teacher', 'meta_info', 'meta_info_file'):
         if isinstance(data.get(key), str):
             for name, size in _files(data[key]):
                 digest.update(f'{key} {name} {size}\n'.encode(errors='surrogateescape'))

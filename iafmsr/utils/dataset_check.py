@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+import cv2
+import lmdb
+import numpy as np
 from PIL import Image
 
 from iafmsr.data.stores import META_LINE
@@ -24,6 +27,9 @@ Pair = tuple[str, str]  # names or paths of the HR and the LR picture
 # as many headers are read, spread over the folder, so that the check stays within about a second
 MAX_HEADERS = 500
 LMDB_SECONDS = 300
+TEACHER = 'dataroot_teacher'
+MAX_COMPARED = 20  # teacher's pictures that are held against LR
+MAX_DIFFERENCE = 16  # levels, on average: between different photographs it is 50 or more
 _LIST_KEYS = """
 import os, sys, lmdb
 try:
@@ -49,18 +55,48 @@ def check_dataset(dataset: dict[str, Any], scale: int, phase: str) -> tuple[int,
     Returns:
         Number of pictures (0 when there are faults) and the faults, each starting with the key that it concerns.
     """
-    roots = {key: dataset[key] for key in ('dataroot_gt', 'dataroot_lq') if dataset.get(key) is not None}
+    roots = {key: dataset[key] for key in ('dataroot_gt', 'dataroot_lq', TEACHER) if dataset.get(key) is not None}
     read = _read_lmdbs if dataset['io_backend']['type'] == 'lmdb' else _read_folders
     faults = [f'{key}: {fault}' for key, root in roots.items() if (fault := _root_fault(root, read is _read_lmdbs))]
     if faults:
         return 0, faults
+    teacher = roots.pop(TEACHER, None)
     try:
         count, sizes = read(dataset, roots)
+        if teacher:
+            _check_teacher(teacher, dataset['dataroot_lq'], {name: gt for name, gt, _ in sizes})
     except UserError as error:
         return 0, [str(error)]
     patch = dataset['gt_size'] if phase == 'train' and len(roots) == 2 else 0
     spare = 0 if phase == 'train' else scale - 1
     return count, _size_faults(sizes, scale, spare, patch) if len(roots) == 2 else []
+
+
+def _check_teacher(root: str, lq_root: str, sizes: dict[str, Size]) -> None:
+    """A teacher's pictures have HR's keys and sizes, and those that are looked at are pictures of their LR."""
+    found = _read_lmdb(TEACHER, root)
+    if found.keys() != sizes.keys():
+        raise UserError(f'{TEACHER}: {root}: {len(found)} keys, dataroot_gt: {len(sizes)}; only in one of them: '
+                        + ', '.join(sorted(found.keys() ^ sizes.keys())[:3]))
+    other = [name for name, size in sizes.items() if found[name] != size]
+    if other:
+        name, (height, width), (gt_height, gt_width) = other[0], found[other[0]], sizes[other[0]]
+        raise UserError(f'{TEACHER}: {root}: of another scale or of other pictures: {name} is {width}x{height}, HR '
+                        f'{gt_width}x{gt_height}' + _more(other))
+    names = list(sizes)[::-(-len(sizes) // MAX_COMPARED)]
+    for name, taught, lq in zip(names, _decoded(root, names), _decoded(lq_root, names), strict=True):
+        if taught is None or lq is None:
+            continue  # named and replaced when it is drawn
+        small = cv2.resize(taught, lq.shape[1::-1], interpolation=cv2.INTER_AREA)
+        if cv2.absdiff(small, lq).mean() > MAX_DIFFERENCE:
+            raise UserError(f'{TEACHER}: {root}: of other pictures: {name} is not an enlargement of its LR')
+
+
+def _decoded(root: str, keys: Sequence[str]) -> list[np.ndarray | None]:
+    with lmdb.open(root, readonly=True, lock=False) as environment, environment.begin() as transaction:
+        contents = [transaction.get(key.encode()) or b'' for key in keys]
+    return [cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+            for content in contents]
 
 
 def _root_fault(root: str, as_lmdb: bool) -> str | None:

@@ -22,8 +22,10 @@ from iafmsr.basicsr_api import (
     MODEL_REGISTRY,
     SRGANModel,
 )
+from iafmsr.data.augmentation import AUGMENTATIONS
 from iafmsr.errors import UserError
 from iafmsr.models.iafmnet_model import IAFMNetModel
+from iafmsr.models.teacher import load_teacher
 from iafmsr.training.checkpoints import load_state, networks_to_resume
 from iafmsr.utils.checkpoint_check import check_checkpoint
 from iafmsr.utils.dataset_check import check_dataset
@@ -40,6 +42,7 @@ from iafmsr.utils.option_keys import (
     PATCHES,
     SCHEDULERS,
     SECTION,
+    SHARE,
 )
 from iafmsr.utils.option_sections import Options, Report, SectionCheck, is_foreign, is_ours, subsection
 
@@ -105,7 +108,7 @@ class _Check(SectionCheck):
         elif not (self.train.get('pixel_opt') or self.train.get('perceptual_opt')):
             self.fault('train', 'a loss is missing: pixel_opt, perceptual_opt or both')
         own = issubclass(model, IAFMNetModel)
-        ours = ('ie_opt', 'fft_opt', 'autocast', 'channels_last', 'compile', 'max_bad_steps')
+        ours = ('ie_opt', 'fft_opt', 'autocast', 'channels_last', 'compile', 'max_bad_steps', 'teacher')
         for key in (key for key in ours if self.train.get(key) and not own):
             self.fault(f'train.{key}', f'{model.__name__} makes no use of it, IAFMNetModel does')
         if subsection(self.train, 'optim_g').get('type') == 'Muon' and not own:
@@ -161,6 +164,8 @@ class _Check(SectionCheck):
                 self.require(where, section, 'lr')
                 if len(self.report.faults) == found:
                     self.build(where, cls, section, [parameter])
+            elif key == 'teacher':
+                self.teacher(section)
             elif key == 'scheduler':
                 self.schedule(where, section, torch.optim.SGD([parameter]))
             else:
@@ -168,6 +173,25 @@ class _Check(SectionCheck):
                 # PerceptualLoss loads a VGG; what others do is theirs
                 if len(self.report.faults) == found and not is_foreign(cls) and cls.__name__ != 'PerceptualLoss':
                     self.build(where, cls, section)
+
+    def teacher(self, section: Options) -> None:
+        where, train_set = 'train.teacher', subsection(subsection(self.opt, 'datasets'), 'train')
+        found = len(self.report.faults)
+        self.keys(where, section, KNOWN[where])
+        self.require(where, section, 'weight')
+        prepared = train_set.get('dataroot_teacher') is not None
+        if prepared == (section.get('weights') is not None):
+            self.fault(where, 'weights of a network or datasets.train.dataroot_teacher is wanted, '
+                              f'{"not both" if prepared else "one of them"}')
+        if section.get('weights') and self.files and len(self.report.faults) == found:
+            try:
+                scale = load_teacher(section['weights'])[1]
+            except UserError as error:
+                self.fault(f'{where}.weights', str(error))
+            else:
+                if self.scale and scale != self.scale:
+                    self.fault(f'{where}.weights', f'{section["weights"]}: a network of scale {scale}, the option file '
+                                                   f'is of scale {self.scale}')
 
     def schedule(self, where: str, section: Options, optimizer: torch.optim.Optimizer) -> None:
         found = len(self.report.faults)
@@ -248,13 +272,14 @@ class _Check(SectionCheck):
         self.require(where, dataset, 'name')
         if cls is None:
             return
-        own = DATASETS.get(dataset['type']) or dict.fromkeys(getattr(cls, 'OPTION_KEYS', ()), ANY)
+        own = DATASETS.get(dataset['type']) or {
+            key: SHARE if key in AUGMENTATIONS else ANY for key in getattr(cls, 'OPTION_KEYS', ())}
         if not own:
             self.warn(where, f'the keys of {dataset["type"]} are not checked')
             return
         self.keys(where, dataset, LOADER | own)
         self.keys(f'{where}.io_backend', subsection(dataset, 'io_backend'), KNOWN['io_backend'])
-        self.require(where, dataset, 'io_backend', *(key for key in own if key.startswith('dataroot')))
+        self.require(where, dataset, 'io_backend', *(key for key in own if key in ('dataroot_gt', 'dataroot_lq')))
         if subsection(dataset, 'io_backend').get('type') not in ('disk', 'lmdb', 'memcached'):
             self.fault(f'{where}.io_backend.type', 'disk, lmdb or memcached is wanted')
         if dataset.get('prefetch_mode') not in (None, 'cpu', 'cuda'):
@@ -267,6 +292,14 @@ class _Check(SectionCheck):
             self.patches(where, dataset)
             self.batches(where, dataset)
         self.memory(where, phase, dataset)
+        for key in (key for key in AUGMENTATIONS if dataset.get(key)):
+            if phase != 'train':
+                self.fault(f'{where}.{key}', 'is for training')
+        if dataset.get('dataroot_teacher') is not None:
+            if subsection(dataset, 'io_backend').get('type') != 'lmdb':
+                self.fault(f'{where}.dataroot_teacher', 'needs io_backend: type: lmdb')
+            if not (phase == 'train' and self.train.get('teacher')):
+                self.fault(f'{where}.dataroot_teacher', 'is for training with a section train.teacher')
         if self.files and self.scale and len(self.report.faults) == found:
             count, faults = check_dataset(dataset, self.scale, phase)
             self.report.faults.extend(f'{where}.{fault}' for fault in faults)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from iafmsr.basicsr_api import CosineAnnealingRestartLR, MultiStepRestartLR
+from iafmsr.data.augmentation import AUGMENTATIONS
 from iafmsr.models.compilation import MODES
 from iafmsr.models.muon import Muon
 
@@ -42,6 +43,7 @@ NATURAL = Kind('a whole number from 0', lambda value: is_whole(value) and value 
 COUNT = Kind('a whole number from 1', lambda value: is_whole(value) and value > 0)
 # an iteration count may be written 5e3, or !!float 5e3 as in BasicSR's files
 ITERATIONS = Kind('a whole number from 1', lambda value: is_number(value) and value > 0 and float(value).is_integer())
+POSITIVE = Kind('a number above 0', lambda value: is_number(value) and 0 < value < float('inf'))
 NUMBERS = Kind('a list of numbers', lambda value: isinstance(value, list) and all(map(is_number, value)))
 TEXTS = Kind('a list of strings', lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value))
 SECTION = Kind('a section of keys', lambda value: isinstance(value, dict))
@@ -72,7 +74,8 @@ KNOWN: dict[str, dict[str, Kind]] = {
               'net_d_iters': COUNT, 'net_d_init_iters': NATURAL, 'autocast': PRECISION, 'channels_last': FLAG,
               'compile': COMPILER, 'max_bad_steps': COUNT}
              | dict.fromkeys(('optim_g', 'optim_d', 'pixel_opt', 'perceptual_opt', 'ie_opt', 'fft_opt', 'gan_opt',
-                              'ldl_opt'), SECTION),
+                              'ldl_opt', 'teacher'), SECTION),
+    'train.teacher': {'weight': POSITIVE, 'until': ITERATIONS, 'weights': TEXT},
     'val': {'val_freq': ITERATIONS, 'save_img': FLAG, 'suffix': TEXT, 'pbar': FLAG, 'metrics': SECTION},
     'logger': {'print_freq': ITERATIONS, 'save_checkpoint_freq': ITERATIONS, 'keep_last': COUNT, 'keep_best': FLAG,
                'use_tb_logger': FLAG, 'wandb': SECTION},
@@ -90,7 +93,8 @@ PATCHES = {'gt_size': COUNT, 'use_hflip': FLAG, 'use_rot': FLAG}
 _PAIRS = {'dataroot_gt': TEXT, 'dataroot_lq': TEXT, 'filename_tmpl': TEXT} | PATCHES
 DATASETS: dict[str, dict[str, Kind]] = {
     'PairedImageDataset': _PAIRS | {'meta_info_file': TEXT, 'color': TEXT},
-    'PairedSRDataset': _PAIRS | {'meta_info_file': TEXT, 'color': TEXT, 'max_unreadable': SHARE, 'in_memory': TEXT},
+    'PairedSRDataset': _PAIRS | {'meta_info_file': TEXT, 'color': TEXT, 'max_unreadable': SHARE, 'in_memory': TEXT}
+                       | {'dataroot_teacher': TEXT} | dict.fromkeys(AUGMENTATIONS, SHARE),
     'RealESRGANPairedDataset': _PAIRS | {'meta_info': TEXT},
     'SingleImageDataset': {'dataroot_lq': TEXT, 'meta_info_file': TEXT, 'color': TEXT},
     'RealESRGANDataset': {'dataroot_gt': TEXT, 'meta_info': TEXT} | PATCHES | _BLUR,

@@ -141,6 +141,8 @@ def _path_keys(opt: Options) -> Iterator[tuple[Options, str]]:
     for phase in datasets:
         dataset = subsection(datasets, phase)
         yield from ((dataset, key) for key in dataset if str(key).startswith(('dataroot', 'meta_info')))
+    teacher = subsection(subsection(opt, 'train'), 'teacher')
+    yield from ((teacher, key) for key in teacher if key == 'weights')
     path = subsection(opt, 'path')
     yield from ((path, key) for key in path if str(key).startswith(('pretrain_network', 'resume_state')))
 

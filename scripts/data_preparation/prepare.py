@@ -6,7 +6,7 @@ from pathlib import Path
 
 from iafmsr.data.forms import SCALES, SubImages, WholePictures
 from iafmsr.data.preparation import prepare
-from iafmsr.errors import cli_errors
+from iafmsr.errors import UserError, cli_errors
 
 
 @cli_errors()
@@ -22,10 +22,20 @@ def main() -> int:
     parser.add_argument('--min-size', type=int, default=256,
                         help='leave out pictures with a smaller side; at least gt_size of the training')
     parser.add_argument('--workers', type=int, help='pictures to work on at a time; None: one for each CPU core')
+    parser.add_argument('--teacher', metavar='WEIGHTS',
+                        help="file of weights, or its name in the project's weights/: its pictures of the LR of its "
+                             'scale, rounded to 8 bits, in an LMDB to learn from (dataroot_teacher)')
+    parser.add_argument('--ensemble', action='store_true',
+                        help="the teacher's mean over the 8 flips and rotations: 8 times the work")
     args = parser.parse_args()
+    if args.teacher and args.whole:
+        raise UserError('--teacher: for sub-images, not for --whole')
 
     form = WholePictures() if args.whole else SubImages(args.crop_size, args.step, args.min_size)
     report = prepare(args.input, args.output, args.scale, form, args.workers)
+    if args.teacher:
+        from iafmsr.inference.teacher_pictures import add_teacher
+        print(add_teacher(args.input, args.output, form, args.teacher, args.ensemble))
     return 1 if report.unreadable else 0
 
 

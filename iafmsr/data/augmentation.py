@@ -1,0 +1,127 @@
+"""Patches with other colours, and synthetic patches: what photographs do not show of flat, saturated pictures.
+
+Both are functions of the draw (:func:`iafmsr.data.sampling.sample_random`), from a stream of their own: they change
+neither which patch is cut nor how it is turned, and a run that resumes makes the same.
+"""
+
+from __future__ import annotations
+
+import random
+import string
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from iafmsr.data.sampling import sample_random
+from iafmsr.ops.resize import imresize
+
+__all__ = ['AUGMENTATIONS', 'Augmentation', 'recoloured', 'synthetic_pair']
+
+AUGMENTATIONS = ('colour_augment', 'synthetic')
+_BORDER = 2  # LR pixels around a synthetic patch, cut off: the picture goes on there as a photograph does
+_MOST_SHAPES = 8
+_PURE_LEVELS = (0, 128, 255)
+
+
+class Augmentation:
+    """What may happen to the patches of a draw beyond flips and rotations.
+
+    Args:
+        scale: of super-resolution.
+        colour_augment: probability that a patch gets other colours, see :func:`recoloured`.
+        synthetic: probability that a synthetic patch takes its place, see :func:`synthetic_pair`. It keeps its colours.
+    """
+
+    def __init__(self, scale: int, colour_augment: float = 0, synthetic: float = 0) -> None:
+        self.scale, self.colour_augment, self.synthetic = scale, colour_augment, synthetic
+
+    @classmethod
+    def of(cls, opt: dict[str, Any]) -> Augmentation:
+        """The augmentation that the options of a dataset ask for."""
+        return cls(opt['scale'], **{key: opt.get(key) or 0 for key in AUGMENTATIONS})
+
+    def changed(self, draw: int, patches: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The patches that take the place of a draw's: all of them, or none where the draw is left as it is.
+
+        Args:
+            draw: the index that the sampler gave.
+            patches: ``lq`` (3, h, w) and what has the size of HR, ``gt`` and maybe ``teacher``: uint8, RGB.
+        """
+        source = sample_random(draw, 'augmentation')
+        chances = source.random(), source.random()
+        if chances[0] < self.synthetic:
+            lq, gt = synthetic_pair(source, patches['lq'].shape[-1], self.scale)
+            return {key: lq if key == 'lq' else gt for key in patches}
+        if chances[1] < self.colour_augment:
+            return recoloured(source, patches)
+        return {}
+
+
+def recoloured(source: random.Random, patches: dict[str, Tensor]) -> dict[str, Tensor]:
+    """All patches with the same random permutation of the channels, contrast and offset.
+
+    Channel c becomes ``a_c x + b_c`` of one of the channels, a uniform in [-1, 1], b uniform among the offsets by which
+    nothing leaves [0, 1], rounded to 8 bits. Reduction commutes with that up to a rounding, except where LR was clipped
+    at 0 or 255.
+
+    Args:
+        source: of the numbers.
+        patches: uint8 (3, H, W) each.
+    """
+    order = source.sample(range(3), 3)
+    levels = torch.empty(3, 256, dtype=torch.uint8)  # of each channel what its 256 values become
+    for row in levels:
+        contrast = source.uniform(-1, 1)
+        offset = source.uniform(max(0, -contrast), min(1, 1 - contrast))
+        row.copy_(torch.from_numpy(np.rint(contrast * np.arange(256) + 255 * offset).clip(0, 255).astype(np.uint8)))
+    return {key: levels.to(patch.device).gather(1, patch[order].flatten(1).long()).view_as(patch)
+            for key, patch in patches.items()}
+
+
+def synthetic_pair(source: random.Random, size: int, scale: int) -> tuple[Tensor, Tensor]:
+    """A flat background with up to eight rectangles, discs, lines and letters of other flat colours, and its LR.
+
+    Each channel of a colour is 0, 128 or 255 in half of the colours, and uniform in the others.
+
+    Args:
+        source: of the numbers.
+        size: height and width of LR.
+        scale: of super-resolution.
+
+    Returns:
+        LR, uint8 (3, size, size), as :func:`~iafmsr.ops.resize.imresize` makes it of the picture, which goes on beyond
+        the patch; HR, uint8 (3, scale size, scale size).
+    """
+    side = scale * (size + 2 * _BORDER)
+    image = Image.new('RGB', (side, side), _colour(source))
+    draw = ImageDraw.Draw(image)
+    for _ in range(source.randint(0, _MOST_SHAPES)):
+        _add_shape(source, draw, side)
+    hr = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    lq = imresize(hr, Fraction(1, scale))
+    return tuple(picture[:, cut:-cut, cut:-cut].contiguous() for picture, cut in ((lq, _BORDER), (hr, scale * _BORDER)))
+
+
+def _colour(source: random.Random) -> tuple[int, int, int]:
+    if source.random() < 0.5:
+        return tuple(source.choice(_PURE_LEVELS) for _ in range(3))
+    return tuple(source.randint(0, 255) for _ in range(3))
+
+
+def _add_shape(source: random.Random, draw: ImageDraw.ImageDraw, side: int) -> None:
+    kind, colour = source.choice(('rectangle', 'disc', 'line', 'letters')), _colour(source)
+    x, y = source.randint(-side // 8, side), source.randint(-side // 8, side)
+    width, height = source.randint(1, side // 2), source.randint(1, side // 2)
+    if kind == 'rectangle':
+        draw.rectangle((x, y, x + width, y + height), fill=colour)
+    elif kind == 'disc':
+        draw.ellipse((x, y, x + width, y + width), fill=colour)
+    elif kind == 'line':
+        draw.line((x, y, source.randint(0, side), source.randint(0, side)), fill=colour, width=source.randint(1, 8))
+    else:
+        text = ''.join(source.choices(string.ascii_letters + string.digits, k=source.randint(1, 8)))
+        draw.text((x, y), text, fill=colour, font=ImageFont.load_default(source.randint(8, max(8, side // 2))))

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from iafmsr.benchmark.nets import NetSpec
 from iafmsr.data.forms import SubImages, WholePictures
-from iafmsr.data.pictures import read_picture
 from iafmsr.data.preparation import prepare
 from iafmsr.errors import UserError
+from iafmsr.files.reading import read_picture
 from iafmsr.ops.resize import imresize, mod_crop
 from iafmsr.utils.figures import colour_panel, draw_figure, enlarge, frame, image_panel
 from iafmsr.utils.options import load_options

@@ -51,11 +51,11 @@ def main() -> None:
 
     from iafmsr.benchmark.cache import Cache
     from iafmsr.benchmark.crops import draw_regions, parse_region
-    from iafmsr.benchmark.files import check_writable, write_whole
     from iafmsr.benchmark.published import published_names
     from iafmsr.benchmark.run import benchmark
     from iafmsr.benchmark.sets import data_folder, find_sets
     from iafmsr.benchmark.tables import as_json, as_markdown, as_text, tables
+    from iafmsr.files.whole import check_writable, write_whole
 
     if bool(args.crop) != bool(args.figure) or (args.figure and len(args.scale) > 1):
         raise UserError('--crop and --figure go together, at one --scale')

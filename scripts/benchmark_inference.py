@@ -31,10 +31,10 @@ def main() -> None:
     if args.pictures < 2:
         raise UserError(f'--pictures {args.pictures}: at least 2 are wanted')
 
-    from iafmsr.benchmark.files import check_writable, write_whole
     from iafmsr.benchmark.inference import NETS, as_json, measure, table
     from iafmsr.benchmark.tables import as_text
     from iafmsr.benchmark.values import parse_case, parse_device
+    from iafmsr.files.whole import check_writable, write_whole
 
     cases, device = [parse_case(text) for text in args.cases], parse_device(args.device, args.threads)
     if args.json:

@@ -27,10 +27,10 @@ def main() -> None:
     parser.add_argument('--json', metavar='FILE', help='all figures')
     args = parser.parse_args()
 
-    from iafmsr.benchmark.files import check_writable, write_whole
     from iafmsr.benchmark.sparse import as_json, crossovers, measure, tables
     from iafmsr.benchmark.tables import as_text
     from iafmsr.benchmark.values import parse_device, parse_shares, parse_size
+    from iafmsr.files.whole import check_writable, write_whole
     from iafmsr.inference.weights import find_weights
 
     sizes, shares = [parse_size(text) for text in args.sizes], parse_shares(args.active)

@@ -25,7 +25,7 @@ def main() -> None:
         if getattr(args, name) < 1:
             parser.error(f'--{name} {getattr(args, name)}: a number from 1 is wanted')
 
-    from iafmsr.benchmark.files import check_writable, write_whole
+    from iafmsr.files.whole import check_writable, write_whole
     from iafmsr.profiling.profile import profile_training
     if args.json:
         check_writable(Path(args.json))

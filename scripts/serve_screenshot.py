@@ -20,7 +20,7 @@ def main() -> None:
                         help='of the window (1120 1070)')
     args = parser.parse_args()
 
-    from iafmsr.benchmark.files import write_whole
+    from iafmsr.files.whole import write_whole
     from iafmsr.inference.weights import find_weights, load_net
     from iafmsr.serve.browser import photograph
     from iafmsr.serve.page import serving

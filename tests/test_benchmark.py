@@ -20,7 +20,6 @@ from torch import nn
 from iafmsr.archs import SMFANet
 from iafmsr.benchmark.alone import Alone
 from iafmsr.benchmark.cache import Cache, code_digest
-from iafmsr.benchmark.files import check_writable, write_whole
 from iafmsr.benchmark.nets import NetSpec, parse_nets
 from iafmsr.benchmark.published import published
 from iafmsr.benchmark.quality import BICUBIC, measure_quality
@@ -29,6 +28,7 @@ from iafmsr.benchmark.sets import BenchmarkSet, _size, data_folder, find_sets
 from iafmsr.benchmark.speed import PeakMemory, measure_speed
 from iafmsr.benchmark.tables import as_json, as_markdown, as_text, difference, tables
 from iafmsr.errors import UserError
+from iafmsr.files.whole import check_writable, write_whole
 from iafmsr.ops.resize import imresize, mod_crop
 from iafmsr.utils.quality import Quality
 
@@ -490,14 +490,13 @@ def test_mistakes_cost_one_line_and_no_file(data, weights, repo_root, monkeypatc
 
 @pytest.mark.parametrize('number', [errno.ENOSPC, errno.EROFS])
 def test_full_disk_and_read_only_target_leave_the_old_file_and_no_other(tmp_path, monkeypatch, capsys, number):
-    def refuse(path: Path, *_args, **_kwargs):
-        path.open('wb').close()  # what a full disk leaves of a file
+    def refuse(*_args, **_kwargs):
         raise OSError(number, os.strerror(number))
 
     target = tmp_path / 'a.md'
     write_whole(target, b'old')
     cache = Cache(tmp_path / 'cache')
-    monkeypatch.setattr(Path, 'write_bytes', refuse)
+    monkeypatch.setattr(os, 'fsync', refuse)  # after the file was begun
     monkeypatch.setattr(Path, 'touch', refuse)
     for act in (lambda: write_whole(target, b'new'), lambda: check_writable(target)):
         with pytest.raises(UserError, match=rf'a\.md: cannot be written \({os.strerror(number)}\)'):

@@ -8,7 +8,7 @@ from basicsr.archs import build_network
 from PIL import Image
 
 from iafmsr import demo
-from iafmsr.data.pictures import read_picture
+from iafmsr.files.reading import read_picture
 from iafmsr.utils.figures import Panel, colour_panel, draw_figure, frame, image_panel
 from iafmsr.utils.options import load_options
 from iafmsr.utils.quality import y_quality

@@ -20,9 +20,11 @@ from PIL import Image
 
 from iafmsr.data import forms, preparation, stores
 from iafmsr.data.forms import SubImages, WholePictures
-from iafmsr.data.pictures import Picture, UnreadableError, list_pictures, picture_size, read_picture
 from iafmsr.data.preparation import prepare
 from iafmsr.errors import UserError
+from iafmsr.files.names import PictureFile, list_pictures
+from iafmsr.files.picture import UnreadableError
+from iafmsr.files.reading import picture_size, read_picture
 from iafmsr.ops.resize import imresize, mod_crop
 
 SMALL = SubImages(crop_size=48, step=24, min_size=24)
@@ -287,7 +289,7 @@ def test_sets_that_were_made_otherwise_are_not_touched(pictures, tmp_path):
 def test_keys_are_safe_and_injective(tmp_path):
     stems = ['a', 'a b', 'a%20b', 'a_b', 'a.b', 'a%2Eb', 'a-b', '\u00e4', 'a\u0308', '鳥', 'a\tb',
              os.fsdecode(b'\xff'), '_s001']
-    keys = [Picture(tmp_path / f'{stem}.png', 0).key for stem in stems]
+    keys = [PictureFile(tmp_path / f'{stem}.png', 0).key for stem in stems]
     assert len(set(keys)) == len(set(stems)) == len(stems)
     for key in keys:
         assert key.isascii() and key.isprintable() and not set(key) & set('. /')

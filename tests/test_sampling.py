@@ -23,10 +23,10 @@ from tiny import options, write_data
 from torch.utils.data import DataLoader
 
 from iafmsr.data.paired_dataset import PairedSRDataset
-from iafmsr.data.pictures import UnreadableError
 from iafmsr.data.reading import read_or_replace
 from iafmsr.data.sampling import Draw, EpochSampler, random_patch, sample_random
 from iafmsr.errors import UserError
+from iafmsr.files.picture import UnreadableError
 from iafmsr.training.batches import init_worker
 from iafmsr.utils.dataset_check import check_dataset
 

@@ -50,7 +50,7 @@ def test_the_result_is_the_nets(trained, found):
 
 
 def test_the_share_moves_the_mask_and_the_result_without_touching_the_net(trained, found):
-    other = enlarge(trained, 'noise', found.lr, 0.5)
+    other = enlarge(trained, 'noise', found.source, 0.5)
     assert trained.net.density.k == 0.05 and torch.equal(other.idm, found.idm)
     assert not torch.equal(other.sr, found.sr)
     for share, active in ((0.05, 120), (0.5, 1200)):

@@ -19,11 +19,11 @@ from iafmsr.basicsr_api import build_dataset
 from iafmsr.data import preparation
 from iafmsr.data.forms import SubImages
 from iafmsr.data.in_memory import TrainSetInMemory
-from iafmsr.data.pictures import read_picture
 from iafmsr.data.preparation import prepare
 from iafmsr.data.sampling import EpochSampler
 from iafmsr.data.stores import LmdbStore
 from iafmsr.errors import UserError
+from iafmsr.files.reading import read_picture
 from iafmsr.inference.teacher_pictures import add_teacher
 from iafmsr.inference.tiles import Enlarger
 from iafmsr.inference.weights import load_net

@@ -22,10 +22,11 @@ from tqdm import tqdm
 
 from iafmsr.archs import SAFMN, IAFMNet
 from iafmsr.cli import main
-from iafmsr.data.pictures import UnreadableError
 from iafmsr.errors import UserError
+from iafmsr.files.picture import Picture, UnreadableError
+from iafmsr.files.reading import read
+from iafmsr.files.writing import write
 from iafmsr.inference import weights as weights_module
-from iafmsr.inference.pictures import Picture, read, write
 from iafmsr.inference.tiles import Enlarger
 from iafmsr.inference.upscale import Upscaler
 from iafmsr.inference.weights import TrainedNet, find_weights, load_net

@@ -12,8 +12,8 @@ from PIL import Image
 
 from iafmsr.archs import IAFMNet
 from iafmsr.cli import main
-from iafmsr.data.pictures import read_picture
 from iafmsr.errors import UserError
+from iafmsr.files.reading import read_picture
 from iafmsr.inference.weights import FOLDER, load_net, publish
 from iafmsr.ops.resize import mod_crop
 from iafmsr.utils.quality import y_quality

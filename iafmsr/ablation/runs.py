@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from iafmsr.ablation.measure import measure
 from iafmsr.ablation.tables import map_table, quality_table, robustness_table
-from iafmsr.benchmark.files import write_whole
 from iafmsr.benchmark.sets import BenchmarkSet
 from iafmsr.errors import UserError
+from iafmsr.files.whole import write_whole
 from iafmsr.utils.options import load_options
 
 __all__ = ['Run', 'ablate', 'train']

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from iafmsr.benchmark.files import write_whole
 from iafmsr.errors import UserError
+from iafmsr.files.whole import write_whole
 
 __all__ = ['Cache', 'code_digest']
 

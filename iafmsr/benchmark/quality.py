@@ -22,7 +22,7 @@ __all__ = ['BICUBIC', 'Scores', 'measure_quality', 'upscale']
 BICUBIC = 'bicubic'
 
 # what stands between pictures and figures, besides a net
-_MODULES = (__name__, 'iafmsr.data.pictures', 'iafmsr.ops.resize', 'iafmsr.utils.quality')
+_MODULES = (__name__, 'iafmsr.files.reading', 'iafmsr.files.picture', 'iafmsr.ops.resize', 'iafmsr.utils.quality')
 
 Scores = dict[str, dict[str, dict[str, Quality]]]  # net, set, picture
 

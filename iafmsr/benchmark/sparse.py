@@ -18,7 +18,7 @@ from torch import Tensor
 from iafmsr.archs import IAFMNet
 from iafmsr.benchmark.speed import now, processor
 from iafmsr.benchmark.tables import Table
-from iafmsr.data.pictures import read_picture
+from iafmsr.files.reading import read_picture
 from iafmsr.inference.weights import load_net
 from iafmsr.layers.density import top_k_mask
 from iafmsr.ops.crossover import choose_backend

@@ -22,9 +22,11 @@ from urllib.request import Request, urlopen
 from tqdm import tqdm
 
 from iafmsr.data.parallel import in_order
-from iafmsr.data.pictures import UnreadableError, printable, read_picture
 from iafmsr.data.stores import partial
 from iafmsr.errors import UserError
+from iafmsr.files.names import printable
+from iafmsr.files.picture import UnreadableError
+from iafmsr.files.reading import read_picture
 
 __all__ = ['DF2K', 'Source', 'download']
 

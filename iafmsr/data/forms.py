@@ -8,9 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from iafmsr.data.pictures import Picture
 from iafmsr.data.stores import FolderStore, LmdbStore, Store
 from iafmsr.errors import UserError
+from iafmsr.files.names import PictureFile
 from iafmsr.ops.resize import imresize, mod_crop
 
 __all__ = ['SCALES', 'Box', 'Form', 'Pieces', 'SubImages', 'WholePictures', 'at_scale']
@@ -59,7 +59,7 @@ class SubImages:
         """The store that keeps one set."""
         return LmdbStore(path)
 
-    def objection(self, picture: Picture, height: int, width: int) -> str | None:
+    def objection(self, picture: PictureFile, height: int, width: int) -> str | None:
         """Why a picture is not used; None when it is."""
         if min(height, width) // _GRID * _GRID < self.min_size:
             return f'{width}x{height} is too small for {self.min_size} pixels on the grid of {_GRID}'
@@ -73,11 +73,11 @@ class SubImages:
         crop_width, lefts = self._starts(width)
         return [(top, left, crop_height, crop_width) for top in tops for left in lefts]
 
-    def first_name(self, picture: Picture, scale: int) -> str:
+    def first_name(self, picture: PictureFile, scale: int) -> str:
         """Name of a picture's first piece in the set of a scale: a set that has it has the picture."""
         return _numbered(picture, 1)
 
-    def cut(self, picture: Picture, hr: Tensor, scales: Iterable[int]) -> Pieces:
+    def cut(self, picture: PictureFile, hr: Tensor, scales: Iterable[int]) -> Pieces:
         """The crops of one picture, uint8 ``(3, H, W)``, at each scale (1: HR)."""
         boxes = self.boxes(*hr.shape[-2:])
         return {scale: [(_numbered(picture, n), _crop(image, box, scale)) for n, box in enumerate(boxes, 1)]
@@ -108,7 +108,7 @@ class WholePictures:
         """The store that keeps one set."""
         return FolderStore(path)
 
-    def objection(self, picture: Picture, height: int, width: int) -> str | None:
+    def objection(self, picture: PictureFile, height: int, width: int) -> str | None:
         """Why a picture is not used; None when it is."""
         return f'{width}x{height} has no LR' if min(height, width) < max(SCALES) else None
 
@@ -116,11 +116,11 @@ class WholePictures:
         """One box: the picture."""
         return [(0, 0, height, width)]
 
-    def first_name(self, picture: Picture, scale: int) -> str:
+    def first_name(self, picture: PictureFile, scale: int) -> str:
         """Name of a picture's only piece in the set of a scale."""
         return picture.path.stem if scale == 1 else f'{picture.path.stem}x{scale}'
 
-    def cut(self, picture: Picture, hr: Tensor, scales: Iterable[int]) -> Pieces:
+    def cut(self, picture: PictureFile, hr: Tensor, scales: Iterable[int]) -> Pieces:
         """The picture, uint8 ``(3, H, W)``, at each scale (1: HR)."""
         return {scale: [(self.first_name(picture, scale), at_scale(hr, scale))] for scale in scales}
 
@@ -133,7 +133,7 @@ def at_scale(hr: Tensor, scale: int) -> Tensor:
     return hr if scale == 1 else imresize(mod_crop(hr, scale), Fraction(1, scale))
 
 
-def _numbered(picture: Picture, number: int) -> str:
+def _numbered(picture: PictureFile, number: int) -> str:
     return f'{picture.key}_s{number:03d}'
 
 

@@ -21,10 +21,10 @@ from tqdm import tqdm
 from iafmsr.basicsr_api import build_dataloader, get_root_logger
 from iafmsr.data.augmentation import Augmentation
 from iafmsr.data.parallel import in_order
-from iafmsr.data.pictures import UnreadableError
 from iafmsr.data.reading import read_or_replace
 from iafmsr.data.sampling import Draw, Patch
 from iafmsr.data.shared_memory import available_bytes, from_everyone, neighbours, shared_bytes
+from iafmsr.files.picture import UnreadableError
 
 __all__ = ['InMemoryLoader', 'PairSource', 'Pixels', 'TrainSetInMemory', 'build_train_loader']
 

@@ -12,11 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import lmdb
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -25,11 +22,13 @@ from iafmsr.basicsr_api import DATASET_REGISTRY
 from iafmsr.data.augmentation import AUGMENTATIONS, Augmentation
 from iafmsr.data.forms import at_scale
 from iafmsr.data.parallel import in_order
-from iafmsr.data.pictures import UnreadableError, list_pictures, printable, read_picture
 from iafmsr.data.reading import read_or_replace
 from iafmsr.data.sampling import Patch, random_patch, sample_random
 from iafmsr.data.stores import META_LINE
 from iafmsr.errors import UserError
+from iafmsr.files.names import list_pictures, printable
+from iafmsr.files.picture import UnreadableError
+from iafmsr.files.reading import picture_size, read_picture, read_rgb8
 from iafmsr.ops.resize import imresize, mod_crop
 
 __all__ = ['OnTheFlyDataset', 'lr_patch']
@@ -203,13 +202,9 @@ def _folder_sources(root: Path) -> list[_Source]:
     for picture in list_pictures([root]):
         name = printable(picture.path)
         try:
-            # whether EXIF turns it does not matter here, and finding that out can take decoding all of it
-            with Image.open(picture.path) as image:
-                size = image.height, image.width
-        except Exception:  # decoders raise whatever they like on a broken file
-            _warn(f'{name}: left out, not a picture')
-        else:
-            sources.append(_Source(name, size, partial(_read_file, picture.path)))
+            sources.append(_Source(name, picture_size(picture.path), partial(_read_file, picture.path)))
+        except UnreadableError as error:
+            _warn(f'{name}: left out, {error}')
     return sources
 
 
@@ -247,10 +242,12 @@ class _Lmdb:
             self._open()
         with self.environment.begin() as transaction:
             content = transaction.get(key.encode('ascii'))
-        picture = None if content is None else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
-        if picture is None:
-            raise UnreadableError(f'{printable(self.root)}, key {key}: not a picture that can be decoded')
-        return torch.from_numpy(picture).permute(2, 0, 1)
+        try:
+            if content is None:
+                raise UnreadableError('no such key')
+            return torch.from_numpy(read_rgb8(content)).permute(2, 0, 1)
+        except UnreadableError as error:
+            raise UnreadableError(f'{printable(self.root)}, key {key}: {error}') from None
 
     def _open(self) -> None:
         if self.environment is not None:

@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
 import lmdb
 import numpy as np
 import torch
 
 from iafmsr.basicsr_api import DATASET_REGISTRY, FileClient, PairedImageDataset, bgr2ycbcr, normalize
 from iafmsr.data.augmentation import Augmentation
-from iafmsr.data.pictures import UnreadableError, picture_size
 from iafmsr.data.reading import read_or_replace
 from iafmsr.data.sampling import Patch, random_patch, sample_random
 from iafmsr.data.stores import META_LINE
 from iafmsr.errors import UserError
+from iafmsr.files.picture import UnreadableError
+from iafmsr.files.reading import picture_size, read_rgb8
 
 
 @DATASET_REGISTRY.register()
@@ -123,12 +123,9 @@ class PairedSRDataset(PairedImageDataset):
     def read(self, path: str, side: str) -> np.ndarray:
         """The picture of a path or LMDB key, RGB uint8 (H, W, 3)."""
         try:
-            picture = cv2.imdecode(np.frombuffer(self.fetch(path, side), np.uint8), cv2.IMREAD_COLOR_RGB)
-        except (OSError, lmdb.Error, cv2.error) as error:
+            return read_rgb8(self.fetch(path, side))
+        except (OSError, lmdb.Error, UnreadableError) as error:
             raise UnreadableError(f'{self.where(path, side)}: {str(error).splitlines()[0]}') from error
-        if picture is None:
-            raise UnreadableError(f'{self.where(path, side)}: not a picture that can be decoded')
-        return picture
 
     def fetch(self, path: str, side: str) -> bytes:
         if self.file_client is None:  # here and not before: a database must not be opened before a worker is forked

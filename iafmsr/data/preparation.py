@@ -22,9 +22,12 @@ from tqdm import tqdm
 
 from iafmsr.data.forms import SCALES, Form, at_scale
 from iafmsr.data.parallel import in_order
-from iafmsr.data.pictures import Picture, UnreadableError, list_pictures, picture_size, printable, read_picture
 from iafmsr.data.stores import PNG_LEVEL, partial
 from iafmsr.errors import UserError
+from iafmsr.files.names import PictureFile, list_pictures, printable
+from iafmsr.files.picture import UnreadableError
+from iafmsr.files.reading import picture_size, read_picture
+from iafmsr.files.whole import replace_file
 
 __all__ = ['Report', 'encode', 'prepare', 'read_record']
 
@@ -82,7 +85,7 @@ def prepare(inputs: Sequence[Path], output: Path, scales: Sequence[int], form: F
     return report
 
 
-def _make(pictures: list[Picture], output: Path, scales: list[int], form: Form, before: Report | None,
+def _make(pictures: list[PictureFile], output: Path, scales: list[int], form: Form, before: Report | None,
           workers: int | None) -> Report:
     """Make the sets of ``scales``. ``before`` is the report of the sets that exist, to which they must fit."""
     plan, report = _plan(pictures, form, before or Report())
@@ -114,7 +117,7 @@ def _make(pictures: list[Picture], output: Path, scales: list[int], form: Form, 
     return report
 
 
-def _plan(pictures: list[Picture], form: Form, before: Report) -> tuple[dict[Picture, tuple[int, int]], Report]:
+def _plan(pictures: list[PictureFile], form: Form, before: Report) -> tuple[dict[PictureFile, tuple[int, int]], Report]:
     """The pictures to use with their heights and widths, and a report that names the others."""
     plan, report = {}, Report(unreadable=dict(before.unreadable), unused=dict(before.unused))
     for picture in pictures:
@@ -134,12 +137,12 @@ def _plan(pictures: list[Picture], form: Form, before: Report) -> tuple[dict[Pic
     return plan, report
 
 
-def _leave_out(reasons: dict[str, str], picture: Picture, reason: object) -> None:
+def _leave_out(reasons: dict[str, str], picture: PictureFile, reason: object) -> None:
     reasons[picture.path.name] = str(reason)
     _say(f'left out: {printable(picture.path)}: {reason}')
 
 
-def _check_disk(plan: dict[Picture, tuple[int, int]], output: Path, scales: list[int], form: Form,
+def _check_disk(plan: dict[PictureFile, tuple[int, int]], output: Path, scales: list[int], form: Form,
                 workers: int | None) -> None:
     """Say how much space the sets need, and refuse to begin when it is not there."""
     boxes = [box for size in plan.values() for box in form.boxes(*size)]
@@ -156,9 +159,9 @@ def _check_disk(plan: dict[Picture, tuple[int, int]], output: Path, scales: list
     _say(f'{len(plan)} pictures, {len(boxes)} pairs, {figures}')
 
 
-def _bytes_per_pixel(samples: list[Picture], scales: list[int], workers: int | None) -> float:
+def _bytes_per_pixel(samples: list[PictureFile], scales: list[int], workers: int | None) -> float:
     """Size of the PNG files of all scales together, for each HR pixel, in the middle of some pictures."""
-    def measure(picture: Picture) -> tuple[int, int]:
+    def measure(picture: PictureFile) -> tuple[int, int]:
         try:
             hr = read_picture(picture.path)
         except UnreadableError:
@@ -181,7 +184,8 @@ def _check_whole(output: Path, report: Report, before: Report | None, sizes: lis
                         'would differ; mend it, or delete the folder and begin again')
 
 
-def _encoded(form: Form, picture: Picture, scales: list[int]) -> dict[int, list[tuple[str, bytes]]] | UnreadableError:
+def _encoded(form: Form, picture: PictureFile, scales: list[int]
+             ) -> dict[int, list[tuple[str, bytes]]] | UnreadableError:
     """One picture's named pieces as PNG files, for each scale."""
     try:
         hr = read_picture(picture.path)
@@ -208,7 +212,7 @@ def _one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def read_record(output: Path, form: Form, pictures: list[Picture]) -> Report | None:
+def read_record(output: Path, form: Form, pictures: list[PictureFile]) -> Report | None:
     """The report of the sets that exist below ``output``, None when they are still to be made.
 
     Raises:
@@ -235,19 +239,17 @@ def read_record(output: Path, form: Form, pictures: list[Picture]) -> Report | N
     return report
 
 
-def _write_record(output: Path, form: Form, pictures: list[Picture], report: Report | None) -> None:
+def _write_record(output: Path, form: Form, pictures: list[PictureFile], report: Report | None) -> None:
     record = {'settings': _settings(form), 'report': report and asdict(report), 'pictures': _files(pictures)}
     output.mkdir(parents=True, exist_ok=True)
-    unfinished = partial(output / _RECORD)
-    unfinished.write_text(json.dumps(record, indent=1), encoding='utf-8')
-    unfinished.replace(output / _RECORD)
+    replace_file(output / _RECORD, json.dumps(record, indent=1).encode())
 
 
 def _settings(form: Form) -> dict[str, object]:
     return {'form': type(form).__name__, **asdict(form)}
 
 
-def _files(pictures: list[Picture]) -> dict[str, int]:
+def _files(pictures: list[PictureFile]) -> dict[str, int]:
     return {picture.path.name: picture.size_bytes for picture in pictures}
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from iafmsr.data.pictures import UnreadableError
 from iafmsr.data.sampling import Draw
 from iafmsr.errors import UserError
+from iafmsr.files.picture import UnreadableError
 
 ATTEMPTS = 10
 
@@ -20,7 +20,7 @@ def read_or_replace(index: int, count: int, read: Callable[[int], dict[str, Any]
     Args:
         index: wanted picture, a :class:`~iafmsr.data.sampling.Draw` or a plain int.
         count: number of pictures.
-        read: gives the sample of an index, or raises :class:`~iafmsr.data.pictures.UnreadableError`, which names the
+        read: gives the sample of an index, or raises :class:`~iafmsr.files.picture.UnreadableError`, which names the
             picture.
 
     Returns:

@@ -4,7 +4,6 @@ Both are written under a temporary name and renamed when they are whole: what ha
 written under the temporary name before an interruption is kept and added to.
 """
 
-import os
 import re
 import struct
 from collections.abc import Iterable
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 import lmdb
+
+from iafmsr.files.whole import clear_leftovers, replace_file
 
 __all__ = ['META_LINE', 'PNG_LEVEL', 'FolderStore', 'LmdbStore', 'Store', 'partial']
 
@@ -101,6 +102,7 @@ class FolderStore:
     def __init__(self, path: Path) -> None:
         self._path, self._partial = path, partial(path)
         self._partial.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(self._partial)
 
     def __contains__(self, name: str) -> bool:
         return (self._partial / f'{name}.png').exists()
@@ -110,9 +112,7 @@ class FolderStore:
 
     def add(self, items: list[tuple[str, bytes]]) -> None:
         for name, png in items:
-            unfinished = self._partial / '.unfinished'
-            unfinished.write_bytes(png)
-            os.replace(unfinished, self._partial / f'{name}.png')
+            replace_file(self._partial / f'{name}.png', png)
 
     def finish(self) -> None:
         self._partial.rename(self._path)

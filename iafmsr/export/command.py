@@ -27,12 +27,12 @@ def run(args: argparse.Namespace) -> int:
     """
     import torch
 
-    from iafmsr.benchmark.files import check_writable, write_whole
-    from iafmsr.data.pictures import printable
     from iafmsr.errors import UserError
     from iafmsr.export.check import LIMIT, SIZES, largest_difference, measure_times
     from iafmsr.export.graph import to_onnx
     from iafmsr.export.runtime import OnnxNet, session
+    from iafmsr.files.names import printable
+    from iafmsr.files.whole import check_writable, write_whole
     from iafmsr.inference.weights import find_weights, load_net
 
     if args.output.suffix != '.onnx':

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from iafmsr.data.pictures import printable
 from iafmsr.errors import UserError
 from iafmsr.export.graph import METADATA
+from iafmsr.files.names import printable
 from iafmsr.inference.weights import TrainedNet
 
 __all__ = ['OnnxNet', 'load_onnx', 'session']

@@ -1,24 +1,41 @@
 """Make pictures larger by a trained network.
 
-  iafmsr upscale photo.jpg photo_x4.png --weights IAFMNet_x4.pth
-  iafmsr upscale holidays/ '2024/**/*.tif' larger/ --weights IAFMNet_x2.pth --ensemble
+  iafmsr upscale photo.jpg photo_x4.png --weights IAFMNet_x4
+  iafmsr upscale holidays/ '2024/**/*.tif' larger/ --weights IAFMNet_x2 --ensemble
+  iafmsr upscale photographs/ larger/ --recursive --format webp --weights IAFMNet_x2
 
-Gray pictures stay gray, 16 bits stay 16, transparency is upscaled too, EXIF's orientation is applied; colour profile
-and EXIF are kept in PNG, JPEG and WebP. Results that exist are not made again. The exit code is the number of pictures
-that failed, 100 at most; each has a line that says why.
+Gray pictures stay gray, 16 bits stay 16, transparency is enlarged too, EXIF's orientation is applied. Colour profile,
+EXIF and resolution (dots per inch) are kept in every format that can hold them; CMYK becomes RGB. Results that exist
+are not made again. The exit code is the number of pictures that failed, 100 at most; each has a line that says why.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from iafmsr.inference.upscale import Upscaler
+
+
+FORMATS = ('png', 'jpg', 'tif', 'webp', 'bmp')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``iafmsr upscale``."""
-    parser.add_argument('inputs', nargs='+', metavar='IN', help='files, folders (every file in them) and glob patterns')
+    parser.add_argument('inputs', nargs='+', metavar='IN',
+                        help='files, folders (the pictures in them) and glob patterns')
     parser.add_argument('out', metavar='OUT', help='folder; or file, of a single picture')
+    parser.add_argument('--recursive', action='store_true',
+                        help='take the sub-folders of folders too, and make the same ones in OUT')
+    parser.add_argument('--format', choices=FORMATS,
+                        help="kind of the results in a folder (the picture's own, where it can be written; else png)")
+    parser.add_argument('--quality', metavar='N', type=int, default=95, help='of JPEG and WebP, 1 to 100 (95)')
     parser.add_argument('--weights', metavar='FILE', required=True,
                         help="file of weights, or its name in the project's weights/; it tells net and scale")
     parser.add_argument('--tile', metavar='N', type=int, default=1024,
@@ -43,53 +60,73 @@ def run(args: argparse.Namespace) -> int:
         UserError: nothing can be done at all: the weights, OUT or an option is wrong.
     """
     import torch
+    from PIL import Image
     from tqdm import tqdm
 
-    from iafmsr.benchmark.files import check_writable
-    from iafmsr.data.pictures import printable
     from iafmsr.errors import UserError
+    from iafmsr.files.names import printable
+    from iafmsr.files.whole import check_writable, clear_leftovers
     from iafmsr.inference.jobs import plan
-    from iafmsr.inference.tiles import Enlarger, is_exact
-    from iafmsr.inference.upscale import Upscaler, upscale_all
-    from iafmsr.inference.weights import find_weights, load_net
-
-    terminal = sys.stderr.isatty()
+    from iafmsr.inference.upscale import upscale_all
+    from iafmsr.inference.weights import find_weights
 
     def say(line: str) -> None:
-        (tqdm.write if terminal else print)(f'iafmsr: {line}', file=sys.stderr)
+        (tqdm.write if sys.stderr.isatty() else print)(f'iafmsr: {line}', file=sys.stderr)
 
     if args.tile < 0 or 0 < args.tile < 8:
         raise UserError(f'--tile {args.tile}: at least 8 pixels are wanted, or 0 for the whole picture')
+    if not 1 <= args.quality <= 100:
+        raise UserError(f'--quality {args.quality}: a number from 1 to 100 is wanted')
     if args.device == 'cuda' and not torch.cuda.is_available():
         raise UserError('--device cuda: this machine has no CUDA device')
-    device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    Image.MAX_IMAGE_PIXELS = None  # a limit for what strangers send; what the user names may be of any size
     weights = find_weights(args.weights)
-    jobs, faults = plan(args.inputs, args.out)
-    for fault in faults:
-        say(f'error: {fault}')
-    new = [job for job in jobs if args.overwrite or not job.target.exists()]
-    failed = len(faults)
+    planned = plan(args.inputs, args.out, args.recursive, args.format and f'.{args.format}')
+    for line in planned.notes + [f'error: {fault}' for fault in planned.faults]:
+        say(line)
+    new = [job for job in planned.jobs if args.overwrite or not job.target.exists()]
+    failed = 0
     if new:
         check_writable(new[0].target)
-        trained = load_net(weights)
-        trained.net.to(device)
-        if args.tile and not is_exact(trained):
-            say(f'{trained.arch} looks at the whole picture: one larger than the tile is not upscaled exactly')
-        if device.type == 'cpu' and not _has(args.precision):
-            say(f'--precision {args.precision}: this CPU has no arithmetic for it and would be slower; fp32 instead')
-            args.precision = 'fp32'
-        dtype = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}[args.precision]
-        upscaler = Upscaler(Enlarger(trained, device, dtype), args.tile, args.ensemble, say)
-        form = {'file': sys.stderr, 'dynamic_ncols': True,
-                'bar_format': '{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}'}
-        if not terminal:
-            form = {'file': _Log(), 'mininterval': 10, 'delay': 10,
-                    'bar_format': 'iafmsr: {desc} {percentage:.0f}% {elapsed}<{remaining}'}
-        with tqdm(**form) as bar:
-            failed += upscale_all(new, upscaler, bar, say)
-    done = len(new) - (failed - len(faults))
-    print(f'{done} upscaled, {len(jobs) - len(new)} there already, {failed} failed: {printable(Path(args.out))}')
-    return min(failed, 100)
+        for folder in {job.target.parent for job in new}:
+            clear_leftovers(folder)
+        upscaler = _upscaler(weights, args, say)
+        with _bar() as bar:
+            failed = upscale_all(new, upscaler, bar, say, args.quality)
+    print(f'{len(new) - failed} upscaled, {len(planned.jobs) - len(new)} there already, '
+          f'{failed + len(planned.faults)} failed: {printable(Path(args.out))}')
+    return min(failed + len(planned.faults), 100)
+
+
+def _upscaler(weights: Path, args: argparse.Namespace, say: Callable[[str], None]) -> Upscaler:
+    """The net on its device, ready to work."""
+    import torch
+
+    from iafmsr.inference.tiles import Enlarger, is_exact
+    from iafmsr.inference.upscale import Upscaler
+    from iafmsr.inference.weights import load_net
+
+    device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    trained = load_net(weights)
+    trained.net.to(device)
+    if args.tile and not is_exact(trained):
+        say(f'{trained.arch} looks at the whole picture: one larger than the tile is not upscaled exactly')
+    precision = args.precision
+    if device.type == 'cpu' and not _has(precision):
+        say(f'--precision {precision}: this CPU has no arithmetic for it and would be slower; fp32 instead')
+        precision = 'fp32'
+    dtype = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}[precision]
+    return Upscaler(Enlarger(trained, device, dtype), args.tile, args.ensemble, say)
+
+
+def _bar() -> tqdm:
+    """A bar on a terminal, and lines in a log."""
+    from tqdm import tqdm
+    if sys.stderr.isatty():
+        return tqdm(file=sys.stderr, dynamic_ncols=True,
+                    bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}')
+    return tqdm(file=_Log(), mininterval=10, delay=10,
+                bar_format='iafmsr: {desc} {percentage:.0f}% {elapsed}<{remaining}')
 
 
 def _has(precision: str) -> bool:

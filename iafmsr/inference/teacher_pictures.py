@@ -14,10 +14,12 @@ import torch
 from tqdm import tqdm
 
 from iafmsr.data.forms import SubImages, at_scale
-from iafmsr.data.pictures import Picture, UnreadableError, list_pictures, printable, read_picture
 from iafmsr.data.preparation import encode, read_record
 from iafmsr.data.stores import Store
 from iafmsr.errors import UserError
+from iafmsr.files.names import PictureFile, list_pictures, printable
+from iafmsr.files.picture import UnreadableError
+from iafmsr.files.reading import read_picture
 from iafmsr.inference.tiles import DEFAULT_TILE, Enlarger
 from iafmsr.inference.weights import find_weights, load_net
 
@@ -67,7 +69,7 @@ def add_teacher(inputs: Sequence[Path], output: Path, form: SubImages, weights: 
     return path
 
 
-def _fill(store: Store, pictures: list[Picture], form: SubImages, enlarger: Enlarger, ensemble: bool) -> None:
+def _fill(store: Store, pictures: list[PictureFile], form: SubImages, enlarger: Enlarger, ensemble: bool) -> None:
     for picture in tqdm(pictures, 'teacher', unit='picture', disable=None, file=sys.stderr):
         if form.first_name(picture, 1) in store:
             continue

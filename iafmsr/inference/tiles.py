@@ -8,12 +8,14 @@ and cut on the 8x8 grid of its pooling.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from iafmsr.errors import UserError
 from iafmsr.inference.weights import TrainedNet
 from iafmsr.layers.idm import Maps
 from iafmsr.layers.igra import POOL_SIZE
@@ -55,9 +57,23 @@ class Enlarger:
     def __init__(self, trained: TrainedNet, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         self.trained, self.device, self.dtype = trained, device, dtype
 
+    def reserve(self, pixels: np.ndarray, ensemble: bool = False) -> np.ndarray:
+        """The array that a result goes into.
+
+        Raises:
+            UserError: memory does not suffice; the message says how much is wanted.
+        """
+        (height, width, channels), scale = pixels.shape, self.trained.scale
+        size, kind = (scale * height, scale * width, channels), np.dtype(np.float32 if ensemble else pixels.dtype)
+        try:
+            return np.zeros(size, kind)
+        except MemoryError:
+            raise UserError(f'out of memory: a result of {size[1]}x{size[0]} pixels takes '
+                            f'{math.prod(size) * kind.itemsize / 1e9:.1f} GB') from None
+
     @torch.inference_mode()
     def __call__(self, pixels: np.ndarray, tile: int, ensemble: bool = False,
-                 progress: Callable[[float], None] = lambda share: None) -> np.ndarray:
+                 progress: Callable[[float], None] = lambda share: None, out: np.ndarray | None = None) -> np.ndarray:
         """The picture at the net's scale.
 
         Args:
@@ -65,19 +81,19 @@ class Enlarger:
             tile: side of the tiles in pixels, without margin; 0: the whole picture at once.
             ensemble: the mean over the eight flips and rotations of the picture.
             progress: is told the share of the work that a tile was.
+            out: of :meth:`reserve`, whatever is in it; a new one where there is none.
 
         Returns:
             np.ndarray: (sH, sW, 3) or (sH, sW, 1), of the same kind.
         """
-        height, width, channels = pixels.shape
-        scale, kind = self.trained.scale, pixels.dtype
-        peak = np.iinfo(kind).max
-        out = np.zeros((scale * height, scale * width, channels), np.float32 if ensemble else kind)
+        kind, peak = pixels.dtype, np.iinfo(pixels.dtype).max
+        out = self.reserve(pixels, ensemble) if out is None else out
         if not ensemble:
             def put(rows: slice, cols: slice, values: np.ndarray) -> None:
                 out[rows, cols] = _rounded(values, peak)
             self._tiles(pixels, tile, put, progress)
             return out
+        out.fill(0)
         for turned, target in zip(_turns(pixels), _turns(out), strict=True):
             def add(rows: slice, cols: slice, values: np.ndarray, target: np.ndarray = target) -> None:
                 target[rows, cols] += values

@@ -12,30 +12,37 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from iafmsr.data.pictures import UnreadableError, picture_size, printable
 from iafmsr.errors import UserError
+from iafmsr.files.names import printable
+from iafmsr.files.picture import Picture, UnreadableError, fill_hidden
+from iafmsr.files.reading import picture_size, read
+from iafmsr.files.writing import QUALITY, check_kind, write
 from iafmsr.inference.jobs import Job
-from iafmsr.inference.pictures import Picture, read, write
 from iafmsr.inference.tiles import Enlarger
+from iafmsr.ops.resize import imresize
 
-__all__ = ['Upscaler', 'upscale_all']
+__all__ = ['Upscaler', 'enlarged_alpha', 'upscale_all']
 
 _LEAST_TILE = 32
 _OUT_OF_MEMORY = ('out of memory', "can't allocate memory", 'not enough memory', 'std::bad_alloc')
 
 
 class Upscaler:
-    """Upscales pictures of any kind: gray stays gray, alpha is upscaled as a gray picture, bits stay.
+    """Upscales pictures of any kind: gray stays gray, bits stay, and alpha is enlarged without the net.
 
     Args:
         enlarger: has the net.
-        tile: side of the tiles in pixels; 0: none. It is halved for good when memory does not suffice.
+        tile: side of the tiles in pixels; 0: none. It is halved when memory does not suffice.
         ensemble: the mean over eight flips and rotations.
         say: is told in a line of a smaller tile.
     """
 
     def __init__(self, enlarger: Enlarger, tile: int, ensemble: bool, say: Callable[[str], None]) -> None:
         self.enlarger, self.tile, self.ensemble, self.say = enlarger, tile, ensemble, say
+
+    @property
+    def scale(self) -> int:
+        return self.enlarger.trained.scale
 
     def __call__(self, picture: Picture, progress: Callable[[float], None] = lambda share: None) -> Picture:
         """The picture at the net's scale.
@@ -45,47 +52,52 @@ class Upscaler:
             progress: is told the share of the work that is done each time.
 
         Raises:
-            UserError: memory does not suffice for the least tile.
+            UserError: memory does not suffice for the result, or for the least tile.
         """
-        alpha, opaque = picture.alpha, None
-        if alpha is not None and alpha.min() == alpha.max():
-            opaque = alpha[0, 0, 0]
-        passes = 1 if alpha is None or opaque is not None else 2
-
-        def enlarged(pixels: np.ndarray) -> np.ndarray:
-            return self._in_memory(pixels, lambda share: progress(share / passes))
-
-        colour = enlarged(picture.colour)
-        if alpha is not None:
-            alpha = enlarged(alpha) if opaque is None else np.full((*colour.shape[:2], 1), opaque)
+        colour = self._in_memory(fill_hidden(picture).colour, progress)
+        alpha = None if picture.alpha is None else enlarged_alpha(picture.alpha, self.scale)
         return replace(picture, colour=colour, alpha=alpha)
 
     def _in_memory(self, pixels: np.ndarray, progress: Callable[[float], None]) -> np.ndarray:
-        done = 0.0
+        done, tile = 0.0, self.tile
 
         def advance(share: float) -> None:
             nonlocal done
             done += share
             progress(share)
 
+        out = self.enlarger.reserve(pixels, self.ensemble)  # first: smaller tiles would not make it smaller
         while True:
             try:
-                return self.enlarger(pixels, self.tile, self.ensemble, advance)
+                result = self.enlarger(pixels, tile, self.ensemble, advance, out)
+                self.tile = tile  # for the next ones, too: this one could be computed
+                return result
             except (RuntimeError, MemoryError) as error:
                 if not isinstance(error, MemoryError) and not any(word in str(error) for word in _OUT_OF_MEMORY):
                     raise
-            tile = min(self.tile or max(pixels.shape), max(pixels.shape)) // 16 * 8
+            tile = min(tile or max(pixels.shape), max(pixels.shape)) // 16 * 8
             if tile < _LEAST_TILE:
                 raise UserError('out of memory, even in small tiles')
             if self.enlarger.device.type == 'cuda':
                 torch.cuda.empty_cache()
             self.say(f'out of memory: goes on in tiles of {tile} pixels')
-            self.tile = tile
             progress(-done)
             done = 0.0
 
 
-def upscale_all(jobs: list[Job], upscaler: Upscaler, bar: tqdm, say: Callable[[str], None]) -> int:
+def enlarged_alpha(alpha: np.ndarray, scale: int) -> np.ndarray:
+    """Alpha at a scale, by bicubic interpolation: it is flat but for an edge, which no net has learned to sharpen.
+
+    Args:
+        alpha: (H, W, 1), uint8 or uint16.
+        scale: of the result, (scale H, scale W, 1) of the same kind.
+    """
+    values = imresize(torch.from_numpy(alpha[..., 0].astype(np.float32)), scale)
+    return values.round_().clamp_(0, np.iinfo(alpha.dtype).max).numpy().astype(alpha.dtype)[..., None]
+
+
+def upscale_all(jobs: list[Job], upscaler: Upscaler, bar: tqdm, say: Callable[[str], None],
+                quality: int = QUALITY) -> int:
     """Upscale pictures: one is computed while the next is read and the last is written.
 
     Args:
@@ -93,6 +105,7 @@ def upscale_all(jobs: list[Job], upscaler: Upscaler, bar: tqdm, say: Callable[[s
         upscaler: see :class:`Upscaler`.
         bar: shows the progress; its unit is a megapixel of input.
         say: is told in a line of each picture that failed.
+        quality: of JPEG and WebP, 1 to 100.
 
     Returns:
         How many failed.
@@ -126,13 +139,14 @@ def upscale_all(jobs: list[Job], upscaler: Upscaler, bar: tqdm, say: Callable[[s
                     reading += [reader.submit(read, following.source) for following in jobs[number + 1:number + 2]]
                 if picture.frames > 1:
                     say(f'{printable(job.source)}: the first of {picture.frames} frames')
+                check_kind(job.target, picture, upscaler.scale)
                 result = upscaler(picture, lambda share, size=sizes[job]: bar.update(share * size))
-            except (UnreadableError, UserError, RuntimeError, ValueError) as error:
-                fail(job.source, str(error).partition('\n')[0])
+            except (UnreadableError, UserError, RuntimeError, ValueError, MemoryError) as error:
+                fail(job.source, str(error).partition('\n')[0] or 'out of memory')
             else:
                 while writing:  # not more than one result waits
                     settle(*writing.pop())
-                writing.append((job, writer.submit(write, result, job.target)))
+                writing.append((job, writer.submit(write, result, job.target, quality)))
             bar.update(start + sizes[job] - bar.n)
         while writing:
             settle(*writing.pop())

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from iafmsr import archs
 from iafmsr.archs.published import PublishedNet
-from iafmsr.data.pictures import printable
 from iafmsr.errors import UserError
+from iafmsr.files.names import printable
 from iafmsr.training.checkpoints import load_checkpoint, save_whole
 from iafmsr.utils.checkpoint_check import check_checkpoint
 

@@ -42,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: there is nothing to begin with: weights, run, pictures, folder.
     """
-    from iafmsr.benchmark.files import check_writable, write_whole
-    from iafmsr.data.pictures import printable
     from iafmsr.errors import UserError
+    from iafmsr.files.names import printable
+    from iafmsr.files.whole import check_writable, write_whole
     from iafmsr.inference.weights import find_weights, load_net
     from iafmsr.inspection.figure import draw
     from iafmsr.inspection.inputs import find_sources

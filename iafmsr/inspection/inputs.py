@@ -9,8 +9,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from iafmsr.data.pictures import UnreadableError, list_pictures, printable, read_picture
 from iafmsr.errors import UserError
+from iafmsr.files.names import list_pictures, printable
+from iafmsr.files.picture import UnreadableError
+from iafmsr.files.reading import read_picture
 from iafmsr.ops.resize import imresize, mod_crop
 
 __all__ = ['Source', 'find_sources']

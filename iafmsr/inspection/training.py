@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from iafmsr.data.pictures import printable
 from iafmsr.errors import UserError
+from iafmsr.files.names import printable
 from iafmsr.training.checkpoints import numbered
 
 __all__ = ['checkpoints', 'latest']

@@ -29,8 +29,8 @@ def run(args: argparse.Namespace) -> int:
     import signal
     from importlib.util import find_spec
 
-    from iafmsr.data.pictures import printable
     from iafmsr.errors import UserError
+    from iafmsr.files.names import printable
     from iafmsr.inference.tiles import is_exact
     from iafmsr.inference.weights import find_weights, load_net
 

@@ -14,12 +14,11 @@ from typing import Any
 os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')  # read at the import: nothing is sent anywhere
 
 import gradio as gr  # noqa: E402
-from torch import Tensor  # noqa: E402
 
 from iafmsr.errors import UserError  # noqa: E402
+from iafmsr.files.picture import Picture  # noqa: E402
 from iafmsr.inference.weights import TrainedNet  # noqa: E402
-from iafmsr.serve.work import Enlarged, enlarge, idm_view, read_upload, sites_view, summary  # noqa: E402
-from iafmsr.utils.figures import image_panel  # noqa: E402
+from iafmsr.serve.work import Enlarged, enlarge, idm_view, read_upload, save, sites_view, summary  # noqa: E402
 
 __all__ = ['serving']
 
@@ -101,7 +100,7 @@ def _page(trained: TrainedNet, most_pixels: int, folder: Path) -> gr.Blocks:
                 sites = gr.HTML(elem_id='sites')
         shown = [kept, slider, idm, sites, told, download]
 
-        def answer(read: Callable[[], tuple[str, Tensor]], percent: float, before: _Kept | None) -> tuple[Any, ...]:
+        def answer(read: Callable[[], tuple[str, Picture]], percent: float, before: _Kept | None) -> tuple[Any, ...]:
             try:
                 return _shown(enlarge(trained, *read(), percent / 100), before, folder)
             except UserError as error:
@@ -114,7 +113,7 @@ def _page(trained: TrainedNet, most_pixels: int, folder: Path) -> gr.Blocks:
         def again(percent: float, before: _Kept | None) -> tuple[Any, ...]:
             if before is None:
                 return tuple(gr.skip() for _ in shown)
-            return answer(lambda: (before.found.name, before.found.lr), percent, before)
+            return answer(lambda: (before.found.name, before.found.source), percent, before)
 
         def moved(percent: float, before: _Kept | None) -> Any:
             return gr.skip() if before is None else sites_view(before.found, percent / 100)
@@ -132,7 +131,7 @@ def _shown(found: Enlarged, before: _Kept | None, folder: Path) -> tuple[Any, ..
     place = Path(tempfile.mkdtemp(dir=folder))
     bicubic, result = (place / f'{found.name}_{ending}.png' for ending in ('bicubic', f'x{found.scale}'))
     for path, picture in ((bicubic, found.bicubic), (result, found.sr)):
-        image_panel('', picture).image.save(path, compress_level=1)
+        save(found, picture, path)
     _forget(before)
     return (_Kept(found, place), (str(bicubic), str(result)), idm_view(found), sites_view(found, found.k),
             summary(found), gr.DownloadButton(value=str(result), interactive=True))

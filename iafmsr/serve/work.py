@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +13,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from iafmsr.data.pictures import UnreadableError, picture_size, read_picture
 from iafmsr.errors import UserError
+from iafmsr.files.picture import Picture, UnreadableError, as_rgb8, as_tensor
+from iafmsr.files.reading import picture_size, read
+from iafmsr.files.writing import write
 from iafmsr.inference.weights import TrainedNet
 from iafmsr.layers.density import num_active, top_k_mask
 from iafmsr.layers.idm import Maps
 from iafmsr.ops.resize import imresize
 from iafmsr.utils.figures import PALETTE, colour_levels, image_panel
 
-__all__ = ['Enlarged', 'enlarge', 'idm_view', 'read_upload', 'sites_view', 'summary']
+__all__ = ['Enlarged', 'enlarge', 'idm_view', 'read_upload', 'save', 'sites_view', 'summary']
 
+_MOST_PIXELS = 178_956_970  # Pillow's limit for files of strangers, whatever the command was told
 _SHOWN = 960  # pixels: the longer side of the picture under a map
 _SHARE = 0.995  # of the map's values, over which its colours are spread
 
@@ -33,7 +36,7 @@ class Enlarged:
 
     Attributes:
         name: without ending.
-        lr: uint8 ``(3, h, w)``, RGB.
+        source: the picture that was sent, as 8-bit RGB.
         sr: uint8 ``(3, s h, s w)``, RGB.
         idm: ``(1, 1, h, w)``, the information density map.
         k: share of the active sites.
@@ -41,7 +44,7 @@ class Enlarged:
     """
 
     name: str
-    lr: Tensor
+    source: Picture
     sr: Tensor
     idm: Tensor
     k: float
@@ -52,35 +55,50 @@ class Enlarged:
         return self.sr.shape[1] // self.lr.shape[1]
 
     @property
+    def lr(self) -> Tensor:
+        """uint8 ``(3, h, w)``, RGB."""
+        return as_tensor(self.source)
+
+    @property
     def bicubic(self) -> Tensor:
         """uint8 ``(3, s h, s w)``, RGB."""
         return imresize(self.lr, self.scale)
 
 
-def read_upload(path: Path, most_pixels: int) -> Tensor:
-    """A picture, uint8 ``(3, h, w)``, RGB; its size is looked at before it is decoded.
+def read_upload(path: Path, most_pixels: int) -> Picture:
+    """A picture as 8-bit RGB, with its profile and resolution; its size is looked at before it is decoded.
 
     Raises:
         UserError: it is none, or has too many pixels.
     """
+    most_pixels = min(most_pixels, _MOST_PIXELS)
     try:
         height, width = picture_size(path)
         if height * width > most_pixels:
             raise UserError(f'{path.name}: {width}x{height} pixels, at most {most_pixels / 1e6:g} MP are taken '
                             'here; iafmsr upscale takes any size')
-        return read_picture(path)
+        return as_rgb8(read(path))
     except UnreadableError as error:
         raise UserError(f'{path.name}: {error}') from None
 
 
+def save(found: Enlarged, picture: Tensor, path: Path) -> None:
+    """Write a picture, uint8 ``(3, H, W)`` RGB, with what was kept of the one that was sent.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    write(replace(found.source, colour=picture.permute(1, 2, 0).numpy()), path)
+
+
 @torch.inference_mode()
-def enlarge(trained: TrainedNet, name: str, lr: Tensor, k: float) -> Enlarged:
+def enlarge(trained: TrainedNet, name: str, source: Picture, k: float) -> Enlarged:
     """Enlarge a picture with the share k of its sites active, whatever share the net was trained with.
 
     Raises:
         UserError: the net fails, by memory mostly.
     """
-    net, lq = trained.net, lr[None].float() / 255
+    net, lq = trained.net, as_tensor(source)[None].float() / 255
     start = time.perf_counter()
     try:
         idm = net.density.maps(net.local_map(lq), lq).idm
@@ -88,7 +106,7 @@ def enlarge(trained: TrainedNet, name: str, lr: Tensor, k: float) -> Enlarged:
     except RuntimeError as error:
         raise UserError(f'{name}: {str(error).splitlines()[0]}') from None
     seconds = time.perf_counter() - start
-    return Enlarged(name, lr, (sr[0].clamp(0, 1) * 255).round().to(torch.uint8), idm, k, seconds)
+    return Enlarged(name, source, (sr[0].clamp(0, 1) * 255).round().to(torch.uint8), idm, k, seconds)
 
 
 def summary(found: Enlarged) -> str:

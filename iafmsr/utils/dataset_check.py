@@ -16,10 +16,11 @@ from typing import Any
 import cv2
 import lmdb
 import numpy as np
-from PIL import Image
 
 from iafmsr.data.stores import META_LINE
 from iafmsr.errors import UserError
+from iafmsr.files.picture import UnreadableError
+from iafmsr.files.reading import picture_size
 
 Size = tuple[int, int]  # height, width
 Pair = tuple[str, str]  # names or paths of the HR and the LR picture
@@ -40,7 +41,6 @@ try:
 except lmdb.Error as error:
     sys.exit(f'cannot be opened: {error}')
 """
-_END_MARKS = {'PNG': b'IEND', 'JPEG': b'\xff\xd9'}
 
 
 def check_dataset(dataset: dict[str, Any], scale: int, phase: str) -> tuple[int, list[str]]:
@@ -255,12 +255,8 @@ def _inside(key: str, file: str, name: str) -> str:
 
 
 def _header(key: str, path: str) -> Size:
-    """Size of a picture by its header; one that does not end as its format should is decoded, to be sure."""
+    """Size of a picture as shown, by its header; one that does not end as its format should is decoded, to be sure."""
     try:
-        with Image.open(path) as image, open(path, 'rb') as file:
-            file.seek(max(0, os.path.getsize(path) - 64))
-            if _END_MARKS.get(image.format, b'') not in file.read():
-                image.load()
-            return image.height, image.width
-    except Exception:  # Pillow raises a dozen kinds on damaged files
-        raise UserError(f'{key}: {path}: not a picture that can be read') from None
+        return picture_size(Path(path), whole=True)
+    except UnreadableError as error:
+        raise UserError(f'{key}: {path}: not a picture that can be read ({error})') from None

@@ -1,0 +1,67 @@
+"""Names of files: how they are printed, and which of them are pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from iafmsr.errors import UserError
+
+__all__ = ['PictureFile', 'is_picture_name', 'list_pictures', 'printable']
+
+_SUFFIXES = {'.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.dib', '.tif', '.tiff', '.webp', '.avif', '.jp2',
+             '.gif', '.tga', '.ppm', '.pgm', '.pbm', '.pnm'}
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A picture file. ``size_bytes`` tells it from another file of the same name."""
+
+    path: Path
+    size_bytes: int
+
+    @property
+    def key(self) -> str:
+        """The file's stem in letters that an LMDB key of BasicSR may have: ASCII, no dot, no space, no slash.
+
+        Percent-encoding, the dot included. It can be undone, so different stems have different keys.
+        """
+        return quote(os.fsencode(self.path.stem), safe='').replace('.', '%2E')
+
+
+def is_picture_name(path: Path) -> bool:
+    """Whether a file in a folder is meant to be a picture, by its suffix; hidden ones are not."""
+    return path.suffix.lower() in _SUFFIXES and not path.name.startswith('.')
+
+
+def list_pictures(folders: Sequence[Path]) -> list[PictureFile]:
+    """The pictures that lie in the folders themselves, by name; other files and hidden ones are passed over.
+
+    Args:
+        folders: One or more folders. Together they may hold each stem once.
+
+    Raises:
+        UserError: A folder is missing or holds no picture, or two pictures differ in their suffix or folder alone.
+    """
+    found: dict[str, PictureFile] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f'no such folder: {printable(folder)}')
+        paths = sorted(path for path in folder.iterdir() if is_picture_name(path))
+        if not paths:
+            raise UserError(f"no pictures in {printable(folder)} (looked for {' '.join(sorted(_SUFFIXES))})")
+        for path in paths:
+            # a broken link has no size: whoever reads it says so
+            size = path.stat().st_size if path.exists() else 0
+            other = found.setdefault(path.stem, PictureFile(path, size))
+            if other.path != path:
+                raise UserError(f'two pictures of one name: {printable(other.path)} and {printable(path)}; rename one')
+    return list(found.values())
+
+
+def printable(path: Path) -> str:
+    """The path as text that any terminal takes, also where the file's name is not valid UTF-8."""
+    return str(path).encode('utf-8', 'backslashreplace').decode('utf-8')

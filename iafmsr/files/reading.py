@@ -1,0 +1,218 @@
+"""Reading pictures: the one reader of this project, and the one way of reading sizes."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+from PIL import Image, ImageCms, UnidentifiedImageError
+from torch import Tensor
+
+from iafmsr.files import tiff
+from iafmsr.files.metadata import dpi_of, exif_of, orientation_of
+from iafmsr.files.picture import Picture, UnreadableError, as_rgb8, as_tensor, turned
+
+__all__ = ['picture_size', 'read', 'read_picture', 'read_rgb8']
+
+_TRANSPOSED = {5, 6, 7, 8}
+_SIXTEEN_BIT_MODES = {'I;16', 'I;16L', 'I;16B', 'I;16N'}
+_BY_PILLOW = {'1': 'L', 'L': 'L', 'LA': 'LA', 'La': 'LA', 'RGB': 'RGB', 'RGBX': 'RGB', 'RGBA': 'RGBA', 'RGBa': 'RGBA',
+              'CMYK': 'RGB', 'YCbCr': 'RGB', 'LAB': 'RGB', 'HSV': 'RGB', 'PA': 'RGBA'}
+
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong with a file is said in a line of ours
+
+
+def read(source: Path | bytes) -> Picture:
+    """Read whatever Pillow, tifffile or OpenCV reads, with all of its bits, as it is shown.
+
+    Pillow, which notices a file that is cut short, comes first, but for TIFF (:mod:`iafmsr.files.tiff`). OpenCV reads
+    what Pillow does not know, and 16-bit colour, which Pillow would shorten. Palettes become RGB; so does CMYK, by its
+    profile where the file has one. Of several frames the first one counts.
+
+    Args:
+        source: a file, or the content of one.
+
+    Raises:
+        UnreadableError: the file cannot be read, is empty, cut short or no picture, or its pixels are not integers of
+            8 or 16 bits.
+    """
+    with _reasons(), _opened(source) as file, warnings.catch_warnings(action='ignore'):
+        if tiff.is_tiff(file):
+            return tiff.read_tiff(file, _by_pillow, _by_opencv)
+        try:
+            image = Image.open(file)
+        except UnidentifiedImageError:
+            if not file.seek(0, os.SEEK_END):
+                raise UnreadableError('empty file') from None
+            return _picture(_by_opencv(file, 'not a picture'))
+        with image:
+            return _of_image(file, image)
+
+
+def read_picture(path: Path) -> Tensor:
+    """Read a picture as 8-bit RGB, as it is shown; see :func:`read` and :func:`~iafmsr.files.picture.as_rgb8`.
+
+    Returns:
+        uint8 ``(3, H, W)``, RGB.
+
+    Raises:
+        UnreadableError: The file is no whole picture, or has no meaning as 8-bit RGB.
+    """
+    return as_tensor(as_rgb8(read(path)))
+
+
+def read_rgb8(content: bytes) -> np.ndarray:
+    """:func:`read_picture` of a file's content: uint8 ``(H, W, 3)``, RGB.
+
+    Plain PNGs, which training sets are made of, are decoded by OpenCV in three quarters of Pillow's time.
+
+    Raises:
+        UnreadableError: as there.
+    """
+    # 8 bits, gray or RGB, and no colour that stands for transparency: nothing to choose
+    if content[:8] == b'\x89PNG\r\n\x1a\n' and content[24:26] in (b'\x08\x00', b'\x08\x02') and (
+            b'tRNS' not in content[:content.find(b'IDAT')]):
+        with suppress(cv2.error):
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+            if pixels is not None:
+                return pixels
+    return np.ascontiguousarray(as_rgb8(read(content)).colour)
+
+
+def picture_size(path: Path, whole: bool = False) -> tuple[int, int]:
+    """``(height, width)`` as shown, from the header alone.
+
+    Args:
+        path: the file.
+        whole: look also whether the file ends as its format should; where it does not, all of it is decoded.
+
+    Raises:
+        UnreadableError: The file has no header of a picture, or is not whole.
+    """
+    with _reasons(), _opened(path) as file, warnings.catch_warnings(action='ignore'):
+        if tiff.is_tiff(file):
+            return tiff.tiff_size(file)
+        try:
+            image = Image.open(file)
+        except UnidentifiedImageError:
+            empty = not file.seek(0, os.SEEK_END)
+            raise UnreadableError('empty file' if empty else 'not a picture') from None
+        with image:
+            width, height = image.size
+            transposed = orientation_of(file, image) in _TRANSPOSED
+            if whole and not _ends_well(file, image.format):
+                image.load()
+    return (width, height) if transposed else (height, width)
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+@contextmanager
+def _opened(source: Path | bytes) -> Iterator[BinaryIO]:
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+        return
+    if source.exists() and not source.is_file():
+        raise UnreadableError('not a file')  # but a device or a pipe, which may never end
+    with open(source, 'rb') as file:
+        yield file
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Whatever a decoder raises on a broken file, as a line."""
+    try:
+        yield
+    except UnreadableError:
+        raise
+    except OSError as error:
+        if error.strerror:
+            raise UnreadableError(f'cannot be read ({error.strerror})') from None
+        raise UnreadableError(f'cannot be decoded ({_line(error)})') from None
+    except Exception as error:
+        raise UnreadableError(f'cannot be decoded ({_line(error)})') from None
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().partition('\n')[0] or type(error).__name__
+
+
+def _ends_well(file: BinaryIO, kind: str | None) -> bool:
+    mark = {'PNG': b'IEND', 'JPEG': b'\xff\xd9'}.get(kind, b'')
+    file.seek(max(0, file.seek(0, os.SEEK_END) - 64))
+    return bool(mark) and mark in file.read()
+
+
+# -- pixels -----------------------------------------------------------------------------------------------------------
+def _of_image(file: BinaryIO, image: Image.Image) -> Picture:
+    # the decoder's name for the pixels in the file; the mode is what Pillow makes of them
+    deep = image.mode not in _SIXTEEN_BIT_MODES and re.search(r';16|, 65535', str([tile[3] for tile in image.tile]))
+    by_opencv, gray = deep or image.mode in ('I', 'F'), image.mode == 'LA'
+    image.load()
+    orientation = orientation_of(file, image)
+    if by_opencv:
+        pixels = _by_opencv(file, 'its pixels cannot be read as whole numbers of 8 or 16 bits')
+        pixels = pixels[..., [0, 3]] if gray and pixels.shape[2:] == (4,) else pixels  # OpenCV has no gray with alpha
+    else:
+        pixels = _pixels(image)
+    return _picture(turned(pixels, orientation), exif=exif_of(image), frames=getattr(image, 'n_frames', 1),
+                    profile=image.info.get('icc_profile') or b'' if image.mode != 'CMYK' else b'',
+                    dpi=dpi_of(image))
+
+
+def _by_pillow(file: BinaryIO) -> np.ndarray:
+    """A TIFF's pixels, which Pillow turns by itself."""
+    file.seek(0)
+    with Image.open(file) as image:
+        image.load()
+        return _pixels(image)
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """(H, W), or (H, W, channels), uint8 or uint16."""
+    if image.mode in _SIXTEEN_BIT_MODES:
+        return np.asarray(image).astype(np.uint16)
+    if image.mode == 'CMYK' and (profile := image.info.get('icc_profile')):
+        with suppress(ImageCms.PyCMSError):  # a broken profile: by formula
+            return np.asarray(ImageCms.profileToProfile(
+                image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile('sRGB'),
+                ImageCms.Intent.RELATIVE_COLORIMETRIC, 'RGB', flags=ImageCms.Flags.BLACKPOINTCOMPENSATION))
+    return np.asarray(image.convert(_mode(image)))
+
+
+def _mode(image: Image.Image) -> str:
+    if 'transparency' in image.info and image.mode in ('1', 'L', 'RGB', 'P'):
+        return 'LA' if image.mode in ('1', 'L') else 'RGBA'
+    if image.mode == 'P':
+        return 'RGB'
+    if image.mode not in _BY_PILLOW:
+        raise UnreadableError(f'pixels of kind {image.mode}, not of 8 or 16 bits')
+    return _BY_PILLOW[image.mode]
+
+
+def _by_opencv(file: BinaryIO, refusal: str) -> np.ndarray:
+    content = file.getbuffer() if isinstance(file, io.BytesIO) else np.memmap(file, np.uint8, 'r')
+    try:  # by content: a name that is not UTF-8 crashes imread
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        pixels = None
+    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
+        raise UnreadableError(refusal)
+    if pixels.ndim == 3 and pixels.shape[2] >= 3:
+        pixels = pixels[..., [2, 1, 0, *range(3, pixels.shape[2])]]
+    return pixels
+
+
+def _picture(pixels: np.ndarray, **kept: object) -> Picture:
+    """(H, W), or (H, W, 1 to 4) with alpha at the end of an even number of channels."""
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    if pixels.shape[2] % 2:
+        return Picture(pixels, None, **kept)
+    return Picture(pixels[..., :-1], pixels[..., -1:], **kept)

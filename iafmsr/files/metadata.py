@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-__all__ = ['EXIF_FOLDERS', 'EXIF_TEXTS', 'ORIENTATION', 'RESOLUTIONS', 'RESOLUTION_UNIT', 'dpi_of', 'exif_of',
-           'orientation_of', 'parsed_exif', 'resolution', 'with_resolution']
+__all__ = ['EXIF_FOLDERS', 'EXIF_TEXTS', 'ORIENTATION', 'RESOLUTIONS', 'RESOLUTION_UNIT', 'dpi_of', 'exif_folder',
+           'exif_of', 'orientation_of', 'parsed_exif', 'resolution', 'with_resolution']
 
 ORIENTATION, RESOLUTIONS, RESOLUTION_UNIT = 0x0112, (0x011a, 0x011b), 0x0128
 EXIF_FOLDERS = (0x8769, 0x8825)  # the tags of the photograph, of the place
@@ -34,10 +34,15 @@ def exif_of(image: Image.Image) -> bytes:
             kept = image.getexif()
             for tag in EXIF_FOLDERS:
                 if tag in kept:
-                    kept[tag] = {key: value for key, value in kept.get_ifd(tag).items() if key not in _SIZES}
+                    kept[tag] = exif_folder(kept, tag)
             kept.pop(ORIENTATION, None)
             return kept.tobytes().removeprefix(b'Exif\0\0')
     return b''
+
+
+def exif_folder(exif: Image.Exif, tag: int) -> dict[int, Any]:
+    """A folder of EXIF without the picture's size, which a result does not have."""
+    return {key: value for key, value in exif.get_ifd(tag).items() if key not in _SIZES}
 
 
 def parsed_exif(content: bytes) -> Image.Exif:

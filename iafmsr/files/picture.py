@@ -58,7 +58,7 @@ def as_rgb8(picture: Picture) -> Picture:
 
 def as_tensor(picture: Picture) -> Tensor:
     """The colours as ``(C, H, W)`` of the same kind."""
-    return torch.from_numpy(np.ascontiguousarray(picture.colour)).permute(2, 0, 1)
+    return torch.from_numpy(np.require(picture.colour, requirements=['C', 'W'])).permute(2, 0, 1)
 
 
 def profile_of_rgb(picture: Picture) -> bytes:

@@ -12,7 +12,15 @@ import numpy as np
 from PIL import Image
 from tifffile import TiffFile, TiffPage
 
-from iafmsr.files.metadata import EXIF_FOLDERS, EXIF_TEXTS, ORIENTATION, RESOLUTION_UNIT, RESOLUTIONS, resolution
+from iafmsr.files.metadata import (
+    EXIF_FOLDERS,
+    EXIF_TEXTS,
+    ORIENTATION,
+    RESOLUTION_UNIT,
+    RESOLUTIONS,
+    exif_folder,
+    resolution,
+)
 from iafmsr.files.picture import Picture, UnreadableError, turned
 
 __all__ = ['is_tiff', 'read_tiff', 'tiff_size']
@@ -148,6 +156,6 @@ def _exif(file: BinaryIO) -> bytes:
         found, kept = Image.Exif(), Image.Exif()
         found.load_from_fp(file)
         kept.update({tag: found[tag] for tag in EXIF_TEXTS if tag in found})
-        kept.update({tag: folder for tag in EXIF_FOLDERS if tag in found and (folder := found.get_ifd(tag))})
+        kept.update({tag: exif_folder(found, tag) for tag in EXIF_FOLDERS if tag in found})
         return kept.tobytes().removeprefix(b'Exif\0\0') if kept else b''
     return b''

@@ -1,4 +1,6 @@
 """Errors that a user can cause, and how a command reports them."""
+import errno
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +17,8 @@ class UserError(ValueError):
 
 @contextmanager
 def cli_errors() -> Iterator[None]:
-    """Turns a `UserError` into `iafmsr: error: ...` on stderr and exit code 2, Ctrl-C into exit code 130, both without
-    a traceback.
+    """Turns a `UserError` into `iafmsr: error: ...` on stderr and exit code 2, as well as a stdout that is full or
+    closed, and Ctrl-C into exit code 130, all without a traceback.
 
     For the entry points of commands, as a context manager (`with cli_errors():`) or a decorator (`@cli_errors()`).
 
@@ -25,9 +27,16 @@ def cli_errors() -> Iterator[None]:
     """
     try:
         yield
+        sys.stdout.flush()  # here a full disk is a line; at the exit of the process it would be a traceback
     except UserError as error:
         for fault in str(error).splitlines():
             print(f'iafmsr: error: {fault}', file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EPIPE):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter flushes once more
+        print(f'iafmsr: error: what is printed cannot be written ({error.strerror})', file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

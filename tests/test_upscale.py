@@ -30,6 +30,7 @@ from iafmsr.inference import weights as weights_module
 from iafmsr.inference.tiles import Enlarger
 from iafmsr.inference.upscale import Upscaler
 from iafmsr.inference.weights import TrainedNet, find_weights, load_net
+from iafmsr.ops.resize import imresize
 
 Upscale = Callable[..., int]
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,7 +106,7 @@ def test_a_picture_is_the_right_way_up(tmp_path: Path, upscale: Upscale, orienta
     with Image.open(tmp_path / 'out' / path.name) as image:
         assert np.asarray(ImageOps.exif_transpose(image)).shape == (2 * shown.shape[0], 2 * shown.shape[1], 3)
         assert image.getexif().get(0x0112, 1) == 1
-        assert suffix == '.tif' or image.getexif()[0x0110] == 'camera'
+        assert image.getexif()[0x0110] == 'camera'
 
 
 def test_sixteen_bit_colour_is_turned_too(tmp_path: Path) -> None:
@@ -149,12 +150,33 @@ def test_opaque_alpha_stays_opaque(tmp_path: Path, upscale: Upscale) -> None:
 def test_the_colour_profile_is_kept(tmp_path: Path, upscale: Upscale) -> None:
     from PIL import ImageCms
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('LAB')).tobytes()
-    for name in ('a.png', 'a.jpg', 'a.webp'):
-        save(tmp_path / 'in' / name, noise(), icc_profile=profile)
+    names = ('a.png', 'a.jpg', 'a.webp', 'a.tif')
+    for name in names:
+        save(tmp_path / 'in' / name, noise(), icc_profile=profile, dpi=(300, 300))
     assert upscale(tmp_path / 'in', tmp_path / 'out') == 0
-    for name in ('a.png', 'a.jpg', 'a.webp'):
+    for name in names:
         with Image.open(tmp_path / 'out' / name) as image:
             assert image.info['icc_profile'] == profile
+            assert name == 'a.webp' or image.info['dpi'] == pytest.approx((300, 300), rel=1e-4)
+
+
+def test_alpha_is_bicubic_and_hidden_colours_do_not_bleed(tmp_path: Path, upscale: Upscale) -> None:
+    """A disc on a transparent ground: whatever lies under alpha 0, the result is the same and has no holes."""
+    rows, columns = np.mgrid[:48, :48]
+    disc = (rows - 24) ** 2 + (columns - 24) ** 2 < 300
+    for name, hidden in (('black', 0), ('white', 255)):
+        pixels = np.full((48, 48, 4), 128, np.uint8)
+        pixels[~disc] = (hidden, hidden, hidden, 0)
+        pixels[disc, 3] = 255
+        save(tmp_path / f'in/{name}.png', pixels)
+    save(tmp_path / 'in/gray.png', noise(24, 24, 1))
+    assert upscale(tmp_path / 'in', tmp_path / 'out') == 0
+    black, white = (read(tmp_path / f'out/{name}.png') for name in ('black', 'white'))
+    assert np.array_equal(black.colour, white.colour)
+    plane = imresize(torch.from_numpy(255 * disc.astype(np.float32)), 2).clamp(0, 255).round()
+    assert np.array_equal(black.alpha[..., 0], plane.numpy())
+    inner = (rows - 24) ** 2 + (columns - 24) ** 2 < 200
+    assert (black.alpha[..., 0][inner.repeat(2, 0).repeat(2, 1)] == 255).all()
 
 
 def test_the_result_is_what_the_net_makes(tmp_path: Path, upscale: Upscale, weights: Path) -> None:
@@ -222,10 +244,11 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_in_a_log(tmp_path: Path, upsc
 
 
 @pytest.mark.parametrize(('names', 'out', 'said'), [
-    (('one/a.gif', 'two/a.png'), 'out', 'would both become'), (('one/a.png',), 'one', 'overwritten by its own result'),
+    (('one/a.png',), 'one', 'one/a.png would be overwritten by its own result'),
+    (('one/a.gif', 'two/a.png'), 'two', 'two/a.png would be overwritten by'),
 ])
-def test_no_result_takes_the_place_of_another_picture(tmp_path: Path, upscale: Upscale, names: tuple[str, ...],
-                                                      out: str, said: str, capsys: pytest.CaptureFixture) -> None:
+def test_no_result_takes_the_place_of_a_picture(tmp_path: Path, upscale: Upscale, names: tuple[str, ...], out: str,
+                                                said: str, capsys: pytest.CaptureFixture) -> None:
     paths = [save(tmp_path / name, noise()) for name in names]
     before = [path.read_bytes() for path in paths]
     with pytest.raises(SystemExit) as stop:
@@ -234,10 +257,119 @@ def test_no_result_takes_the_place_of_another_picture(tmp_path: Path, upscale: U
     assert [path.read_bytes() for path in paths] == before
 
 
+def test_two_pictures_of_one_stem_have_two_results(tmp_path: Path, upscale: Upscale) -> None:
+    for name in ('a.gif', 'a.png', 'a.jpg', 'b.gif'):
+        save(tmp_path / 'in' / name, noise())
+    assert upscale(tmp_path / 'in', tmp_path / 'out') == 0
+    assert files(tmp_path / 'out') == ['a.gif.png', 'a.jpg', 'a.png', 'b.png']
+    assert upscale(tmp_path / 'in', tmp_path / 'webp', '--format', 'webp') == 0
+    assert files(tmp_path / 'webp') == ['a.jpg.webp', 'a.png.webp', 'a.webp', 'b.webp']
+
+
+def test_only_the_pair_of_one_name_is_refused(tmp_path: Path, upscale: Upscale, capsys: pytest.CaptureFixture) -> None:
+    for name in ('one/a.png', 'two/a.png', 'two/b.png'):
+        save(tmp_path / name, noise())
+    assert upscale(tmp_path / 'one', tmp_path / 'two', tmp_path / 'out') == 2
+    captured = capsys.readouterr()
+    assert files(tmp_path / 'out') == ['b.png'] and '1 upscaled, 0 there already, 2 failed' in captured.out
+    assert [line.split(':')[2].rpartition('/')[0][-3:] for line in captured.err.splitlines()] == ['one', 'two']
+    assert captured.err.count('would both become') == 2
+
+
+def test_what_is_no_picture_is_passed_over_in_one_line(tmp_path: Path, upscale: Upscale,
+                                                       capsys: pytest.CaptureFixture) -> None:
+    save(tmp_path / 'in/img01.png', noise())
+    save(tmp_path / 'in/img02.jpg', noise())
+    save(tmp_path / 'in/sub/img03.png', noise())
+    for name in ('img01.txt', 'img02.xmp', 'img02.NEF', 'notes.txt', 'README'):
+        (tmp_path / 'in' / name).write_text('no picture')
+    assert upscale(tmp_path / 'in', tmp_path / 'out') == 0
+    assert files(tmp_path / 'out') == ['img01.png', 'img02.jpg']
+    assert capsys.readouterr().err.splitlines() == [
+        'iafmsr: passed over what is not named as a picture: .nef 1, .txt 2, .xmp 1, no suffix 1',
+        'iafmsr: passed over 1 sub-folder (--recursive takes them, too)']
+
+
+def test_a_tree_is_mirrored_and_its_results_are_no_inputs(tmp_path: Path, upscale: Upscale,
+                                                          capsys: pytest.CaptureFixture) -> None:
+    names = ['a.png', 'x/a.png', 'x/y/b.jpg', '.hidden/c.png']
+    for name in names:
+        save(tmp_path / 'in' / name, noise())
+    for there in (0, 3):
+        assert upscale(tmp_path / 'in', tmp_path / 'in/out', '--recursive') == 0
+        assert f'{3 - there} upscaled, {there} there already, 0 failed' in capsys.readouterr().out
+    out = tmp_path / 'in/out'
+    assert sorted(str(path.relative_to(out)) for path in out.rglob('*') if path.is_file()) == names[:3]
+
+
+def test_names_that_look_like_patterns(tmp_path: Path, upscale: Upscale) -> None:
+    save(tmp_path / 'a[1].png', noise())
+    save(tmp_path / 'in [2024]/b.png', noise())
+    assert upscale(tmp_path / 'a[1].png', tmp_path / 'in [2024]/*.png', tmp_path / 'in [2024]', tmp_path / 'out') == 0
+    assert files(tmp_path / 'out') == ['a[1].png', 'b.png']
+
+
+def test_names_that_are_too_long(tmp_path: Path, upscale: Upscale, capsys: pytest.CaptureFixture) -> None:
+    save(tmp_path / 'a.png', noise())
+    assert upscale(tmp_path / ('b' * 300), tmp_path / 'a.png', tmp_path / 'out') == 1
+    assert re.fullmatch(r'iafmsr: error: \S+/b{300}: \S.*\n', capsys.readouterr().err)
+    for arguments in ([tmp_path / 'a.png', tmp_path / ('c' * 300)], [tmp_path, tmp_path / ('c' * 300)]):
+        with pytest.raises(SystemExit) as stop:
+            upscale(*arguments)
+        assert stop.value.code == 2
+        assert re.fullmatch(r'iafmsr: error: \S+: cannot be written \(File name too long\)',
+                            capsys.readouterr().err.splitlines()[-1])
+
+
+@pytest.mark.parametrize(('out', 'said'), [
+    ('results_v1.2', r'results_v1.2: .2 is no kind of file that is written \(.*\); a new folder is named with a / at'),
+    ('a.gif', r'a.gif: .gif is no kind of file'), ('a.jpgg', r'a.jpgg: .jpgg is no kind of file')])
+def test_a_file_of_an_unknown_kind_is_refused_before_the_net_is_read(tmp_path: Path, upscale: Upscale, out: str,
+                                                                     said: str, capsys: pytest.CaptureFixture,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / 'a.png', noise())
+    with monkeypatch.context() as patched, pytest.raises(SystemExit) as stop:
+        patched.setattr(weights_module, 'load_net', lambda file: pytest.fail('read'))
+        upscale(tmp_path / 'a.png', tmp_path / out)
+    assert stop.value.code == 2 and re.search(said, capsys.readouterr().err)
+    assert files(tmp_path) == ['a.png']
+    if out == 'results_v1.2':
+        assert upscale(tmp_path / 'a.png', f'{tmp_path / out}/') == 0
+        assert files(tmp_path / out) == ['a.png']
+
+
+@pytest.mark.parametrize(('pixels', 'target', 'said'), [
+    (noise(2, 8192), 'b.webp', 'cannot hold 16384x4 pixels; .png can'),
+    (noise(2, 32751), 'b.jpg', 'cannot hold 65502x4 pixels; .png can'),
+    (noise(channels=4), 'b.jpg', 'holds no transparency; known to hold it: .png .tif .tiff .webp'),
+    (noise(channels=4), 'b.bmp', 'holds no transparency'),
+    (noise(channels=1, kind=np.uint16), 'b.jpg', 'holds 8 bits, the picture has 16; known to hold them: .png .tif'),
+], ids=range(5))
+def test_a_kind_that_cannot_hold_the_result_is_known_before_the_net_works(tmp_path: Path, upscale: Upscale, said: str,
+                                                                          pixels: np.ndarray, target: str,
+                                                                          capsys: pytest.CaptureFixture,
+                                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / 'a.png', pixels)
+    monkeypatch.setattr(Enlarger, '__call__', lambda *_: pytest.fail('worked in vain'))
+    assert upscale(tmp_path / 'a.png', tmp_path / target) == 1
+    assert f'{target}: {Path(target).suffix} {said}' in capsys.readouterr().err
+    assert files(tmp_path) == ['a.png']
+
+
+def test_kind_and_quality_of_results_can_be_chosen(tmp_path: Path, upscale: Upscale) -> None:
+    save(tmp_path / 'in/a.png', noise(60, 80))
+    sizes = {}
+    for quality in ('30', '95'):
+        assert upscale(tmp_path / 'in', tmp_path / quality, '--format', 'jpg', '--quality', quality) == 0
+        sizes[quality] = (tmp_path / quality / 'a.jpg').stat().st_size
+    assert sizes['30'] < 0.7 * sizes['95']
+
+
 # ---------------------------------------------------------------- bad input
 
 def bad_inputs(folder: Path) -> None:
-    """Eight files that are no pictures, or not whole ones, and three rare but good pictures."""
+    """Seven files that are no pictures, or not whole ones, though their names say so; three that are not named as
+    pictures; three rare but good pictures."""
     content = io.BytesIO()
     Image.fromarray(noise(40, 60)).save(content, 'PNG')
     jpeg = io.BytesIO()
@@ -251,6 +383,8 @@ def bad_inputs(folder: Path) -> None:
     (folder / 'page.pdf').write_bytes(b'%PDF-1.4\n' + bytes(100))
     Image.fromarray(noise()[..., 0].astype(np.float32)).save(folder / 'float.tif')
     (folder / 'net.pth').write_bytes(b'PK\x03\x04' + bytes(100))
+    (folder / 'page.jpg').write_bytes(b'%PDF-1.4\n' + bytes(100))
+    (folder / 'raw.tif').write_bytes(b'II*\0' + bytes(100))
     save(folder / 'dot.png', noise(1, 1))
     save(folder / 'line.png', noise(10, 30000))
     save(folder / 'good.png', noise())
@@ -259,12 +393,12 @@ def bad_inputs(folder: Path) -> None:
 def test_each_bad_picture_has_a_line_and_the_rest_goes_on(tmp_path: Path, upscale: Upscale,
                                                           capfd: pytest.CaptureFixture) -> None:
     bad_inputs(tmp_path / 'in')
-    assert upscale(tmp_path / 'in', tmp_path / 'out') == 8
+    assert upscale(tmp_path / 'in', tmp_path / 'out') == 7
     out, err = capfd.readouterr()
-    assert '3 upscaled, 0 there already, 8 failed' in out
+    assert '3 upscaled, 0 there already, 7 failed' in out
     lines = [line for line in err.splitlines() if line.startswith('iafmsr: error: ')]
     named = [re.fullmatch(r'iafmsr: error: \S+/in/(\S+): \S.+', line)[1] for line in lines]
-    assert named == ['cut.jpg', 'cut.png', 'empty.png', 'float.tif', 'net.pth', 'page.pdf', 'text.png', 'video.mp4']
+    assert named == ['cut.jpg', 'cut.png', 'empty.png', 'float.tif', 'page.jpg', 'raw.tif', 'text.png']
     assert 'Traceback' not in err
     assert files(tmp_path / 'out') == ['dot.png', 'good.png', 'line.png']
     assert read(tmp_path / 'out/dot.png').colour.shape == (2, 2, 3)
@@ -299,19 +433,29 @@ def test_names_that_are_no_text_and_things_that_are_no_files(tmp_path: Path, ups
     Path(os.fsdecode(os.fsencode(folder) + b'/\xfe.png')).write_text('no picture')
     (folder / 'zero.png').symlink_to('/dev/zero')
     (folder / 'gone.png').symlink_to('nowhere')
-    assert upscale(folder, tmp_path / 'out') == 3
+    os.mkfifo(folder / 'pipe.png')
+    assert upscale(folder, tmp_path / 'out') == 4
     err = capsys.readouterr().err
-    assert r'/\udcfe.png: not a picture' in err and '/zero.png: not a file' in err
+    assert r'/\udcfe.png: not a picture' in err and '/zero.png: not a file' in err and '/pipe.png: not a file' in err
     assert '/gone.png: cannot be read (No such file or directory)' in err
     assert len(files(tmp_path / 'out')) == 1
 
 
-def test_a_side_longer_than_the_format_allows(tmp_path: Path, upscale: Upscale, capsys: pytest.CaptureFixture) -> None:
-    save(tmp_path / 'a.webp', noise(8, 9000))
-    save(tmp_path / 'b.png', noise())
-    assert upscale(tmp_path / 'a.webp', tmp_path / 'b.png', tmp_path / 'out') == 1
-    assert 'a.webp: .webp cannot hold 18000x16 pixels; .png can' in capsys.readouterr().err
-    assert files(tmp_path / 'out') == ['b.png']
+def test_a_picture_of_more_pixels_than_pillow_lets_pass(tmp_path: Path, upscale: Upscale,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    save(tmp_path / 'a.png', noise())
+    assert upscale(tmp_path / 'a.png', tmp_path / 'out') == 0
+
+
+def test_a_full_stdout_is_a_line(tmp_path: Path, weights: Path) -> None:
+    save(tmp_path / 'a.png', noise())
+    with open('/dev/full', 'w') as full:
+        done = subprocess.run([sys.executable, '-m', 'iafmsr', 'upscale', tmp_path / 'a.png', tmp_path / 'out',
+                               '--weights', weights], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (2, 'iafmsr: error: what is printed cannot be written '
+                                             '(No space left on device)\n')
+    assert files(tmp_path / 'out') == ['a.png']
 
 
 def test_what_is_not_there(tmp_path: Path, upscale: Upscale, capsys: pytest.CaptureFixture) -> None:
@@ -320,7 +464,7 @@ def test_what_is_not_there(tmp_path: Path, upscale: Upscale, capsys: pytest.Capt
     inputs = [tmp_path / name for name in ('b.png', '*.tif', 'nothing', 'a.png')]
     assert upscale(*inputs, tmp_path / 'o') == 3
     err = capsys.readouterr().err
-    assert 'b.png: no such file' in err and '*.tif: no such file' in err and 'nothing: an empty folder' in err
+    assert 'b.png: no such file' in err and '*.tif: no such file' in err and 'nothing: no picture in this folder' in err
     assert files(tmp_path / 'o') == ['a.png']
 
 
@@ -329,17 +473,17 @@ def test_a_folder_that_cannot_be_listed(tmp_path: Path, upscale: Upscale, monkey
     """As the next test, for those who run tests as root, to whom no folder is closed."""
     save(tmp_path / 'closed/a.png', noise())
     save(tmp_path / 'b.png', noise())
-    listed = Path.iterdir
+    listed = os.scandir
 
-    def iterdir(path: Path) -> Iterator[Path]:
-        if path.name == 'closed':
+    def scandir(path: str | Path) -> Iterator[os.DirEntry]:
+        if Path(path).name == 'closed':
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         return listed(path)
 
-    monkeypatch.setattr(Path, 'iterdir', iterdir)
+    monkeypatch.setattr(os, 'scandir', scandir)
     assert upscale(tmp_path / 'closed', tmp_path / 'b.png', tmp_path / 'out') == 1
     assert 'closed: cannot be read (Permission denied)' in capsys.readouterr().err
-    assert [path.name for path in listed(tmp_path / 'out')] == ['b.png']
+    assert files(tmp_path / 'out') == ['b.png']
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may do everything')
@@ -404,6 +548,7 @@ def test_more_failures_than_an_exit_code_holds(tmp_path: Path, upscale: Upscale)
 
 @pytest.mark.parametrize(('arguments', 'said'), [
     (['--tile', '-1'], '--tile -1: at least 8'), (['--tile', '7'], '--tile 7: at least 8'),
+    (['--quality', '0'], '--quality 0: a number from 1 to 100'),
     (['--weights', 'missing.pth'], '--weights missing.pth: no such file'),
 ])
 def test_wrong_options(tmp_path: Path, upscale: Upscale, arguments: list[str], said: str,
@@ -456,8 +601,20 @@ def test_out_of_memory_means_smaller_tiles(weights: Path, error: Exception) -> N
     assert different.max() <= 1 and (different > 0).mean() < 1e-4
     assert said == ['out of memory: goes on in tiles of 72 pixels', 'out of memory: goes on in tiles of 32 pixels']
     assert sum(shares) == pytest.approx(1)
+    assert upscaler.tile == 32  # what follows is spared the attempts
+    hopeless = Upscaler(Limited(trained, 8, error), 0, False, said.append)
     with pytest.raises(UserError, match='out of memory, even in small tiles'):
-        Upscaler(Limited(trained, 8, error), 0, False, said.append)(Picture(pixels))
+        hopeless(Picture(pixels))
+    assert hopeless.tile == 0  # but not for what failed all the same
+
+
+def test_a_result_that_does_not_fit_is_named_with_its_size(weights: Path) -> None:
+    said: list[str] = []
+    upscaler = Upscaler(Enlarger(load_net(weights), torch.device('cpu')), 64, False, said.append)
+    vast = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (2 ** 23, 2 ** 23, 3))
+    with pytest.raises(UserError, match=r'^out of memory: a result of 16777216x16777216 pixels takes 844424.9 GB$'):
+        upscaler._in_memory(vast, said.append)
+    assert (upscaler.tile, said) == (64, [])
 
 
 def test_another_error_is_not_taken_for_want_of_memory(weights: Path) -> None:

@@ -12,6 +12,7 @@ are not made again. The exit code is the number of pictures that failed, 100 at 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     planned = plan(args.inputs, args.out, args.recursive, args.format and f'.{args.format}')
     for line in planned.notes + [f'error: {fault}' for fault in planned.faults]:
         say(line)
-    new = [job for job in planned.jobs if args.overwrite or not job.target.exists()]
+    new = [job for job in planned.jobs if args.overwrite or not os.path.exists(job.target)]
     failed = 0
     if new:
         check_writable(new[0].target)

@@ -173,7 +173,7 @@ def test_colours_under_alpha_0_are_those_of_the_nearest_visible_pixel() -> None:
 @pytest.fixture(scope='module')
 def rich() -> Picture:
     exif = Image.Exif()
-    exif[0x0110] = 'camera'
+    exif[0x0110], exif[0x013b] = 'camera', 'Zoë'.encode()
     exif[0x8769] = {0x829a: (1, 125), 0x9003: '2020:01:01 00:00:00', 0xa002: 17}
     exif[0x8825] = {1: 'N', 2: (1.0, 2.0, 3.0)}
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
@@ -193,6 +193,7 @@ def test_profile_exif_and_resolution_are_kept(tmp_path: Path, rich: Picture, suf
     assert found.profile == rich.profile and found.dpi == pytest.approx(rich.dpi, rel=1e-3)
     exif = Image.Exif()
     exif.load(b'Exif\0\0' + found.exif)
+    assert exif[0x013b].encode('latin-1').decode() == 'Zoë'
     assert exif[0x0110] == 'camera' and exif.get_ifd(0x8769)[0x9003] == '2020:01:01 00:00:00'
     assert exif.get_ifd(0x8769)[0x829a] in ((1, 125), 1 / 125)
     assert exif.get_ifd(0x8825)[1] == 'N'

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-__all__ = ['EXIF_FOLDERS', 'EXIF_TEXTS', 'ORIENTATION', 'RESOLUTIONS', 'RESOLUTION_UNIT', 'dpi_of', 'exif_folder',
-           'exif_of', 'orientation_of', 'parsed_exif', 'resolution', 'with_resolution']
+__all__ = ['EXIF_FOLDERS', 'EXIF_TEXTS', 'ORIENTATION', 'RESOLUTIONS', 'RESOLUTION_UNIT', 'as_bytes', 'dpi_of',
+           'encoded_exif', 'exif_of', 'orientation_of', 'parsed_exif', 'resolution', 'with_resolution']
 
 ORIENTATION, RESOLUTIONS, RESOLUTION_UNIT = 0x0112, (0x011a, 0x011b), 0x0128
 EXIF_FOLDERS = (0x8769, 0x8825)  # the tags of the photograph, of the place
@@ -31,18 +31,22 @@ def exif_of(image: Image.Image) -> bytes:
     """The EXIF of a loaded picture, without orientation and size; empty where it has none or a broken one."""
     if 'exif' in image.info:
         with suppress(Exception):
-            kept = image.getexif()
-            for tag in EXIF_FOLDERS:
-                if tag in kept:
-                    kept[tag] = exif_folder(kept, tag)
-            kept.pop(ORIENTATION, None)
-            return kept.tobytes().removeprefix(b'Exif\0\0')
+            return encoded_exif(image.getexif())
     return b''
 
 
-def exif_folder(exif: Image.Exif, tag: int) -> dict[int, Any]:
-    """A folder of EXIF without the picture's size, which a result does not have."""
-    return {key: value for key, value in exif.get_ifd(tag).items() if key not in _SIZES}
+def encoded_exif(exif: Image.Exif) -> bytes:
+    """EXIF without what a result does not have: the orientation, since its pixels are turned, and the size."""
+    exif.pop(ORIENTATION, None)
+    exif.update({tag: {key: as_bytes(value) for key, value in exif.get_ifd(tag).items() if key not in _SIZES}
+                 for tag in EXIF_FOLDERS if tag in exif})
+    exif.update({tag: as_bytes(exif[tag]) for tag in EXIF_TEXTS if tag in exif})
+    return exif.tobytes().removeprefix(b'Exif\0\0')
+
+
+def as_bytes(value: Any) -> Any:
+    """A text that Pillow read, as the bytes that stand in the file: it would write a question mark for an umlaut."""
+    return value.encode('latin-1', 'replace') if isinstance(value, str) and not value.isascii() else value
 
 
 def parsed_exif(content: bytes) -> Image.Exif:
@@ -76,7 +80,7 @@ def with_resolution(content: bytes, dpi: tuple[float, float] | None) -> bytes:
         return content
     exif = parsed_exif(content)
     exif.update({**dict(zip(RESOLUTIONS, dpi, strict=True)), RESOLUTION_UNIT: 2})
-    return exif.tobytes().removeprefix(b'Exif\0\0')
+    return encoded_exif(exif)
 
 
 def _png_exif(file: BinaryIO) -> bytes:

@@ -18,7 +18,7 @@ from iafmsr.files.metadata import (
     ORIENTATION,
     RESOLUTION_UNIT,
     RESOLUTIONS,
-    exif_folder,
+    encoded_exif,
     resolution,
 )
 from iafmsr.files.picture import Picture, UnreadableError, turned
@@ -153,9 +153,9 @@ def _exif(file: BinaryIO) -> bytes:
     """What a TIFF says of the photograph, as EXIF of its own."""
     with suppress(Exception):  # of a broken one nothing is kept
         file.seek(0)
-        found, kept = Image.Exif(), Image.Exif()
-        found.load_from_fp(file)
-        kept.update({tag: found[tag] for tag in EXIF_TEXTS if tag in found})
-        kept.update({tag: exif_folder(found, tag) for tag in EXIF_FOLDERS if tag in found})
-        return kept.tobytes().removeprefix(b'Exif\0\0') if kept else b''
+        exif = Image.Exif()
+        exif.load_from_fp(file)
+        for tag in set(exif) - {*EXIF_TEXTS, *EXIF_FOLDERS}:  # what the file says of its pixels
+            del exif[tag]
+        return encoded_exif(exif) if exif else b''
     return b''

@@ -15,7 +15,7 @@ from PIL import Image, TiffImagePlugin
 from tifffile import imwrite
 
 from iafmsr.errors import UserError
-from iafmsr.files.metadata import EXIF_FOLDERS, EXIF_TEXTS, parsed_exif, with_resolution
+from iafmsr.files.metadata import EXIF_FOLDERS, EXIF_TEXTS, as_bytes, parsed_exif, with_resolution
 from iafmsr.files.names import printable
 from iafmsr.files.picture import Picture, profile_of_rgb
 from iafmsr.files.whole import write_whole
@@ -139,7 +139,7 @@ def _as_tiff(picture: Picture) -> memoryview:
     """By tifffile, with Deflate; EXIF's folders are appended, and their places entered."""
     exif = parsed_exif(picture.exif)
     folders = {tag: folder for tag in EXIF_FOLDERS if (folder := exif.get_ifd(tag))}
-    texts = [(tag, 's', 0, str(exif[tag]), True) for tag in EXIF_TEXTS if tag in exif]
+    texts = [(tag, 's', 0, as_bytes(exif[tag]), True) for tag in EXIF_TEXTS if isinstance(exif.get(tag), str)]
     buffer = io.BytesIO()
     imwrite(buffer, _pixels(picture), byteorder='<', metadata=None, software=False,
             photometric='rgb' if picture.colour.shape[2] == 3 else 'minisblack', planarconfig='contig',

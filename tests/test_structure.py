@@ -11,9 +11,11 @@ ALLOWED = {
     'ops': {'iafmsr.ops'},
     'layers': {'iafmsr.ops', 'iafmsr.layers'},
     'archs': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.archs', 'iafmsr.errors', 'iafmsr.lazy', 'iafmsr.basicsr_api'},
+    'files': {'iafmsr.files', 'iafmsr.errors'},
     'losses': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.losses', 'iafmsr.errors', 'iafmsr.basicsr_api'},
 }
-LIBRARIES = {'ops': {'torch', 'spconv'}, 'layers': {'torch'}, 'archs': {'torch', 'spandrel'}, 'losses': {'torch'}}
+LIBRARIES = {'ops': {'torch', 'spconv'}, 'layers': {'torch'}, 'archs': {'torch', 'spandrel'}, 'losses': {'torch'},
+             'files': {'torch', 'numpy', 'cv2', 'PIL', 'tifffile'}}
 
 
 def imports(file: Path) -> set[str]:

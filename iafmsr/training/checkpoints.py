@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
 import sys
 import warnings
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 
 from iafmsr.errors import UserError
+from iafmsr.files.whole import replace_file
 
 Options = dict[str, Any]
 STATE_KEYS = {'iter', 'epoch', 'optimizers', 'schedulers'}
@@ -35,24 +35,9 @@ def save_whole(content: Any, path: str | Path) -> str:
     Raises:
         OSError: the disk is full, say. What lay at ``path`` is as it was.
     """
-    path, buffer = Path(path), io.BytesIO()
+    buffer = io.BytesIO()
     torch.save(content, buffer)
-    beside = path.with_name(f'{path.name}.partial')
-    try:
-        with open(beside, 'wb') as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
-    if os.name == 'posix':  # elsewhere a folder is no file that could be flushed
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the new name, too, has to be on the disk
-        finally:
-            os.close(folder)
+    replace_file(Path(path), buffer.getbuffer())
     return hashlib.sha256(buffer.getbuffer()).hexdigest()
 
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from tiny import built
 
 from iafmsr.errors import UserError
-from iafmsr.files import whole
+from iafmsr.files.whole import _partial
 from iafmsr.inference.weights import load_net
 from iafmsr.training import checkpoints
 from iafmsr.training.checkpoints import clear_away, load_checkpoint, newest_state, save_whole
@@ -231,7 +231,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
     if failing == 'write':
         if not Path('/dev/full').exists():
             pytest.skip('no /dev/full')
-        whole._partial(path).symlink_to('/dev/full')  # the real thing
+        _partial(path).symlink_to('/dev/full')  # the real thing
     else:
         monkeypatch.setattr(os, failing, full)
     with pytest.raises(OSError, match='No space left'):

@@ -60,11 +60,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: nothing can be done at all: the weights, OUT or an option is wrong.
     """
-    import torch
     from PIL import Image
     from tqdm import tqdm
 
-    from iafmsr.errors import UserError
     from iafmsr.files.names import printable
     from iafmsr.files.whole import check_writable, clear_leftovers
     from iafmsr.inference.jobs import plan
@@ -74,12 +72,7 @@ def run(args: argparse.Namespace) -> int:
     def say(line: str) -> None:
         (tqdm.write if sys.stderr.isatty() else print)(f'iafmsr: {line}', file=sys.stderr)
 
-    if args.tile < 0 or 0 < args.tile < 8:
-        raise UserError(f'--tile {args.tile}: at least 8 pixels are wanted, or 0 for the whole picture')
-    if not 1 <= args.quality <= 100:
-        raise UserError(f'--quality {args.quality}: a number from 1 to 100 is wanted')
-    if args.device == 'cuda' and not torch.cuda.is_available():
-        raise UserError('--device cuda: this machine has no CUDA device')
+    _check(args)
     Image.MAX_IMAGE_PIXELS = None  # a limit for what strangers send; what the user names may be of any size
     weights = find_weights(args.weights)
     planned = plan(args.inputs, args.out, args.recursive, args.format and f'.{args.format}')
@@ -97,6 +90,23 @@ def run(args: argparse.Namespace) -> int:
     print(f'{len(new) - failed} upscaled, {len(planned.jobs) - len(new)} there already, '
           f'{failed + len(planned.faults)} failed: {printable(Path(args.out))}')
     return min(failed + len(planned.faults), 100)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Whether the options are ones.
+
+    Raises:
+        UserError: one of them is not.
+    """
+    import torch
+
+    from iafmsr.errors import UserError
+    if args.tile < 0 or 0 < args.tile < 8:
+        raise UserError(f'--tile {args.tile}: at least 8 pixels are wanted, or 0 for the whole picture')
+    if not 1 <= args.quality <= 100:
+        raise UserError(f'--quality {args.quality}: a number from 1 to 100 is wanted')
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        raise UserError('--device cuda: this machine has no CUDA device')
 
 
 def _upscaler(weights: Path, args: argparse.Namespace, say: Callable[[str], None]) -> Upscaler:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,45 +112,58 @@ def upscale_all(jobs: list[Job], upscaler: Upscaler, bar: tqdm, say: Callable[[s
     """
     sizes = {job: _megapixels(job.source) for job in jobs}
     bar.total = sum(sizes.values())
-    failed = 0
-
-    def fail(path: Path, reason: str) -> None:
-        nonlocal failed
-        failed += 1
-        say('error: ' + (reason if reason.startswith(printable(path)) else f'{printable(path)}: {reason}'))
-
-    def settle(job: Job, writing: Future[None]) -> None:
-        try:
-            writing.result()
-        except (UserError, MemoryError) as error:
-            fail(job.target, str(error) or 'out of memory')
-
+    failures = _Failures(say)
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         reading = [reader.submit(read, job.source) for job in jobs[:1]]
         writing: list[tuple[Job, Future[None]]] = []
         for number, job in enumerate(jobs):
             bar.set_description(f'{number + 1}/{len(jobs)} {printable(Path(job.source.name))}',
                                 refresh=bar.mininterval < 1)  # on a terminal
-            start = bar.n
-            try:
-                try:
-                    picture = reading.pop().result()
-                finally:
-                    reading += [reader.submit(read, following.source) for following in jobs[number + 1:number + 2]]
+            start, read_now = bar.n, reading.pop()
+            with failures.of(job.source):
+                picture = _awaited(read_now, reading, reader, jobs[number + 1:number + 2])
                 if picture.frames > 1:
                     say(f'{printable(job.source)}: the first of {picture.frames} frames')
                 check_kind(job.target, picture, upscaler.scale)
                 result = upscaler(picture, lambda share, size=sizes[job]: bar.update(share * size))
-            except (UnreadableError, UserError, RuntimeError, ValueError, MemoryError) as error:
-                fail(job.source, str(error).partition('\n')[0] or 'out of memory')
-            else:
-                while writing:  # not more than one result waits
-                    settle(*writing.pop())
+                _settle(writing, failures)  # not more than one result waits
                 writing.append((job, writer.submit(write, result, job.target, quality)))
             bar.update(start + sizes[job] - bar.n)
-        while writing:
-            settle(*writing.pop())
-    return failed
+        _settle(writing, failures)
+    return failures.count
+
+
+class _Failures:
+    """Counts what failed, and says why."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.count, self.say = 0, say
+
+    @contextmanager
+    def of(self, path: Path) -> Iterator[None]:
+        """A block about a file, which may fail by what a picture or memory does."""
+        try:
+            yield
+        except (UnreadableError, UserError, RuntimeError, ValueError, MemoryError) as error:
+            self.count += 1
+            reason, name = str(error).partition('\n')[0] or 'out of memory', printable(path)
+            self.say('error: ' + (reason if reason.startswith(name) else f'{name}: {reason}'))
+
+
+def _awaited(read_now: Future[Picture], reading: list[Future[Picture]], reader: ThreadPoolExecutor,
+             following: list[Job]) -> Picture:
+    """The picture that is read; whatever becomes of it, the next one is read from then on."""
+    try:
+        return read_now.result()
+    finally:
+        reading += [reader.submit(read, job.source) for job in following]
+
+
+def _settle(writing: list[tuple[Job, Future[None]]], failures: _Failures) -> None:
+    while writing:
+        job, written = writing.pop()
+        with failures.of(job.target):
+            written.result()
 
 
 def _megapixels(path: Path) -> float:

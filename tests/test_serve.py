@@ -9,14 +9,14 @@ import socket
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from iafmsr.archs.iafmnet_arch import IAFMNet
 from iafmsr.archs.smfanet_arch import SMFANet
 from iafmsr.cli import main
 from iafmsr.errors import UserError
 from iafmsr.inference.weights import TrainedNet
-from iafmsr.serve.work import enlarge, idm_view, read_upload, sites_view, summary
+from iafmsr.serve.work import enlarge, idm_view, read_upload, save, sites_view, summary
 
 
 @pytest.fixture(scope='module')
@@ -76,6 +76,16 @@ def test_what_is_no_small_picture_is_refused_before_it_is_decoded(picture, tmp_p
         read_upload(tmp_path / 'text.png', 10 ** 6)
     with pytest.raises(UserError, match='^cut.png: cannot be decoded'):
         read_upload(tmp_path / 'cut.png', 10 ** 6)
+
+
+def test_what_is_downloaded_keeps_the_profile_and_the_resolution(trained, tmp_path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+    Image.new('RGB', (24, 16)).save(tmp_path / 'a.png', icc_profile=profile, dpi=(300, 300))
+    found = enlarge(trained, 'a', read_upload(tmp_path / 'a.png', 10 ** 6), 0.05)
+    save(found, found.sr, tmp_path / 'b.png')
+    with Image.open(tmp_path / 'b.png') as image:
+        assert image.size == (48, 32) and image.info['icc_profile'] == profile
+        assert image.info['dpi'] == pytest.approx((300, 300), rel=1e-3)
 
 
 def test_the_command_refuses_what_it_cannot_serve(trained, tmp_path, capsys):

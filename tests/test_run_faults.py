@@ -214,13 +214,12 @@ def test_a_gradient_whose_square_is_infinite_is_skipped(tmp_path: Path) -> None:
 
 
 # -- full disks -------------------------------------------------------------------------------------------------------
-def limited(root: Path, opt: dict[str, Any]) -> subprocess.Popen[str]:
+def limited(root: Path, opt: dict[str, Any], **launch: Any) -> subprocess.Popen[str]:
     """A run on a disk that is full in effect: no file may be longer than 4 KiB."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    (root / f'{opt["name"]}.yml').touch()
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
     try:
-        return start(root, opt)
+        return start(root, opt, **launch)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
@@ -361,5 +360,17 @@ def test_a_validation_goes_on_without_its_pictures(caplog: pytest.LogCaptureFixt
             if save_img:
                 raise OSError(28, 'No space left on device')
 
-    loop.validate(Model(), None, 1, None, True)
+    assert not loop.validate(Model(), None, 1, None, True)
     assert calls == [True, False]
+    assert loop.validate(Model(), None, 1, None, False)
+
+
+def test_a_test_without_its_pictures_fails(root: Path) -> None:
+    """With its measurements in the log; a disk is full in effect."""
+    opt = options('measured', val__save_img=True, val__suffix=None)
+    opt['datasets'] = {'test': opt['datasets']['val']}
+    del opt['train'], opt['logger'], opt['val']['val_freq']
+    code, log = finish(limited(root, opt, script='iafmsr/test.py'))
+    assert code == 2 and 'Traceback' not in log and '# psnr:' in log, log
+    assert log.splitlines()[-1] == (f'iafmsr: error: {root}/results/measured/visualization: the pictures of val are '
+                                    'incomplete')

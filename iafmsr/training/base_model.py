@@ -65,7 +65,7 @@ def resume_training(self: Any, state: Options) -> None:
         load_moments(optimizer, saved, path)
     # each step again, as a run without a stop has made them: some schedulers go by the rate before
     with warnings.catch_warnings(action='ignore'):  # of schedulers that step while the optimizers do not
-        for iteration in range(1, state['iter'] + 1):
+        for iteration in range(1, 2 + max((saved['last_epoch'] for saved in state['schedulers']), default=0)):
             self.update_learning_rate(iteration, warmup_iter=self.opt['train'].get('warmup_iter', -1))
     if state.get('best_metric_results'):
         self.best_metric_results = state['best_metric_results']

@@ -214,15 +214,17 @@ class Run:
         return records.get(next(iter(self.opt['val']['metrics'])), {}).get('iter') == self.iteration
 
 
-def validate(model: Any, loader: Any, iteration: int | str, board: Any, save_img: bool) -> None:
-    """A model's validation, without its pictures where they cannot be written."""
+def validate(model: Any, loader: Any, iteration: int | str, board: Any, save_img: bool) -> bool:
+    """A model's validation, without its pictures where they cannot be written; returns whether nothing was left out."""
     try:
         model.validation(loader, iteration, board, save_img)
+        return True
     except OSError as error:
         if not save_img:
             raise
         get_root_logger().error(f'The pictures of the validation could not be written: {error.strerror or error}')
         model.validation(loader, iteration, board, False)
+        return False
 
 
 @master_only

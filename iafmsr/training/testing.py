@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
 import torch
 
 from iafmsr.basicsr_api import build_model, make_exp_dirs
+from iafmsr.errors import UserError
+from iafmsr.training.lock import folder_lock
 from iafmsr.training.logs import start_log
 from iafmsr.training.loop import faults_of_the_machine, val_loader, validate
 from iafmsr.utils.options import parse_options
@@ -22,12 +28,26 @@ def test(root: str) -> None:
     with faults_of_the_machine():
         opt, _ = parse_options(root, is_train=False)
         torch.backends.cudnn.benchmark = True
-        make_exp_dirs(opt)
-        logger = start_log(opt, 'test')
-        loaders = [val_loader(opt, section) for _, section in sorted(opt['datasets'].items())]
-        for loader in loaders:
-            logger.info(f'Number of test images in {loader.dataset.opt["name"]}: {len(loader.dataset)}')
-        model = build_model(opt)
-        for loader in loaders:
-            logger.info(f'Testing {loader.dataset.opt["name"]}...')
-            validate(model, loader, opt['name'], None, opt['val']['save_img'])
+        with folder_lock(Path(opt['path']['results_root'])) if opt['rank'] == 0 else nullcontext():
+            measure(opt)
+
+
+def measure(opt: dict[str, Any]) -> None:
+    """Validate the network of parsed options on all of their sets, in a new folder.
+
+    Raises:
+        UserError: pictures could not be written.
+    """
+    make_exp_dirs(opt)
+    logger = start_log(opt, 'test')
+    loaders = [val_loader(opt, section) for _, section in sorted(opt['datasets'].items())]
+    for loader in loaders:
+        logger.info(f'Number of test images in {loader.dataset.opt["name"]}: {len(loader.dataset)}')
+    model, incomplete = build_model(opt), []
+    for loader in loaders:
+        name = loader.dataset.opt['name']
+        logger.info(f'Testing {name}...')
+        if not validate(model, loader, opt['name'], None, opt['val']['save_img']):
+            incomplete.append(name)
+    if incomplete:
+        raise UserError(f'{opt["path"]["visualization"]}: the pictures of {", ".join(incomplete)} are incomplete')

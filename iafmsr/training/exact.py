@@ -18,8 +18,8 @@ Options = dict[str, Any]
 # how the samples reach the network, not which they are; where they lie is told by the listing
 _LOADER_KEYS = {'name', 'phase', 'type', 'io_backend', 'num_worker_per_gpu', 'batch_size_per_gpu', 'total_batch_size',
                 'dataset_enlarge_ratio', 'prefetch_mode', 'num_prefetch_queue', 'pin_memory', 'persistent_workers',
-                'in_memory', 'max_unreadable', 'dataroot_gt', 'dataroot_lq', 'dataroot_teacher', 'meta_info',
-                'meta_info_file'}
+                'in_memory', 'max_unreadable'}
+_FILES = ('dataroot', 'meta_info')  # keys that name files begin so
 
 
 def seed_iteration(seed: int, rank: int, iteration: int) -> None:
@@ -58,7 +58,8 @@ def data_order(opt: Options, total_batch: int, pictures: int, ratio: int) -> Dat
         ratio: how often an epoch draws each.
     """
     data, train = opt['datasets']['train'], opt['train']
-    samples = {key: value for key, value in data.items() if key not in _LOADER_KEYS and value is not None}
+    samples = {key: value for key, value in data.items()
+               if key not in _LOADER_KEYS and not key.startswith(_FILES) and value is not None}
     losses = {key: str(section) for key, section in train.items()
               if section and (key.endswith('_opt') or key == 'teacher')}
     return DataOrder(seed=opt['manual_seed'], total_batch=total_batch, pictures=pictures, ratio=ratio,
@@ -69,8 +70,8 @@ def data_order(opt: Options, total_batch: int, pictures: int, ratio: int) -> Dat
 def listing_digest(data: Options) -> str:
     """Names and sizes in bytes of all files of a train set, as one short text."""
     digest = hashlib.sha256()
-    for key in ('dataroot_gt', 'dataroot_lq', 'dataroot_teacher', 'meta_info', 'meta_info_file'):
-        if isinstance(data.get(key), str):
+    for key in sorted(data):
+        if key.startswith(_FILES) and isinstance(data[key], str):
             for name, size in _files(data[key]):
                 digest.update(f'{key} {name} {size}\n'.encode(errors='surrogateescape'))
     return digest.hexdigest()[:12]

@@ -197,7 +197,8 @@ def test_a_network_teaches_in_evaluation_mode_without_gradients(root: Path, tmp_
     losses, _ = model.compute_losses(1)
     expected = load_net(weights).net(batch['lq']).clamp(0, 1)
     tolerance = 1e-6 if precision is None else 5e-3
-    assert losses['l_teacher'].item() == pytest.approx(0.5 * (model.output - expected).abs().mean().item(), rel=tolerance)
+    assert losses['l_teacher'].item() == pytest.approx(
+        0.5 * (model.output - expected).abs().mean().item(), rel=tolerance)
     sum(losses.values()).backward()
     assert not model.teacher.net.training and all(p.grad is None for p in model.teacher.net.parameters())
     assert (model.aim() - expected).abs().max() < 10 * tolerance

@@ -139,7 +139,8 @@ class IAFMNet(nn.Module):
         for i, block in enumerate(self.blocks):
             x = block(x, by, self.ssconvs[i % len(self.ssconvs)] if self.ssconvs else None)
         y = self.fusion.multiply(x, density.guide) + density.mu / self.density.gain
-        sr = F.pixel_shuffle(self.tail(y), self.scale)
+        # the picture in the ordinary layout, which discriminators and other losses expect
+        sr = F.pixel_shuffle(self.tail(y).contiguous(), self.scale)
         return (sr, density) if return_density else sr
 
     def local_map(self, lq: Tensor) -> Tensor:

@@ -26,8 +26,8 @@ from iafmsr.data.stores import LmdbStore
 from iafmsr.errors import UserError
 from iafmsr.inference.teacher_pictures import add_teacher
 from iafmsr.inference.tiles import Enlarger
-from iafmsr.inference.weights import load_net
 from iafmsr.models.teacher import Teacher
+from iafmsr.nets.loading import load_net
 from iafmsr.ops.resize import imresize
 from iafmsr.utils.dataset_check import check_dataset
 from iafmsr.utils.option_check import check_options

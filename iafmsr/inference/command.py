@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     from iafmsr.inference.jobs import plan
     from iafmsr.inference.tiles import Enlarger, is_exact
     from iafmsr.inference.upscale import Upscaler, upscale_all
-    from iafmsr.inference.weights import find_weights, load_net
+    from iafmsr.nets.files import find_weights
+    from iafmsr.nets.loading import load_net
 
     terminal = sys.stderr.isatty()
 
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     failed = len(faults)
     if new:
         check_writable(new[0].target)
-        trained = load_net(weights)
+        trained = load_net(*weights)
         trained.net.to(device)
         if args.tile and not is_exact(trained):
             say(f'{trained.arch} looks at the whole picture: one larger than the tile is not upscaled exactly')

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iafmsr.inference.weights import TrainedNet
 from iafmsr.layers.idm import Maps
 from iafmsr.layers.igra import POOL_SIZE
+from iafmsr.nets.trained import TrainedNet
 
 __all__ = ['DEFAULT_TILE', 'Enlarger', 'is_exact', 'margin']
 

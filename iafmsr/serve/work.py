@@ -15,9 +15,9 @@ from torch import Tensor
 
 from iafmsr.data.pictures import UnreadableError, picture_size, read_picture
 from iafmsr.errors import UserError
-from iafmsr.inference.weights import TrainedNet
 from iafmsr.layers.density import num_active, top_k_mask
 from iafmsr.layers.idm import Maps
+from iafmsr.nets.trained import TrainedNet
 from iafmsr.ops.resize import imresize
 from iafmsr.utils.figures import PALETTE, colour_levels, image_panel
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import zipfile
@@ -15,10 +16,11 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from tiny import built, options
 from torch import nn
 
 from iafmsr import archs
-from iafmsr.archs import IAFMNet
+from iafmsr.archs import IAFMNet, SMFANet
 from iafmsr.benchmark.nets import parse_nets
 from iafmsr.cli import main
 from iafmsr.errors import UserError
@@ -26,6 +28,7 @@ from iafmsr.nets import files as named_files
 from iafmsr.nets.files import find_weights
 from iafmsr.nets.loading import load_net
 from iafmsr.nets.reading import load_checkpoint
+from iafmsr.utils.option_check import check_options
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = {'scale': 2, 'num_feat': 8, 'num_block': 1}
@@ -167,6 +170,7 @@ OTHERS = {
     'Lightning, compiled': lambda: {'state_dict': prefixed('model._orig_mod.')},
     'nested': lambda: {'state_dict': {'generator': prefixed(''), 'discriminator': {'a': torch.ones(1)}}},
     'GAN': lambda: {'generator': prefixed(''), 'discriminator': {'a': torch.ones(1)}, 'epoch': 5},
+    'a key of its own': lambda: {'epoch': 1, 'my_weights': prefixed('')},
     'average first': lambda: {'model': {'a': torch.ones(1)}, 'params_ema': prefixed('')},
 }
 
@@ -226,7 +230,7 @@ def test_a_gray_net_of_spandrel_is_one_and_leaves_its_input_alone(tmp_path: Path
     torch.save(gray.state_dict(), tmp_path / 'gray.pth')
     trained = load_net(tmp_path / 'gray.pth')
     assert (trained.channels, trained.scale) == (1, 2)
-    torch.save(RCAN(n_resgroups=1, n_resblocks=1, n_feats=8, scale=2).state_dict(), tmp_path / 'rcan.pth')
+    torch.save(RCAN(n_resgroups=1, n_resblocks=1, n_feats=16, scale=2).state_dict(), tmp_path / 'rcan.pth')
     lq = torch.rand(1, 1, 8, 8).expand(1, 3, 8, 8)
     before = lq.clone()
     with torch.no_grad():
@@ -348,3 +352,142 @@ def test_weights_are_found_by_name_with_ending_or_without(tmp_path: Path, monkey
         find_weights('Tiny_x3')
     with pytest.raises(UserError, match='the keys are no list of key=value'):
         find_weights('Tiny_x2:guide=[')
+
+
+# -- ONNX -------------------------------------------------------------------------------------------------------------
+needs_onnx = pytest.mark.skipif(not (find_spec('onnx') and find_spec('onnxruntime')), reason="needs the extra 'onnx'")
+DESCRIBED = '{"arch": "Nearest", "scale": 2, "precision": "float32"}'
+
+
+def nearest(described: str | None = DESCRIBED, output: str = 'sr', outside: str = '') -> bytes:
+    """An ONNX file that enlarges twice by repeating pixels; ``outside`` is where it reads a summand from a file."""
+    from onnx import TensorProto, helper
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ['batch', 3, h, w])
+             for name, h, w in (('lq', 'height', 'width'), (output, 'rows', 'columns'))]
+    nodes, tensors = [helper.make_node('Concat', ['lq'] * 4, ['four'], axis=1),
+                      helper.make_node('DepthToSpace', ['four'], ['large'], blocksize=2)], []
+    summand = TensorProto(name='summand', data_type=TensorProto.FLOAT, dims=[1])
+    summand.float_data.append(0)
+    if outside:
+        summand.ClearField('float_data')
+        summand.data_location = TensorProto.EXTERNAL
+        summand.external_data.add(key='location', value='secret.bin')
+    if outside == 'attribute':
+        nodes.append(helper.make_node('Constant', [], ['summand'], value=summand))
+    else:
+        tensors.append(summand)
+    nodes.append(helper.make_node('Add', ['large', 'summand'], [output]))
+    model = helper.make_model(helper.make_graph(nodes, 'nearest', value[:1], value[1:], tensors), ir_version=8,
+                              opset_imports=[helper.make_opsetid('', 18)])
+    if described is not None:
+        model.metadata_props.add(key='iafmsr', value=described)
+    return model.SerializeToString()
+
+
+@needs_onnx
+def test_an_onnx_file_is_a_net_like_others(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / 'a.onnx').write_bytes(nearest())
+    trained = load_net(tmp_path / 'a.onnx')
+    lq = torch.rand(2, 3, 5, 7)
+    assert (trained.arch, trained.scale) == ('Nearest', 2)
+    assert torch.equal(trained.net(lq), lq.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / 'a.png')
+    main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / 'b.png'), '--weights', str(tmp_path / 'a.onnx'),
+          '--precision', 'bf16'])
+    err = capsys.readouterr().err
+    assert '--precision bf16: an ONNX file computes as it was exported' in err and 'whole picture' not in err
+
+
+@needs_onnx
+@pytest.mark.parametrize(('described', 'fault'), [
+    (None, 'not written by iafmsr export'), ('no JSON', 'damaged'), ('[1, 2]', 'damaged'), ('5', 'damaged'),
+    ('{"arch": "A"}', 'damaged'), ('{"scale": 2}', 'damaged'), ('[' * 100_000, 'damaged'),
+    ('{"arch": "A", "scale": 3}', 'says scale 3, and enlarges by 2'),
+    ('{"arch": "A", "scale": "2"}', "says scale '2', and enlarges by 2"),
+    ('{"arch": "A", "scale": -2}', 'says scale -2, and enlarges by 2')], ids=range(10))
+def test_an_onnx_file_that_says_nothing_of_its_net_is_refused(described: str | None, fault: str, tmp_path: Path
+                                                             ) -> None:
+    (tmp_path / 'a.onnx').write_bytes(nearest(described))
+    assert fault in refused(tmp_path / 'a.onnx')
+    (tmp_path / 'b.onnx').write_bytes(nearest(output='other'))
+    assert 'fails on a picture of 3 channels' in refused(tmp_path / 'b.onnx')
+
+
+@needs_onnx
+@pytest.mark.parametrize('where', ['initializer', 'attribute'])
+def test_an_onnx_file_reads_no_other_file(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path('secret.bin').write_bytes(np.ones(1, np.float32).tobytes())
+    (tmp_path / 'a.onnx').write_bytes(nearest(outside=where))
+    assert 'its data lie in other files, which are not read' in refused(tmp_path / 'a.onnx')
+
+
+# -- training from someone's weights ----------------------------------------------------------------------------------
+X4 = {'type': 'IAFMNet', 'scale': 4, 'num_feat': 8, 'num_block': 1}
+
+
+def tiny_x4() -> dict[str, torch.Tensor]:
+    torch.manual_seed(7)
+    return IAFMNet(**{key: value for key, value in X4.items() if key != 'type'}).state_dict()
+
+
+def equal(net: nn.Module, weights: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize('content', [
+    lambda weights: weights, lambda weights: {'params_ema': weights}, lambda weights: {'params': weights},
+    lambda weights: {'state_dict': {f'model.{name}': value for name, value in weights.items()}}],
+    ids=['bare', 'average alone', 'params', 'Lightning'])
+def test_a_training_with_an_average_starts_from_the_weights_of_any_trainer(content: Callable, tmp_path: Path) -> None:
+    torch.save(content(tiny_x4()), tmp_path / 'a.pth')
+    model = built(tmp_path, path__pretrain_network_g=str(tmp_path / 'a.pth'))
+    assert equal(model.net_g, tiny_x4()) and equal(model.net_g_ema, tiny_x4())
+
+
+def test_what_fits_is_taken_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from basicsr.utils import get_root_logger
+    get_root_logger().propagate = True
+    caplog.set_level(logging.INFO, logger='basicsr')
+    torch.save({'params': tiny().state_dict()}, tmp_path / 'x2.pth')
+    model = built(tmp_path, path__pretrain_network_g=str(tmp_path / 'x2.pth'), path__strict_load_g=False)
+    count = len(tiny_x4())
+    said = {record.message for record in caplog.records if 'tensors of IAFMNet taken' in record.message}
+    assert said == {f'{count - 2} of {count} tensors of IAFMNet taken from {tmp_path}/x2.pth; new are tail.bias, '
+                    'tail.weight'}
+    taken = {name: value for name, value in tiny().state_dict().items() if not name.startswith('tail')}
+    assert equal(model.net_g_ema, model.net_g.state_dict()) and equal(model.net_g, model.net_g.state_dict() | taken)
+
+
+@pytest.mark.parametrize(('content', 'options', 'fault'), [
+    (lambda: {'params': {f'body.{name}': value for name, value in tiny_x4().items()}}, {'path__strict_load_g': False},
+     r'a.pth: none of its \d+ tensors fits IAFMNet'),
+    (lambda: {'params': SMFANet(scale=4, dim=8, n_blocks=1).state_dict()}, {}, 'a.pth does not fit IAFMNet'),
+    (lambda: {'params': tiny_x4()}, {'path__param_key_g': 'parms_emma'}, 'a.pth: no parms_emma in it, only params'),
+    (lambda: {'params': tiny_x4() | {'tail.bias': torch.full((48,), float('nan'))}}, {}, 'tail.bias holds values'),
+    (lambda: {'epoch': 3}, {'path__strict_load_g': False}, 'a.pth: no weights in it, only epoch'),
+], ids=['another net', 'another net, strict', 'unknown key', 'NaN', 'no weights'])
+def test_a_training_does_not_start_from_nothing(content: Callable, options: dict[str, Any], fault: str, tmp_path: Path
+                                                ) -> None:
+    torch.save(content(), tmp_path / 'a.pth')
+    with pytest.raises(UserError, match=fault) as error:
+        built(tmp_path, path__pretrain_network_g=str(tmp_path / 'a.pth'), **options)
+    assert '\n' not in str(error.value)
+
+
+def test_the_option_check_says_so_before_the_run(tmp_path: Path) -> None:
+    opt = options('run', network_g=X4) | {'path': {'pretrain_network_g': str(tmp_path / 'a.pth'),
+                                                   'param_key_g': 'parms_emma'}}
+    torch.save({'params': tiny_x4()}, tmp_path / 'a.pth')
+    assert (f'path.pretrain_network_g: {tmp_path}/a.pth: no parms_emma in it, only params'
+            in check_options(opt, True, str(tmp_path)).faults)
+
+
+def test_a_run_goes_on_from_its_own_checkpoint_whatever_key_it_started_from(tmp_path: Path) -> None:
+    torch.save({'netG_A': tiny_x4(), 'netG_B': {'a': torch.ones(1)}}, tmp_path / 'theirs.pth')
+    model = built(tmp_path, path__pretrain_network_g=str(tmp_path / 'theirs.pth'), path__param_key_g='netG_A')
+    assert equal(model.net_g, tiny_x4()) and equal(model.net_g_ema, tiny_x4())
+    torch.save({'params': tiny_x4()}, tmp_path / 'own.pth')
+    model.opt['path']['resume_state'] = str(tmp_path / '10.state')
+    model.load_network(model.net_g, str(tmp_path / 'own.pth'), True, 'netG_A')
+    assert equal(model.net_g, tiny_x4())

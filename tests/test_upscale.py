@@ -468,11 +468,30 @@ def test_another_error_is_not_taken_for_want_of_memory(weights: Path) -> None:
 
 # ---------------------------------------------------------------- nets
 
-def test_a_net_that_tiles_do_not_suit_says_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_net_that_tiles_do_not_suit_says_so_of_a_picture_larger_than_one(tmp_path: Path,
+                                                                           capsys: pytest.CaptureFixture) -> None:
     torch.save({'params': SAFMN(scale=2, dim=8, n_blocks=1).state_dict()}, tmp_path / 'safmn.pth')
     save(tmp_path / 'a.png', noise())
-    main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / 'o'), '--weights', str(tmp_path / 'safmn.pth')])
-    assert 'SAFMN looks at the whole picture' in capsys.readouterr().err
+    for tile, said in (('16', True), ('17', False)):  # the picture is 17 wide
+        main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / 'o'), '--weights', str(tmp_path / 'safmn.pth'),
+              '--tile', tile, '--overwrite'])
+        assert ('SAFMN may look at the whole picture' in capsys.readouterr().err) == said
+
+
+def test_a_gray_net_takes_gray_pictures_and_colours_one_by_one(tmp_path: Path) -> None:
+    network = {'scale': 2, 'num_feat': 8, 'num_block': 1, 'num_in_ch': 1, 'num_out_ch': 1}
+    torch.manual_seed(0)
+    net = IAFMNet(**network).eval()
+    torch.save({'params': net.state_dict(), 'network_g': {'type': 'IAFMNet', **network}}, tmp_path / 'gray.pth')
+    for channels in (1, 3):
+        pixels = noise(33, 41, channels)
+        save(tmp_path / 'a.png', pixels)
+        main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / f'{channels}.png'), '--weights',
+              str(tmp_path / 'gray.pth'), '--tile', '16'])
+        with torch.inference_mode():
+            wanted = net(torch.from_numpy(pixels).permute(2, 0, 1)[:, None] / 255)[:, 0].clamp(0, 1) * 255
+        found = read(tmp_path / f'{channels}.png').colour
+        assert np.abs(found - wanted.permute(1, 2, 0).numpy()).max() <= 0.501
 
 
 # ---------------------------------------------------------------- start-up

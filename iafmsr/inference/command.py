@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -20,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('inputs', nargs='+', metavar='IN', help='files, folders (every file in them) and glob patterns')
     parser.add_argument('out', metavar='OUT', help='folder; or file, of a single picture')
     parser.add_argument('--weights', metavar='FILE', required=True,
-                        help="file of weights, or its name in the project's weights/; it tells net and scale")
+                        help="file of weights, option file that names some, or name of a file in the project's "
+                             'weights/; FILE:key=value,... gives keywords of the network that the file does not say')
     parser.add_argument('--tile', metavar='N', type=int, default=1024,
                         help='compute in tiles of NxN input pixels (1024; 0: the whole picture at once). The result is '
                              'the same: each tile is computed with the margin that decides it, 104 pixels for a net of '
@@ -53,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from iafmsr.inference.upscale import Upscaler, upscale_all
     from iafmsr.nets.files import find_weights
     from iafmsr.nets.loading import load_net
+    from iafmsr.nets.onnx_file import OnnxNet
 
     terminal = sys.stderr.isatty()
 
@@ -74,8 +77,11 @@ def run(args: argparse.Namespace) -> int:
         check_writable(new[0].target)
         trained = load_net(*weights)
         trained.net.to(device)
-        if args.tile and not is_exact(trained):
-            say(f'{trained.arch} looks at the whole picture: one larger than the tile is not upscaled exactly')
+        if args.tile and not is_exact(trained) and any(_longer_side(job.source) > args.tile for job in new):
+            say(f'{trained.arch} may look at the whole picture: one larger than the tile is not upscaled exactly')
+        if isinstance(trained.net, OnnxNet) and args.precision != 'fp32':
+            say(f'--precision {args.precision}: an ONNX file computes as it was exported (iafmsr export --fp16)')
+            args.precision = 'fp32'
         if device.type == 'cpu' and not _has(args.precision):
             say(f'--precision {args.precision}: this CPU has no arithmetic for it and would be slower; fp32 instead')
             args.precision = 'fp32'
@@ -91,6 +97,14 @@ def run(args: argparse.Namespace) -> int:
     done = len(new) - (failed - len(faults))
     print(f'{done} upscaled, {len(jobs) - len(new)} there already, {failed} failed: {printable(Path(args.out))}')
     return min(failed, 100)
+
+
+def _longer_side(path: Path) -> int:
+    """Of a picture; 0 where it cannot be read, which is said later."""
+    from iafmsr.data.pictures import UnreadableError, picture_size
+    with suppress(UnreadableError):
+        return max(picture_size(path))
+    return 0
 
 
 def _has(precision: str) -> bool:

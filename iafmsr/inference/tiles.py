@@ -70,6 +70,10 @@ class Enlarger:
             np.ndarray: (sH, sW, 3) or (sH, sW, 1), of the same kind.
         """
         height, width, channels = pixels.shape
+        if channels > self.trained.channels == 1:  # a net of gray pictures takes colours one by one
+            planes = np.split(pixels, channels, axis=2)
+            return np.concatenate([self(plane, tile, ensemble, lambda share: progress(share / channels))
+                                   for plane in planes], axis=2)
         scale, kind = self.trained.scale, pixels.dtype
         peak = np.iinfo(kind).max
         out = np.zeros((scale * height, scale * width, channels), np.float32 if ensemble else kind)
@@ -117,9 +121,9 @@ class Enlarger:
             return function(lq, **keywords).float()
 
     def _tensor(self, pixels: np.ndarray) -> Tensor:
-        """(H, W, 3 or 1) -> (1, 3, H, W) in [0, 1]."""
+        """(H, W, 3 or 1) -> (1, channels of the net, H, W) in [0, 1]."""
         values = torch.from_numpy(pixels.astype(np.float32)).to(self.device) / np.iinfo(pixels.dtype).max
-        return values.permute(2, 0, 1)[None].expand(1, 3, -1, -1)
+        return values.permute(2, 0, 1)[None].expand(1, self.trained.channels, -1, -1)
 
 
 def _grid(height: int, width: int, tile: int, around: int) -> Iterator[Tile]:

@@ -25,7 +25,8 @@ _OWNERS = ('model.', 'net.', 'generator.', 'net_g.', 'netG.')
 
 def weights_in(file: str | Path, content: Mapping[Any, Any], key: str | None = None,
                preferred: Iterable[str] = KEYS) -> dict[str, Any]:
-    """The state dict that a file holds under a key, or else under the first of the preferred ones, or by itself.
+    """The state dict that a file holds under a key, or else under the first of the preferred ones, by itself, or as
+    the only one.
 
     Args:
         file: for messages.
@@ -46,9 +47,12 @@ def weights_in(file: str | Path, content: Mapping[Any, Any], key: str | None = N
             return named(inner)
         if any(isinstance(value, dict) for value in inner.values()):
             return weights_in(file, inner, None, preferred)
-    if not _holds_tensors(content):
+    if _holds_tensors(content):
+        return named(content)
+    others = [inner for inner in content.values() if _holds_tensors(inner)]
+    if len(others) != 1:
         raise UserError(f'{file}: no weights in it' + (f', only {some(content)}' if content else ''))
-    return named(content)
+    return named(others[0])
 
 
 def named(weights: Mapping[Any, Any]) -> dict[str, Any]:

@@ -117,8 +117,9 @@ def test_a_bare_file_that_could_be_several_nets_is_refused(changes: dict[str, An
     torch.save(tiny(**changes).state_dict(), tmp_path / 'bare.pth')
     line = refused(tmp_path / 'bare.pth')
     assert 'k, gain, guide, mask, norm, attention leave no trace' in line and 'FILE:key=value' in line
-    with pytest.raises(UserError, match='leave no trace'):
-        parse_nets([f'mine={tmp_path}/bare.pth'], 2, tmp_path)
+    for name in ('mine', 'IAFMNet'):  # a name says nothing of k
+        with pytest.raises(UserError, match='leave no trace'):
+            parse_nets([f'{name}={tmp_path}/bare.pth'], 2, tmp_path)
     keys = ','.join(f'{key}={value}' for key, value in changes.items()) or 'type=IAFMNet'
     spec, = parse_nets([f'mine={tmp_path}/bare.pth:{keys}'], 2, tmp_path)
     assert same(spec.build(), tiny(**changes))

@@ -12,8 +12,11 @@ ALLOWED = {
     'layers': {'iafmsr.ops', 'iafmsr.layers'},
     'archs': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.archs', 'iafmsr.errors', 'iafmsr.lazy', 'iafmsr.basicsr_api'},
     'losses': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.losses', 'iafmsr.errors', 'iafmsr.basicsr_api'},
+    'nets': {'iafmsr.archs', 'iafmsr.nets', 'iafmsr.errors', 'iafmsr.data.pictures', 'iafmsr.compat',
+             'iafmsr.basicsr_api'},
 }
-LIBRARIES = {'ops': {'torch', 'spconv'}, 'layers': {'torch'}, 'archs': {'torch', 'spandrel'}, 'losses': {'torch'}}
+LIBRARIES = {'ops': {'torch', 'spconv'}, 'layers': {'torch'}, 'archs': {'torch', 'spandrel'}, 'losses': {'torch'},
+             'nets': {'torch', 'yaml', 'onnx', 'onnxruntime'}}
 
 
 def imports(file: Path) -> set[str]:
@@ -22,7 +25,7 @@ def imports(file: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add(node.module)
+            names |= {f'iafmsr.{alias.name}' for alias in node.names} if node.module == 'iafmsr' else {node.module}
     return names
 
 

@@ -14,7 +14,7 @@ from iafmsr.data.pictures import printable
 from iafmsr.errors import UserError
 from iafmsr.nets.files import FOLDER
 from iafmsr.nets.reading import load_checkpoint
-from iafmsr.nets.recognition import ARCHS, Recognised, recognise
+from iafmsr.nets.recognition import ARCHS, recognise
 from iafmsr.nets.state_dicts import unwrapped, weights_in
 
 __all__ = ['Described', 'describe']
@@ -71,7 +71,7 @@ def describe(file: Path, given: Mapping[str, Any] | None = None, root: Path = FO
         # the backend is a choice for a run, not a part of the network
         network = _with({key: value for key, value in said.items() if key != 'sparse_backend'}, given)
     else:
-        network = _by_shapes(file, weights, {'type': label, **given} if label else given)
+        network = _by_shapes(file, weights, given, label)
     folder = file.resolve().parent
     return Described(network, file, run=folder.parent.name if folder.name == 'models' else None)
 
@@ -93,20 +93,21 @@ def _with(said: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     return {**(said if given.get('type', said['type']) == said['type'] else {}), **given}
 
 
-def _by_shapes(file: Path, weights: Mapping[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    if given.get('type', 'IAFMNet') not in ARCHS:
-        return given
-    found: Recognised | None = None
-    for state_dict in unwrapped(weights):
-        found = found or recognise({name: tuple(getattr(value, 'shape', ())) for name, value in state_dict.items()})
+def _by_shapes(file: Path, weights: Mapping[str, Any], given: dict[str, Any], label: str | None) -> dict[str, Any]:
+    named = given if 'type' in given or label is None else {'type': label, **given}
+    if named.get('type', 'IAFMNet') not in ARCHS:
+        return named
+    shapes = ({name: tuple(getattr(value, 'shape', ())) for name, value in state_dict.items()}
+              for state_dict in unwrapped(weights))
+    found = next(filter(None, map(recognise, shapes)), None)
     if found is None:
-        return given if 'type' in given else {'type': 'Spandrel'} | given
+        return named if 'type' in named else {'type': 'Spandrel'} | given
     if found.untold and not given:
         name = found.network['type']
         raise UserError(f'{printable(file)}: weights of an {name} that do not say which: {", ".join(found.untold)} '
                         f'leave no trace; give its option file instead, or FILE:key=value,... with what differs from '
                         f'the defaults (FILE:type={name} where nothing does)')
-    return _with(found.network, given)
+    return _with(found.network, named)
 
 
 def _check_trusted(file: str, network: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
@@ -28,6 +29,7 @@ from iafmsr.nets import files as named_files
 from iafmsr.nets.files import find_weights
 from iafmsr.nets.loading import load_net
 from iafmsr.nets.reading import load_checkpoint
+from iafmsr.utils.checkpoints import newest_state
 from iafmsr.utils.option_check import check_options
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -492,3 +494,20 @@ def test_a_run_goes_on_from_its_own_checkpoint_whatever_key_it_started_from(tmp_
     model.opt['path']['resume_state'] = str(tmp_path / '10.state')
     model.load_network(model.net_g, str(tmp_path / 'own.pth'), True, 'netG_A')
     assert equal(model.net_g, tiny_x4())
+
+
+def test_auto_resume_passes_over_a_network_that_carries_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                             capsys: pytest.CaptureFixture) -> None:
+    """Also where the state's check sum of it agrees."""
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    model = built(tmp_path)
+    for iteration in (1, 2):
+        model.save(0, iteration)
+    folder = tmp_path / 'experiments/run'
+    torch.save({'params': Payload(tmp_path / 'ran')}, folder / 'models/net_g_2.pth')
+    state = load_checkpoint(folder / 'training_states/2.state')
+    state['networks'] = {'net_g_2.pth': hashlib.sha256((folder / 'models/net_g_2.pth').read_bytes()).hexdigest()}
+    torch.save(state, folder / 'training_states/2.state')
+    assert newest_state(model.opt | {'auto_resume': True})[1]['iter'] == 1
+    assert 'net_g_2.pth: not a file of weights that loads safely' in capsys.readouterr().err
+    assert not (tmp_path / 'ran').exists()

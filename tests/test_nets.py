@@ -29,7 +29,7 @@ from iafmsr.nets import files as named_files
 from iafmsr.nets.files import find_weights
 from iafmsr.nets.loading import load_net
 from iafmsr.nets.reading import load_checkpoint
-from iafmsr.utils.checkpoints import newest_state
+from iafmsr.training.checkpoints import newest_state
 from iafmsr.utils.option_check import check_options
 
 ROOT = Path(__file__).resolve().parent.parent

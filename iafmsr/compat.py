@@ -39,6 +39,7 @@ def apply() -> None:
     fit_options_to_machine()
     launch_without_cuda()
     save_whole_checkpoints()
+    load_what_fits()
     validate_the_bare_network()
     validate_without_gt()
 
@@ -268,6 +269,19 @@ def save_whole_checkpoints() -> None:
     BaseModel.save_network = base_model.save_network
     BaseModel.save_training_state = base_model.save_training_state
     BaseModel.resume_training = base_model.resume_training
+
+
+def load_what_fits() -> None:
+    """Lets a training start from weights of any trainer.
+
+    The stock function wants the state dict under the key that is asked for (and dies of a KeyError under `ema_decay`
+    where it lies bare), dies of a tensor of another shape in spite of `strict_load_g: false`, and with weights of
+    another network trains from nothing without an error.
+    """
+    from basicsr.models.base_model import BaseModel
+
+    from iafmsr.nets.fine_tuning import load_network
+    BaseModel.load_network = load_network
 
 
 def validate_the_bare_network() -> None:

@@ -17,14 +17,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from iafmsr.benchmark.nets import NetSpec
 from iafmsr.data.forms import SubImages, WholePictures
 from iafmsr.data.preparation import prepare
 from iafmsr.errors import UserError
 from iafmsr.files.reading import read_picture
+from iafmsr.nets.loading import load_net
 from iafmsr.ops.resize import imresize, mod_crop
 from iafmsr.utils.figures import colour_panel, draw_figure, enlarge, frame, image_panel
-from iafmsr.utils.options import load_options
 from iafmsr.utils.quality import Quality, y_quality
 
 __all__ = ['run_demo']
@@ -69,7 +68,7 @@ def run_demo(root: Path, seed: int = 0, retrain: bool = False) -> None:
     """
     data = root / 'datasets/demo'
     prepare_photographs(data)
-    net = load_network(root, train(root, seed, retrain))
+    net = load_net(train(root, seed, retrain)).net
     outcomes = [evaluate(net, path, data / f'val/LR_bicubic/X4/{path.stem}x4.png')
                 for path in sorted((data / 'val/HR').glob('*.png'))]
     print(table(outcomes))
@@ -110,11 +109,6 @@ def train(root: Path, seed: int, retrain: bool) -> Path:
     if code:
         raise UserError(f'the training ended with code {code}; run the demo again to go on')
     return checkpoint
-
-
-def load_network(root: Path, checkpoint: Path) -> nn.Module:
-    """The trained network with averaged weights, in evaluation mode."""
-    return NetSpec('demo', _SCALE, load_options(root / _OPTIONS)['network_g'], checkpoint, 'params_ema').build()
 
 
 @torch.no_grad()

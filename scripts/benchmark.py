@@ -2,13 +2,13 @@
 """Measure super-resolution networks side by side: PSNR and SSIM, params, FLOPs, activations, runtime and memory.
 
 A net is NAME=FILE, where FILE is a file of weights (.pth) or an option file (.yml) and {scale} in it stands for the
-scale. Keys of the arch follow a colon. What they leave open comes from the option file of the run that the weights lie
-in, or from NAME, when it is an arch's. Without FILE a net is counted and timed only. Bicubic interpolation is always
-there. The first net is the one that the others are compared with.
+scale. Keys of the arch follow a colon. What they leave open comes from the file itself, from the option file of the run
+that it lies in, or from the shapes of the weights. Without FILE a net is counted and timed only. Bicubic interpolation
+is always there. The first net is the one that the others are compared with.
 
   python scripts/benchmark.py IAFMNet=experiments/train_IAFMNet_x4/models/net_g_latest.pth SMFANet=smfanet_x4.pth
   python scripts/benchmark.py 'SMFANet=weights/SMFANet_x{scale}.pth' --scale 2 3 4 --sets Set5 Set14
-  python scripts/benchmark.py SMFANet+=plus.pth:type=SMFANet,dim=48,n_blocks=12 SwinIR=swinir.pth:type=Spandrel
+  python scripts/benchmark.py SMFANet+=plus.pth IAFMNet=bare.pth:k=0.1 SwinIR=swinir.pth:type=Spandrel
   python scripts/benchmark.py SAFMN SMFANet IAFMNet --sets Set5 --speed cpu cuda
 """
 

@@ -31,7 +31,7 @@ def main() -> None:
     from iafmsr.benchmark.tables import as_text
     from iafmsr.benchmark.values import parse_device, parse_shares, parse_size
     from iafmsr.files.whole import check_writable, write_whole
-    from iafmsr.inference.weights import find_weights
+    from iafmsr.nets.files import find_weights
 
     sizes, shares = [parse_size(text) for text in args.sizes], parse_shares(args.active)
     device = parse_device(args.device, args.threads)

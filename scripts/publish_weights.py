@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument('target', type=Path, metavar='NAME.pth')
     args = parser.parse_args()
 
-    from iafmsr.inference.weights import publish
+    from iafmsr.export.publishing import publish
     publish(args.source, args.target)
 
 

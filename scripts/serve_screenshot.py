@@ -21,10 +21,11 @@ def main() -> None:
     args = parser.parse_args()
 
     from iafmsr.files.whole import write_whole
-    from iafmsr.inference.weights import find_weights, load_net
+    from iafmsr.nets.files import find_weights
+    from iafmsr.nets.loading import load_net
     from iafmsr.serve.browser import photograph
     from iafmsr.serve.page import serving
-    with serving(load_net(find_weights(args.weights)), '127.0.0.1', 0, 10 ** 6) as app:
+    with serving(load_net(*find_weights(args.weights)), '127.0.0.1', 0, 10 ** 6) as app:
         write_whole(args.output, photograph(app.local_url, args.picture, args.size))
 
 

@@ -81,7 +81,7 @@ def test_measuring_a_net(tmp_path):
     prepare([tmp_path / 'in'], tmp_path / 'set', [4], WholePictures())
     opt = {'scale': 4, 'network_g': {'type': 'IAFMNet', 'num_feat': 8, 'num_block': 1}, 'train': {'ie_opt': {}}}
     net = IAFMNet(4, num_feat=8, num_block=1)
-    torch.save({'params': net.state_dict()}, tmp_path / 'net.pth')
+    torch.save({'params': net.state_dict(), 'network_g': opt['network_g']}, tmp_path / 'net.pth')
     figures = measure(opt, tmp_path / 'net.pth', [BenchmarkSet('set', tmp_path / 'set')])
     assert figures['params'] == sum(p.numel() for p in net.parameters())
     assert set(figures['maps']['set']) >= {'map', 'sobel', 'local std, 3x3 mean'}

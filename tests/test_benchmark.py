@@ -6,6 +6,7 @@ import json
 import os
 import statistics
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def weights(tmp_path: Path) -> Path:
 
 
 def small(weights: Path | None, name: str = 'small') -> NetSpec:
-    return NetSpec(name, 4, SMALL, weights, 'params_ema' if weights else None)
+    return NetSpec(name, 4, SMALL, weights)
 
 
 def main(monkeypatch, repo_root: Path, *arguments: object) -> None:
@@ -163,11 +164,11 @@ def test_nets_as_they_are_typed(tmp_path, weights, monkeypatch):
     def parse(entry: str) -> NetSpec:
         return parse_nets([entry], 4, tmp_path)[0]
 
-    by_keys = parse('mine=small_x{scale}.pth:type=SMFANet,dim=8,n_blocks=1')
-    assert by_keys == NetSpec('mine', 4, SMALL, Path('small_x4.pth'), 'params_ema')
-    assert parse('SMFANet=small_x4.pth:dim=8,n_blocks=1').network == SMALL
+    by_keys = parse('mine=small_x{scale}.pth:type=SMFANet,dim=8,n_blocks=1,ffn_scale=2.0')
+    assert by_keys == NetSpec('mine', 4, SMALL | {'ffn_scale': 2.0}, Path('small_x4.pth'))
+    assert parse('SMFANet=small_x4.pth:ffn_scale=2.0') == replace(by_keys, name='SMFANet')  # shapes tell the rest
     assert parse('experiments/my_run/models/net_g_latest.pth') == NetSpec(
-        'my_run', 4, SMALL, Path('experiments/my_run/models/net_g_latest.pth'), 'params_ema')
+        'my_run', 4, SMALL, Path('experiments/my_run/models/net_g_latest.pth'))
     assert parse('test.yml') == NetSpec('test', 4, SMALL, tmp_path / 'small_x4.pth', 'params')
     assert parse('SMFANet:dim=8,n_blocks=1') == NetSpec('SMFANet', 4, SMALL)
     # BasicSR's own archs, which call scale and channels otherwise
@@ -177,17 +178,18 @@ def test_nets_as_they_are_typed(tmp_path, weights, monkeypatch):
     # what the file itself says, and the project's own weights by name
     torch.save(torch.load(weights) | {'network_g': SMALL}, tmp_path / 'Told_x4.pth')
     told = parse('Told_x{scale}.pth')
-    assert told == NetSpec('Told_x4', 4, SMALL, Path('Told_x4.pth'), 'params_ema')
-    monkeypatch.setattr('iafmsr.inference.weights.FOLDER', tmp_path)
-    assert parse('Told_x{scale}') == NetSpec('Told_x4', 4, SMALL, tmp_path / 'Told_x4.pth', 'params_ema')
+    assert told == NetSpec('Told_x4', 4, SMALL, Path('Told_x4.pth'))
+    monkeypatch.setattr('iafmsr.nets.files.FOLDER', tmp_path)
+    assert parse('Told_x{scale}') == NetSpec('Told_x4', 4, SMALL, tmp_path / 'Told_x4.pth')
     assert parse('told=Told_x4').key == told.key
-    assert by_keys.key == parse('other=small.pth:type=SMFANet,dim=8,n_blocks=1').key  # neither name nor place
-    assert by_keys.key != parse('mine=small.pth:type=SMFANet,dim=8,n_blocks=2').key
+    assert by_keys.key == parse('other=small.pth:ffn_scale=2.0').key  # neither name nor place
+    assert by_keys.key != parse('mine=small.pth:n_blocks=2').key
 
 
 @pytest.mark.parametrize('entry, message', [
     ('mine=none.pth', 'mine: no such file: none.pth'),
-    ('mine=small.pth', "no arch is called 'mine'; say which by NAME=FILE:type=ARCH"),
+    ('mine=small.pth:type=Mine', "no arch is called 'Mine'"),
+    ('mine=net.onnx', 'the operations of an ONNX file are not counted'),
     ('SMFANEt', r"no arch is called 'SMFANEt' \(did you mean SMFANet\?\)"),
     ('SMFANet=small_{x}.pth', r'only \{scale\} may stand in braces'),
     ('SMFANet=small.pth:scale=3', 'a net of scale 3, the benchmark is of scale 4'),
@@ -195,7 +197,8 @@ def test_nets_as_they_are_typed(tmp_path, weights, monkeypatch):
     ('SMFANet=empty.pth', 'empty.pth: not a file of weights that loads safely')])
 def test_what_names_no_net_is_refused_in_one_line(entry, message, weights, monkeypatch):
     monkeypatch.chdir(weights.parent)
-    (weights.parent / 'empty.pth').touch()
+    for name in ('empty.pth', 'net.onnx'):
+        (weights.parent / name).touch()
     with pytest.raises(UserError, match=message) as error:
         parse_nets([entry], 4, weights.parent)
     assert '\n' not in str(error.value)
@@ -207,7 +210,7 @@ def test_what_names_no_net_is_refused_in_one_line(entry, message, weights, monke
     (SMALL | {'width': 3}, "SMFANet cannot be built: .*'width'")])
 def test_weights_of_another_net_are_refused_before_anything_is_measured(weights, network, message):
     with pytest.raises(UserError, match=message):
-        NetSpec('small', 4, network, weights, 'params_ema').build()
+        NetSpec('small', 4, network, weights).build()
 
 
 def test_sets_are_found(data, monkeypatch, tmp_path):

@@ -12,9 +12,10 @@ from iafmsr.archs.iafmnet_arch import IAFMNet
 from iafmsr.cli import main
 from iafmsr.errors import UserError
 from iafmsr.export.check import LIMIT, SIZES, largest_difference, measure_times
-from iafmsr.export.graph import METADATA, to_onnx
-from iafmsr.export.runtime import OnnxNet, load_onnx, session
-from iafmsr.inference.weights import TrainedNet, load_net
+from iafmsr.export.graph import to_onnx
+from iafmsr.nets.loading import load_net
+from iafmsr.nets.onnx_file import METADATA, OnnxNet, load_onnx, session
+from iafmsr.nets.trained import TrainedNet
 
 onnx = pytest.importorskip('onnx', reason="the extra 'onnx' is not installed")
 for package in ('onnxscript', 'onnxruntime'):
@@ -131,7 +132,8 @@ def test_both_forms_are_timed(trained):
 
 
 def test_the_command_writes_a_checked_file_that_upscales(trained, tmp_path, capsys):
-    torch.save({'params': trained.net.state_dict()}, tmp_path / 'tiny.pth')
+    network = {'type': 'IAFMNet', 'scale': 2, 'num_feat': 8, 'num_block': 1}
+    torch.save({'params': trained.net.state_dict(), 'network_g': network}, tmp_path / 'tiny.pth')
     assert main(['export', str(tmp_path / 'net.onnx'), '--weights', str(tmp_path / 'tiny.pth')]) == 0
     out = capsys.readouterr().out
     assert 'IAFMNet x2, float32' in out and 'onnxruntime' in out and out.count('\n') == 3

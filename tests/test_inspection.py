@@ -174,7 +174,8 @@ def folder(tmp_path, net):
     """Weights of the net, a run, and pictures of which one is broken."""
     (tmp_path / 'run/models').mkdir(parents=True)
     for name in ('net_g_5.pth', 'net_g_latest.pth'):
-        torch.save({'params': net.state_dict()}, tmp_path / 'run/models' / name)
+        network = {'type': 'IAFMNet', 'scale': 2, 'num_feat': 8, 'num_block': 1}
+        torch.save({'params': net.state_dict(), 'network_g': network}, tmp_path / 'run/models' / name)
     (tmp_path / 'pictures').mkdir()
     for name in ('a', 'b'):
         Image.fromarray(noise(30, 40).permute(1, 2, 0).numpy()).save(tmp_path / f'pictures/{name}.png')

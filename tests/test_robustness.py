@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from iafmsr.benchmark.robustness import LEVELS, Robustness, drawings, flat_pixels, robustness
-from iafmsr.inference.weights import load_net
+from iafmsr.nets.loading import load_net
 
 YELLOW = torch.tensor([1.0, 1.0, 0.0])
 

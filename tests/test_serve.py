@@ -15,7 +15,7 @@ from iafmsr.archs.iafmnet_arch import IAFMNet
 from iafmsr.archs.smfanet_arch import SMFANet
 from iafmsr.cli import main
 from iafmsr.errors import UserError
-from iafmsr.inference.weights import TrainedNet
+from iafmsr.nets.trained import TrainedNet
 from iafmsr.serve.work import enlarge, idm_view, read_upload, save, sites_view, summary
 
 
@@ -90,7 +90,8 @@ def test_what_is_downloaded_keeps_the_profile_and_the_resolution(trained, tmp_pa
 
 def test_the_command_refuses_what_it_cannot_serve(trained, tmp_path, capsys):
     pytest.importorskip('gradio', reason="the extra 'serve' is not installed")
-    torch.save({'params': trained.net.state_dict()}, tmp_path / 'net.pth')
+    network = {'type': 'IAFMNet', 'scale': 2, 'num_feat': 8, 'num_block': 1}
+    torch.save({'params': trained.net.state_dict(), 'network_g': network}, tmp_path / 'net.pth')
     torch.save({'params': SMFANet(scale=2).state_dict()}, tmp_path / 'smfanet.pth')
     with socket.socket() as taken:
         taken.bind(('127.0.0.1', 0))

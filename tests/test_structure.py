@@ -13,9 +13,11 @@ ALLOWED = {
     'archs': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.archs', 'iafmsr.errors', 'iafmsr.lazy', 'iafmsr.basicsr_api'},
     'files': {'iafmsr.files', 'iafmsr.errors'},
     'losses': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.losses', 'iafmsr.errors', 'iafmsr.basicsr_api'},
+    'nets': {'iafmsr.archs', 'iafmsr.nets', 'iafmsr.errors', 'iafmsr.files', 'iafmsr.compat',
+             'iafmsr.basicsr_api'},
 }
 LIBRARIES = {'ops': {'torch', 'spconv'}, 'layers': {'torch'}, 'archs': {'torch', 'spandrel'}, 'losses': {'torch'},
-             'files': {'torch', 'numpy', 'cv2', 'PIL', 'tifffile'}}
+             'files': {'torch', 'numpy', 'cv2', 'PIL', 'tifffile'}, 'nets': {'torch', 'yaml', 'onnx', 'onnxruntime'}}
 
 
 def imports(file: Path) -> set[str]:
@@ -24,7 +26,7 @@ def imports(file: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add(node.module)
+            names |= {f'iafmsr.{alias.name}' for alias in node.names} if node.module == 'iafmsr' else {node.module}
     return names
 
 

@@ -26,8 +26,8 @@ from iafmsr.errors import UserError
 from iafmsr.files.reading import read_picture
 from iafmsr.inference.teacher_pictures import add_teacher
 from iafmsr.inference.tiles import Enlarger
-from iafmsr.inference.weights import load_net
 from iafmsr.models.teacher import Teacher
+from iafmsr.nets.loading import load_net
 from iafmsr.ops.resize import imresize
 from iafmsr.utils.dataset_check import check_dataset
 from iafmsr.utils.option_check import check_options
@@ -69,7 +69,8 @@ def teacher_lmdb(root: Path) -> Path:
 def dataset(root: Path, **changes: Any) -> dict[str, Any]:
     return options('x')['datasets']['train'] | {
         'phase': 'train', 'scale': 4, 'dataroot_gt': str(root / 'set/HR_sub.lmdb'),
-        'dataroot_lq': str(root / 'set/LR_bicubic_X4_sub.lmdb'), 'dataroot_teacher': str(root / 'set/soft.lmdb')} | changes
+        'dataroot_lq': str(root / 'set/LR_bicubic_X4_sub.lmdb'),
+        'dataroot_teacher': str(root / 'set/soft.lmdb')} | changes
 
 
 def run_options(root: Path, name: str, **changes: Any) -> dict[str, Any]:

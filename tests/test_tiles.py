@@ -12,7 +12,7 @@ import torch
 from iafmsr.archs import SAFMN, IAFMNet
 from iafmsr.inference import tiles
 from iafmsr.inference.tiles import Enlarger, is_exact, margin
-from iafmsr.inference.weights import TrainedNet
+from iafmsr.nets.trained import TrainedNet
 
 
 def enlarger(net: torch.nn.Module) -> Enlarger:

@@ -26,10 +26,12 @@ from iafmsr.errors import UserError
 from iafmsr.files.picture import Picture, UnreadableError
 from iafmsr.files.reading import read
 from iafmsr.files.writing import write
-from iafmsr.inference import weights as weights_module
 from iafmsr.inference.tiles import Enlarger
 from iafmsr.inference.upscale import Upscaler
-from iafmsr.inference.weights import TrainedNet, find_weights, load_net
+from iafmsr.nets import files as named_files
+from iafmsr.nets import loading
+from iafmsr.nets.loading import load_net
+from iafmsr.nets.trained import TrainedNet
 from iafmsr.ops.resize import imresize
 
 Upscale = Callable[..., int]
@@ -41,7 +43,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small net of scale 2 that has learned nothing."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp('weights') / 'tiny.pth'
-    torch.save({'params': IAFMNet(scale=2, num_feat=8, num_block=1).state_dict()}, path)
+    network = {'scale': 2, 'num_feat': 8, 'num_block': 1}
+    torch.save({'params': IAFMNet(**network).state_dict(), 'network_g': {'type': 'IAFMNet', **network}}, path)
     return path
 
 
@@ -329,7 +332,7 @@ def test_a_file_of_an_unknown_kind_is_refused_before_the_net_is_read(tmp_path: P
                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / 'a.png', noise())
     with monkeypatch.context() as patched, pytest.raises(SystemExit) as stop:
-        patched.setattr(weights_module, 'load_net', lambda file: pytest.fail('read'))
+        patched.setattr(loading, 'load_net', lambda *_: pytest.fail('read'))
         upscale(tmp_path / 'a.png', tmp_path / out)
     assert stop.value.code == 2 and re.search(said, capsys.readouterr().err)
     assert files(tmp_path) == ['a.png']
@@ -622,100 +625,32 @@ def test_another_error_is_not_taken_for_want_of_memory(weights: Path) -> None:
         Upscaler(Limited(load_net(weights), 8, RuntimeError('shapes')), 0, False, print)(Picture(noise()))
 
 
-# ---------------------------------------------------------------- weights
+# ---------------------------------------------------------------- nets
 
-@pytest.mark.parametrize('file', sorted(path.relative_to(ROOT / 'options').as_posix() for path in [
-    *ROOT.glob('options/*IAFMNet*.yml'), *ROOT.glob('options/train_S*.yml'), *ROOT.glob('options/ablation/*.yml')]))
-def test_a_file_of_weights_tells_its_net(file: str, tmp_path: Path) -> None:
-    """Of every net that an option file trains: arch, scale and whatever shapes can tell."""
-    from basicsr.utils.registry import ARCH_REGISTRY
-
-    from iafmsr.utils.options import load_options
-    options = load_options(ROOT / 'options' / file)['network_g']
-    if 'num_block' in options:
-        options['num_block'] = min(options['num_block'], 2)
-    net = ARCH_REGISTRY.get(options['type'])(**{key: value for key, value in options.items() if key != 'type'})
-    torch.save({'params_ema': net.state_dict(), 'params': {}}, tmp_path / 'a.pth')
-    trained = load_net(tmp_path / 'a.pth')
-    assert (trained.arch, trained.scale) == (options['type'], options.get('scale') or options['upscale'])
-    assert {name: value.shape for name, value in trained.net.state_dict().items()} == {
-        name: value.shape for name, value in net.state_dict().items()}
-    assert not trained.net.training
-
-
-@pytest.mark.parametrize('ffn_scale', [1.0, 0.7, 50 / 36, 2.3])
-@pytest.mark.parametrize('arch', ['IAFMNet', 'SAFMN', 'SMFANet'])
-def test_any_width_is_told(arch: str, ffn_scale: float, tmp_path: Path) -> None:
-    from iafmsr import archs
-    words = {'num_feat': 36, 'num_block': 1} if arch == 'IAFMNet' else {'dim': 36, 'n_blocks': 1}
-    net = getattr(archs, arch)(scale=3, ffn_scale=ffn_scale, **words)
-    torch.save(net.state_dict(), tmp_path / 'a.pth')
-    assert load_net(tmp_path / 'a.pth').scale == 3
-
-
-def test_published_weights_are_known(data_root: Path) -> None:
-    found = {file.stem: load_net(file) for folder in ('IMDN', 'SMFANet')
-             for file in sorted((data_root / 'weights' / folder).glob('*.pth'))}
-    assert found
-    for name, trained in found.items():
-        assert trained.arch == name.split('_')[0] and f'x{trained.scale}' in name
-
-
-def test_what_the_file_says_stands_above_what_shapes_tell(tmp_path: Path) -> None:
-    keywords = {'scale': 2, 'num_feat': 8, 'num_block': 1, 'k': 0.2, 'gain': 16.0, 'norm': 'none', 'mask': 'sobel'}
-    net = IAFMNet(**keywords)
-    torch.save({'params': net.state_dict(), 'network_g': {'type': 'IAFMNet', **keywords}}, tmp_path / 'a.pth')
-    density = load_net(tmp_path / 'a.pth').net.density
-    assert (density.k, density.gain, density.mask) == (0.2, 16.0, 'sobel')
-
-
-def test_a_run_says_what_its_weights_are(tmp_path: Path) -> None:
-    (tmp_path / 'models').mkdir()
-    torch.save({'params': IAFMNet(scale=2, num_feat=8, num_block=1).state_dict()}, tmp_path / 'models/net_g_latest.pth')
-    (tmp_path / 'run.yml').write_text('network_g: {type: IAFMNet, scale: 2, num_feat: 8, num_block: 1, gain: 16}')
-    assert load_net(tmp_path / 'models/net_g_latest.pth').net.density.gain == 16
-
-
-def test_a_net_of_basicsr_is_built_by_what_its_file_says(tmp_path: Path) -> None:
-    from basicsr.archs.edsr_arch import EDSR
-    keywords = {'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'upscale': 2}
-    torch.save({'params': EDSR(**keywords).state_dict(), 'network_g': {'type': 'EDSR', **keywords}}, tmp_path / 'a.pth')
-    trained = load_net(tmp_path / 'a.pth')
-    assert (trained.arch, trained.scale) == ('EDSR', 2)
-
-
-@pytest.mark.parametrize('content', [
-    {'params': {'conv.weight': torch.zeros(3, 3, 3, 3)}}, {'conv.weight': torch.zeros(3)}, {}, {'params': {}},
-    {'blocks.0.ifem.expand.weight': torch.zeros(3, 3, 1, 1)}, {'epoch': 3, 'optimizer': {}},
-    {'params': {'a': torch.zeros(1)}, 'network_g': {'type': 'NoNet'}},
-    {'params': {'a': torch.zeros(1)}, 'network_g': {'type': 'IAFMNet', 'widht': 3}},
-    {'params': {'a': torch.zeros(1)}, 'network_g': {'type': 'IAFMNet', 'num_feat': 8}},
-], ids=range(9))
-def test_weights_of_another_program_are_refused_in_a_line(content: dict, tmp_path: Path, upscale: Upscale,
-                                                          capsys: pytest.CaptureFixture) -> None:
-    torch.save(content, tmp_path / 'theirs.pth')
-    save(tmp_path / 'a.png', noise())
-    with pytest.raises(SystemExit) as stop:
-        main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / 'o'), '--weights', str(tmp_path / 'theirs.pth')])
-    assert stop.value.code == 2
-    err = capsys.readouterr().err
-    assert re.fullmatch(r'iafmsr: error: \S+/theirs.pth.*\n', err)
-    assert files(tmp_path / 'o') == []
-
-
-def test_weights_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights_module, 'FOLDER', tmp_path)
-    (tmp_path / 'IAFMNet_x4.pth').touch()
-    assert find_weights('IAFMNet_x4') == tmp_path / 'IAFMNet_x4.pth'
-    with pytest.raises(UserError, match=r'--weights IAFMNet_x3: no such file, and none of the names IAFMNet_x4'):
-        find_weights('IAFMNet_x3')
-
-
-def test_a_net_that_tiles_do_not_suit_says_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_net_that_tiles_do_not_suit_says_so_of_a_picture_larger_than_one(tmp_path: Path,
+                                                                           capsys: pytest.CaptureFixture) -> None:
     torch.save({'params': SAFMN(scale=2, dim=8, n_blocks=1).state_dict()}, tmp_path / 'safmn.pth')
     save(tmp_path / 'a.png', noise())
-    main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / 'o'), '--weights', str(tmp_path / 'safmn.pth')])
-    assert 'SAFMN looks at the whole picture' in capsys.readouterr().err
+    for tile, said in (('16', True), ('17', False)):  # the picture is 17 wide
+        main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / 'o'), '--weights', str(tmp_path / 'safmn.pth'),
+              '--tile', tile, '--overwrite'])
+        assert ('SAFMN may look at the whole picture' in capsys.readouterr().err) == said
+
+
+def test_a_gray_net_takes_gray_pictures_and_colours_one_by_one(tmp_path: Path) -> None:
+    network = {'scale': 2, 'num_feat': 8, 'num_block': 1, 'num_in_ch': 1, 'num_out_ch': 1}
+    torch.manual_seed(0)
+    net = IAFMNet(**network).eval()
+    torch.save({'params': net.state_dict(), 'network_g': {'type': 'IAFMNet', **network}}, tmp_path / 'gray.pth')
+    for channels in (1, 3):
+        pixels = noise(33, 41, channels)
+        save(tmp_path / 'a.png', pixels)
+        main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / f'{channels}.png'), '--weights',
+              str(tmp_path / 'gray.pth'), '--tile', '16'])
+        with torch.inference_mode():
+            wanted = net(torch.from_numpy(pixels).permute(2, 0, 1)[:, None] / 255)[:, 0].clamp(0, 1) * 255
+        found = read(tmp_path / f'{channels}.png').colour
+        assert np.abs(found - wanted.permute(1, 2, 0).numpy()).max() <= 0.501
 
 
 # ---------------------------------------------------------------- start-up
@@ -734,7 +669,7 @@ def test_upscaling_starts_without_basicsr_and_help_without_torch() -> None:
 def test_the_module_is_the_command(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, '-m', 'iafmsr', 'upscale', 'a.png', 'o', '--weights', 'no.pth'],
                           capture_output=True, text=True, cwd=ROOT)
-    names = ', '.join(sorted(path.stem for path in weights_module.FOLDER.glob('*.pth')))
+    names = ', '.join(sorted(path.stem for path in named_files.FOLDER.glob('*.pth')))
     others = f', and none of the names {names}' if names else ''
     assert (done.returncode, done.stderr) == (2, f'iafmsr: error: --weights no.pth: no such file{others}\n')
 

@@ -13,8 +13,10 @@ from PIL import Image
 from iafmsr.archs import IAFMNet
 from iafmsr.cli import main
 from iafmsr.errors import UserError
+from iafmsr.export.publishing import publish
 from iafmsr.files.reading import read_picture
-from iafmsr.inference.weights import FOLDER, load_net, publish
+from iafmsr.nets.files import FOLDER
+from iafmsr.nets.loading import load_net
 from iafmsr.ops.resize import mod_crop
 from iafmsr.utils.quality import y_quality
 
@@ -62,7 +64,7 @@ def test_publishing_takes_the_average_and_says_of_which_network_it_is(tmp_path: 
     for name, value in nets[1].state_dict().items():
         assert torch.equal(content['params'][name], value.float())
     torch.save({'params': nets[0].state_dict()}, run)
-    with pytest.raises(UserError, match='does not say of which network'):
+    with pytest.raises(UserError, match='weights of an IAFMNet that do not say which'):
         publish(run, tmp_path / 'b.pth')
     assert not (tmp_path / 'b.pth').exists()
 

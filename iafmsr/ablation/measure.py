@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import nn
 
-from iafmsr.benchmark.nets import NetSpec
 from iafmsr.benchmark.robustness import robustness
 from iafmsr.benchmark.sets import BenchmarkSet
 from iafmsr.errors import UserError
+from iafmsr.nets.loading import load_net
 from iafmsr.utils.complexity import count
 from iafmsr.utils.figures import colour_panel, draw_figure, image_panel
 from iafmsr.utils.map_quality import error_maps, fixed_maps, rank_correlation, share_inside
@@ -27,16 +26,11 @@ _FIGURE_HEIGHT = 240  # pixels of a panel
 _K = 0.05  # share of the positions at which a map's squared error is summed
 
 
-def _network(opt: dict[str, Any], weights: Path) -> nn.Module:
-    param_key = 'params_ema' if opt['train'].get('ema_decay') else 'params'
-    return NetSpec(weights.parent.parent.name, opt['scale'], opt['network_g'], weights, param_key).build()
-
-
 @torch.no_grad()
 def measure(opt: dict[str, Any], weights: Path, sets: Sequence[BenchmarkSet]) -> dict[str, Any]:
     """PSNR and SSIM of a net on each set; how well its map, and the fixed ones, follow its own error; and how it treats
     drawn pictures."""
-    net = _network(opt, weights)
+    net = load_net(weights).net
     has_density = opt.get('train', {}).get('ie_opt') is not None
     figures: dict[str, Any] = {'psnr': {}, 'ssim': {}, 'maps': {}}
     for benchmark_set in sets:
@@ -74,7 +68,7 @@ def draw_maps(opt: dict[str, Any], weights: Path, sets: Sequence[BenchmarkSet], 
         UserError: no such picture.
     """
     scale = opt['scale']
-    net = _network(opt, weights)
+    net = load_net(weights).net
     items = {f'{s.name}/{item.name}': item for s in sets for item in s.items(scale)}
     rows = []
     for name in pictures:

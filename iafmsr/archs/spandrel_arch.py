@@ -50,7 +50,7 @@ class Spandrel(PublishedNet):
         self._describe(known[id].load(dict(self.net.state_dict())))
 
     @classmethod
-    def from_weights(cls, weights: Mapping[str, Tensor]) -> Spandrel:
+    def from_weights(cls, weights: Mapping[str, Any]) -> Spandrel:
         """The network that a state dict belongs to, id and keywords found by spandrel, with these weights.
 
         Raises:
@@ -67,11 +67,13 @@ class Spandrel(PublishedNet):
         return net
 
     def _describe(self, described: ImageModelDescriptor) -> None:
-        self.scale, self.wanted = described.scale, described.size_requirements
+        self.scale, self.channels, self.wanted = (described.scale, described.input_channels,
+                                                  described.size_requirements)
 
     def forward(self, lq: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> (B, 3, sH, sW)."""
+        """(B, channels, H, W) in [0, 1] -> (B, channels, sH, sW); channels is 3 or what the network takes."""
         h, w = lq.shape[-2:]
         right, bottom = self.wanted.get_padding(w, h)
-        sr = self.net(F.pad(lq, (0, right, 0, bottom), mode='replicate') if right or bottom else lq)
+        # some write into their input (RCAN): it is theirs
+        sr = self.net(F.pad(lq, (0, right, 0, bottom), mode='replicate') if right or bottom else lq.clone())
         return sr[..., :self.scale * h, :self.scale * w]

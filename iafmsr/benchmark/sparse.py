@@ -19,8 +19,9 @@ from iafmsr.archs import IAFMNet
 from iafmsr.benchmark.speed import now, processor
 from iafmsr.benchmark.tables import Table
 from iafmsr.files.reading import read_picture
-from iafmsr.inference.weights import load_net
 from iafmsr.layers.density import top_k_mask
+from iafmsr.nets.files import NamedFile
+from iafmsr.nets.loading import load_net
 from iafmsr.ops.crossover import choose_backend
 from iafmsr.ops.rulebook import spconv_installed
 from iafmsr.ops.sites import ActiveSites
@@ -75,14 +76,14 @@ class Timing:
         return min(value for name, value in self.ms.items() if name.startswith(backend))
 
 
-def density_map(weights: Path | None, width: int, height: int) -> Tensor:
+def density_map(weights: NamedFile | None, width: int, height: int) -> Tensor:
     """The map (1, 1, H, W) that a trained IAFMNet has of a photograph, mirrored where it is too small.
 
     Without weights it is the map of an estimator that needs no training.
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = load_net(weights).net if weights else IAFMNet(ide='moments').eval()
+        net = load_net(*weights).net if weights else IAFMNet(ide='moments').eval()
     # skimage's photographs are read from its folder: to import it takes seconds
     picture = read_picture(Path(find_spec('skimage').origin).parent / 'data/coffee.png') / 255
     mirrored = torch.cat([picture, picture.flip(2)], dim=2)
@@ -93,7 +94,7 @@ def density_map(weights: Path | None, width: int, height: int) -> Tensor:
 
 
 def measure(sizes: Sequence[tuple[int, int]], channels: Sequence[int], shares: Sequence[float], device: torch.device,
-            weights: Path | None, seconds: float) -> Iterator[Timing]:
+            weights: NamedFile | None, seconds: float) -> Iterator[Timing]:
     """Let the backends take turns on every case; what else the machine does meets them alike.
 
     Without gradients the result takes the place of x, as it does in the net.

@@ -1,1 +1,1 @@
-"""Networks as ONNX files: written, checked against PyTorch, run by onnxruntime."""
+"""Networks given away: as ONNX files, checked against PyTorch, and as files of weights with their options."""

@@ -30,14 +30,15 @@ def run(args: argparse.Namespace) -> int:
     from iafmsr.errors import UserError
     from iafmsr.export.check import LIMIT, SIZES, largest_difference, measure_times
     from iafmsr.export.graph import to_onnx
-    from iafmsr.export.runtime import OnnxNet, session
     from iafmsr.files.names import printable
     from iafmsr.files.whole import check_writable, write_whole
-    from iafmsr.inference.weights import find_weights, load_net
+    from iafmsr.nets.files import find_weights
+    from iafmsr.nets.loading import load_net
+    from iafmsr.nets.onnx_file import OnnxNet, session
 
     if args.output.suffix != '.onnx':
         raise UserError(f'{printable(args.output)}: the name must end in .onnx')
-    trained = load_net(find_weights(args.weights))
+    trained = load_net(*find_weights(args.weights))
     check_writable(args.output)
     content = to_onnx(trained, args.fp16)
     exported = OnnxNet(session(content))

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from iafmsr.errors import UserError
-from iafmsr.inference.weights import TrainedNet
+from iafmsr.nets.onnx_file import METADATA
+from iafmsr.nets.trained import TrainedNet
 from iafmsr.ops.submanifold import SubmanifoldConv2d
 
-__all__ = ['METADATA', 'to_onnx']
+__all__ = ['to_onnx']
 
-METADATA = 'iafmsr'  # key under which the file says what it holds
 _TRACED = (2, 3, 33, 47)  # no side a multiple of the attention's cell, none is 1: no special case is traced
 
 

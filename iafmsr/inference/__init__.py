@@ -1,1 +1,1 @@
-"""Trained networks at work: weights, pictures, tiles."""
+"""Trained networks at work: pictures, tiles."""

@@ -15,14 +15,16 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from iafmsr.inference.jobs import Job
     from iafmsr.inference.upscale import Upscaler
-
+    from iafmsr.nets.files import NamedFile
 
 FORMATS = ('png', 'jpg', 'tif', 'webp', 'bmp')
 
@@ -38,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="kind of the results in a folder (the picture's own, where it can be written; else png)")
     parser.add_argument('--quality', metavar='N', type=int, default=95, help='of JPEG and WebP, 1 to 100 (95)')
     parser.add_argument('--weights', metavar='FILE', required=True,
-                        help="file of weights, or its name in the project's weights/; it tells net and scale")
+                        help="file of weights, option file that names some, or name of a file in the project's "
+                             'weights/; FILE:key=value,... gives keywords of the network that the file does not say')
     parser.add_argument('--tile', metavar='N', type=int, default=1024,
                         help='compute in tiles of NxN input pixels (1024; 0: the whole picture at once). The result is '
                              'the same: each tile is computed with the margin that decides it, 104 pixels for a net of '
@@ -67,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     from iafmsr.files.whole import check_writable, clear_leftovers
     from iafmsr.inference.jobs import plan
     from iafmsr.inference.upscale import upscale_all
-    from iafmsr.inference.weights import find_weights
+    from iafmsr.nets.files import find_weights
 
     def say(line: str) -> None:
         (tqdm.write if sys.stderr.isatty() else print)(f'iafmsr: {line}', file=sys.stderr)
@@ -84,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         check_writable(new[0].target)
         for folder in {job.target.parent for job in new}:
             clear_leftovers(folder)
-        upscaler = _upscaler(weights, args, say)
+        upscaler = _upscaler(weights, new, args, say)
         with _bar() as bar:
             failed = upscale_all(new, upscaler, bar, say, args.quality)
     print(f'{len(new) - failed} upscaled, {len(planned.jobs) - len(new)} there already, '
@@ -109,20 +112,24 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError('--device cuda: this machine has no CUDA device')
 
 
-def _upscaler(weights: Path, args: argparse.Namespace, say: Callable[[str], None]) -> Upscaler:
+def _upscaler(weights: NamedFile, jobs: list[Job], args: argparse.Namespace, say: Callable[[str], None]) -> Upscaler:
     """The net on its device, ready to work."""
     import torch
 
     from iafmsr.inference.tiles import Enlarger, is_exact
     from iafmsr.inference.upscale import Upscaler
-    from iafmsr.inference.weights import load_net
+    from iafmsr.nets.loading import load_net
+    from iafmsr.nets.onnx_file import OnnxNet
 
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    trained = load_net(weights)
+    trained = load_net(*weights)
     trained.net.to(device)
-    if args.tile and not is_exact(trained):
-        say(f'{trained.arch} looks at the whole picture: one larger than the tile is not upscaled exactly')
+    if args.tile and not is_exact(trained) and any(_longer_side(job.source) > args.tile for job in jobs):
+        say(f'{trained.arch} may look at the whole picture: one larger than the tile is not upscaled exactly')
     precision = args.precision
+    if isinstance(trained.net, OnnxNet) and precision != 'fp32':
+        say(f'--precision {precision}: an ONNX file computes as it was exported (iafmsr export --fp16)')
+        precision = 'fp32'
     if device.type == 'cpu' and not _has(precision):
         say(f'--precision {precision}: this CPU has no arithmetic for it and would be slower; fp32 instead')
         precision = 'fp32'
@@ -138,6 +145,15 @@ def _bar() -> tqdm:
                     bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}')
     return tqdm(file=_Log(), mininterval=10, delay=10,
                 bar_format='iafmsr: {desc} {percentage:.0f}% {elapsed}<{remaining}')
+
+
+def _longer_side(path: Path) -> int:
+    """Of a picture; 0 where it cannot be read, which is said later."""
+    from iafmsr.files.picture import UnreadableError
+    from iafmsr.files.reading import picture_size
+    with suppress(UnreadableError):
+        return max(picture_size(path))
+    return 0
 
 
 def _has(precision: str) -> bool:

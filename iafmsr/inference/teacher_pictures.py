@@ -21,7 +21,8 @@ from iafmsr.files.names import PictureFile, list_pictures, printable
 from iafmsr.files.picture import UnreadableError
 from iafmsr.files.reading import read_picture
 from iafmsr.inference.tiles import DEFAULT_TILE, Enlarger
-from iafmsr.inference.weights import find_weights, load_net
+from iafmsr.nets.files import find_weights
+from iafmsr.nets.loading import load_net
 
 __all__ = ['add_teacher']
 
@@ -45,11 +46,11 @@ def add_teacher(inputs: Sequence[Path], output: Path, form: SubImages, weights: 
     Raises:
         UserError: no such weights, no set of these pictures, a picture that cannot be read any more, or a full disk.
     """
-    file = find_weights(weights)
-    trained = load_net(file)
+    file, given = find_weights(weights)
+    trained = load_net(file, given)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     trained.net.to(device)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    digest = hashlib.sha256(file.read_bytes() + (repr(given).encode() if given else b'')).hexdigest()[:8]
     path = output / (f'SR_{quote(file.stem, safe="")}_{digest}{"_ensemble" * ensemble}_X{trained.scale}_sub.lmdb')
     pictures = list_pictures(inputs)
     try:

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from iafmsr.errors import UserError
-from iafmsr.inference.weights import TrainedNet
 from iafmsr.layers.idm import Maps
 from iafmsr.layers.igra import POOL_SIZE
+from iafmsr.nets.trained import TrainedNet
 
 __all__ = ['DEFAULT_TILE', 'Enlarger', 'is_exact', 'margin']
 
@@ -86,6 +86,11 @@ class Enlarger:
         Returns:
             np.ndarray: (sH, sW, 3) or (sH, sW, 1), of the same kind.
         """
+        channels = pixels.shape[2]
+        if channels > self.trained.channels == 1:  # a net of gray pictures takes colours one by one
+            planes = np.split(pixels, channels, axis=2)
+            return np.concatenate([self(plane, tile, ensemble, lambda share: progress(share / channels))
+                                   for plane in planes], axis=2)
         kind, peak = pixels.dtype, np.iinfo(pixels.dtype).max
         out = self.reserve(pixels, ensemble) if out is None else out
         if not ensemble:
@@ -133,9 +138,9 @@ class Enlarger:
             return function(lq, **keywords).float()
 
     def _tensor(self, pixels: np.ndarray) -> Tensor:
-        """(H, W, 3 or 1) -> (1, 3, H, W) in [0, 1]."""
+        """(H, W, 3 or 1) -> (1, channels of the net, H, W) in [0, 1]."""
         values = torch.from_numpy(pixels.astype(np.float32)).to(self.device) / np.iinfo(pixels.dtype).max
-        return values.permute(2, 0, 1)[None].expand(1, 3, -1, -1)
+        return values.permute(2, 0, 1)[None].expand(1, self.trained.channels, -1, -1)
 
 
 def _grid(height: int, width: int, tile: int, around: int) -> Iterator[Tile]:

@@ -45,16 +45,17 @@ def run(args: argparse.Namespace) -> int:
     from iafmsr.errors import UserError
     from iafmsr.files.names import printable
     from iafmsr.files.whole import check_writable, write_whole
-    from iafmsr.inference.weights import find_weights, load_net
     from iafmsr.inspection.figure import draw
     from iafmsr.inspection.inputs import find_sources
     from iafmsr.inspection.page import page
     from iafmsr.inspection.picture import has_map, inspect_picture
     from iafmsr.inspection.report import Figures, as_json, as_text
     from iafmsr.inspection.training import checkpoints, latest
+    from iafmsr.nets.files import NamedFile, find_weights
+    from iafmsr.nets.loading import load_net
 
-    weights = latest(args.run_folder) if args.run_folder else find_weights(args.weights)
-    trained = load_net(weights)
+    weights, given = NamedFile(latest(args.run_folder), {}) if args.run_folder else find_weights(args.weights)
+    trained = load_net(weights, given)
     if not has_map(trained.net):
         raise UserError(f'{printable(weights)}: {trained.arch} has no information density map')
     scale = trained.scale

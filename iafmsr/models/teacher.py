@@ -53,6 +53,6 @@ class Teacher:
 
 def load_teacher(weights: str) -> tuple[nn.Module, int]:
     """The network in a file, in evaluation mode, and its scale."""
-    from iafmsr.inference.weights import load_net
+    from iafmsr.nets.loading import load_net
     trained: Any = load_net(Path(weights))
     return trained.net, trained.scale

@@ -32,14 +32,15 @@ def run(args: argparse.Namespace) -> int:
     from iafmsr.errors import UserError
     from iafmsr.files.names import printable
     from iafmsr.inference.tiles import is_exact
-    from iafmsr.inference.weights import find_weights, load_net
+    from iafmsr.nets.files import find_weights
+    from iafmsr.nets.loading import load_net
 
     if find_spec('gradio') is None:
         raise UserError("gradio is not installed; the extra 'serve' brings it")
     if args.max_megapixels <= 0:
         raise UserError(f'--max-megapixels {args.max_megapixels:g}: more than 0 is wanted')
-    weights = find_weights(args.weights)
-    trained = load_net(weights)
+    weights, given = find_weights(args.weights)
+    trained = load_net(weights, given)
     if not is_exact(trained):
         raise UserError(f'{printable(weights)}: {trained.arch} has no information density map that is known beforehand')
 

@@ -17,7 +17,7 @@ import gradio as gr  # noqa: E402
 
 from iafmsr.errors import UserError  # noqa: E402
 from iafmsr.files.picture import Picture  # noqa: E402
-from iafmsr.inference.weights import TrainedNet  # noqa: E402
+from iafmsr.nets.trained import TrainedNet  # noqa: E402
 from iafmsr.serve.work import Enlarged, enlarge, idm_view, read_upload, save, sites_view, summary  # noqa: E402
 
 __all__ = ['serving']

@@ -17,9 +17,9 @@ from iafmsr.errors import UserError
 from iafmsr.files.picture import Picture, UnreadableError, as_rgb8, as_tensor
 from iafmsr.files.reading import picture_size, read
 from iafmsr.files.writing import write
-from iafmsr.inference.weights import TrainedNet
 from iafmsr.layers.density import num_active, top_k_mask
 from iafmsr.layers.idm import Maps
+from iafmsr.nets.trained import TrainedNet
 from iafmsr.ops.resize import imresize
 from iafmsr.utils.figures import PALETTE, colour_levels, image_panel
 

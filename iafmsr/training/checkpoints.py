@@ -11,8 +11,6 @@ import hashlib
 import io
 import re
 import sys
-import warnings
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,9 @@ import torch
 
 from iafmsr.errors import UserError
 from iafmsr.files.whole import replace_file
+from iafmsr.nets.reading import STATE_KEYS, load_checkpoint
 
 Options = dict[str, Any]
-STATE_KEYS = {'iter', 'epoch', 'optimizers', 'schedulers'}
 
 
 def save_whole(content: Any, path: str | Path) -> str:
@@ -39,31 +37,6 @@ def save_whole(content: Any, path: str | Path) -> str:
     torch.save(content, buffer)
     replace_file(Path(path), buffer.getbuffer())
     return hashlib.sha256(buffer.getbuffer()).hexdigest()
-
-
-def load_checkpoint(file: str | Path) -> dict[str, Any]:
-    """Load a file of weights or a training state to the CPU: data only, never code, and nothing that was damaged.
-
-    Raises:
-        UserError: in one line, why the file cannot be loaded.
-    """
-    if not Path(file).is_file():
-        raise UserError(f'{file}: no such file')
-    try:
-        if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:
-                damaged = archive.testzip()  # torch does not look at the check sums
-            if damaged:
-                raise UserError(f'{file}: damaged, {damaged} in it has another check sum')
-        with warnings.catch_warnings(action='ignore'):
-            content = torch.load(file, map_location='cpu', weights_only=True)
-    except UserError:
-        raise
-    except Exception as error:  # a damaged file fails in any way: zip, pickle, storage
-        raise UserError(f'{file}: not a file of weights that loads safely ({type(error).__name__})') from None
-    if not isinstance(content, dict):
-        raise UserError(f'{file}: not a file of weights but a {type(content).__name__}')
-    return content
 
 
 def load_state(file: str | Path, models: str | Path, networks: Iterable[str]) -> dict[str, Any]:
@@ -85,10 +58,9 @@ def load_state(file: str | Path, models: str | Path, networks: Iterable[str]) ->
         if not weights.is_file():
             raise UserError(f'{file}: the weights of its iteration {state["iter"]} are missing: {weights}')
         known = state.get('networks', {}).get(weights.name)  # not in a state of BasicSR's own
-        if known is None:
-            load_checkpoint(weights)
-        elif hashlib.sha256(weights.read_bytes()).hexdigest() != known:
+        if known is not None and hashlib.sha256(weights.read_bytes()).hexdigest() != known:
             raise UserError(f'{file}: {weights.name} is not what was saved with it')
+        load_checkpoint(weights)
     return state
 
 

@@ -26,8 +26,8 @@ from iafmsr.data.augmentation import AUGMENTATIONS
 from iafmsr.errors import UserError
 from iafmsr.models.iafmnet_model import IAFMNetModel
 from iafmsr.models.teacher import load_teacher
+from iafmsr.nets.fine_tuning import weights_for
 from iafmsr.training.checkpoints import load_state, networks_to_resume
-from iafmsr.utils.checkpoint_check import check_checkpoint
 from iafmsr.utils.dataset_check import check_dataset
 from iafmsr.utils.option_keys import (
     ANY,
@@ -146,8 +146,8 @@ class _Check(SectionCheck):
     def checkpoint(self, where: str, net: torch.nn.Module) -> None:
         suffix = where.removeprefix('network_')
         try:
-            check_checkpoint(self.path[f'pretrain_{where}'], net, self.path.get(f'param_key_{suffix}', 'params'),
-                             strict=self.path.get(f'strict_load_{suffix}', True))
+            weights_for(net, self.path[f'pretrain_{where}'], self.path.get(f'strict_load_{suffix}', True),
+                        self.path.get(f'param_key_{suffix}', 'params'))
         except UserError as error:
             self.fault(f'path.pretrain_{where}', str(error))
 

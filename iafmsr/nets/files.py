@@ -1,0 +1,62 @@
+"""The files that a command line names: ``FILE[:key=value,...]``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from iafmsr.errors import UserError
+
+__all__ = ['FOLDER', 'NamedFile', 'find', 'find_weights', 'known_names', 'parse_keys']
+
+FOLDER = Path(__file__).resolve().parents[2] / 'weights'
+_KEYS = re.compile(r'(?P<file>.+?):(?P<keys>\w+=.*)')
+
+
+class NamedFile(NamedTuple):
+    """A file, and what the command line says of its network: ``type`` and keywords of the arch."""
+
+    path: Path
+    given: dict[str, Any]
+
+
+def known_names() -> list[str]:
+    """The names of the files in the project's folder ``weights/``, without their ending."""
+    return sorted(path.stem for path in FOLDER.glob('*.pth'))
+
+
+def find(name: str) -> Path | None:
+    """A file by its path, or by its name in the project's folder ``weights/``, with its ending or without."""
+    places = (Path(name), FOLDER / name, FOLDER / f'{name}.pth') if Path(name).name == name else (Path(name),)
+    return next((path for path in places if path.is_file()), None)
+
+
+def find_weights(entry: str) -> NamedFile:
+    """What ``--weights FILE[:key=value,...]`` names.
+
+    Raises:
+        UserError: there is no such file, or the keys are no list of ``key=value``.
+    """
+    matched = None if find(entry) else _KEYS.fullmatch(entry)
+    name, keys = (matched['file'], matched['keys']) if matched else (entry, None)
+    path = find(name)
+    if path is None:
+        known = ', '.join(known_names())
+        raise UserError(f'--weights {name}: no such file' + (f', and none of the names {known}' if known else ''))
+    return NamedFile(path, parse_keys(entry, keys))
+
+
+def parse_keys(entry: str, text: str | None) -> dict[str, Any]:
+    """``a=1,b=[1, 2]`` as a dict; values are YAML.
+
+    Raises:
+        UserError: it is no such list; ``entry`` is named.
+    """
+    parts = re.split(r',(?=\w+=)', text) if text else []
+    try:
+        return {key: yaml.safe_load(value) for key, value in (part.split('=', 1) for part in parts)}
+    except yaml.YAMLError:
+        raise UserError(f'{entry}: the keys are no list of key=value') from None

@@ -1,0 +1,56 @@
+"""A network that is ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from iafmsr.errors import UserError
+
+__all__ = ['TrainedNet', 'trained']
+
+_CHANNEL_WORDS = ('num_in_ch', 'in_chans', 'in_channels')
+_SIDE = 16  # of the picture that is tried
+
+
+@dataclass(frozen=True)
+class TrainedNet:
+    """A network with its weights, in evaluation mode, on the CPU.
+
+    Attributes:
+        net: (B, channels, H, W) in [0, 1] -> (B, channels, sH, sW).
+        arch (str): its name.
+        scale (int): output size over input size.
+        channels (int): of the pictures that it takes and gives.
+    """
+
+    net: nn.Module
+    arch: str
+    scale: int
+    channels: int = 3
+
+
+def trained(where: str, net: nn.Module, network: Mapping[str, Any]) -> TrainedNet:
+    """A network of a section ``network_g`` with its scale, found out by a small picture: archs call it differently.
+
+    Raises:
+        UserError: it cannot be run, or does not give pictures that are larger by a whole number; the line begins with
+            ``where``.
+    """
+    net.eval().requires_grad_(False)
+    channels = next((network[word] for word in _CHANNEL_WORDS if word in network), getattr(net, 'channels', 3))
+    try:
+        with torch.inference_mode():
+            sr = net(torch.zeros(1, channels, _SIDE, _SIDE))
+        batch, planes, height, width = sr.shape
+    except Exception as error:  # a net fails in any way on what it does not expect
+        reason = str(error).partition('\n')[0] or type(error).__name__
+        raise UserError(f'{where}: {network["type"]} fails on a picture of {channels} channels: {reason}') from None
+    if (batch, planes, width) != (1, channels, height) or height % _SIDE or height < _SIDE:
+        raise UserError(f'{where}: {network["type"]} makes {planes} channels of {width}x{height} from {channels} of '
+                        f'{_SIDE}x{_SIDE}: no network for super-resolution')
+    return TrainedNet(net, network['type'], height // _SIDE, channels)

@@ -1,4 +1,4 @@
-"""Ablations: paired differences, ties, tables, and files that all start from one base."""
+"""Ablations: names that all start from one base, paired differences, ties and tables."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +8,7 @@ import torch
 
 from iafmsr.ablation import tables
 from iafmsr.ablation.measure import draw_maps, measure
+from iafmsr.ablation.named import Ablations, options_of
 from iafmsr.ablation.runs import Run, ablate
 from iafmsr.archs import IAFMNet
 from iafmsr.benchmark.robustness import robustness
@@ -16,19 +17,18 @@ from iafmsr.data.forms import WholePictures
 from iafmsr.data.preparation import prepare
 from iafmsr.errors import UserError
 from iafmsr.utils.complexity import count
-from iafmsr.utils.options import load_options
 
-FILES = sorted((Path(__file__).parent.parent / 'options/ablation').glob('*.yml'))
+ROOT = Path(__file__).resolve().parent.parent
+NAMED = Ablations.read(ROOT / 'options/ablation.yml')
 
 
-@pytest.mark.parametrize('file', FILES, ids=lambda f: f.stem)
-def test_each_file_differs_from_the_base_in_the_net_or_the_entropy_loss_alone(file):
-    base = file.with_name('adam4.yml' if file.stem.startswith('adam4_') else 'base.yml')
-    base, opt = load_options(base), load_options(file)
-    assert opt['name'] == f'ablation_{file.stem}'
+@pytest.mark.parametrize('name', NAMED.overrides)
+def test_each_ablation_differs_from_the_base_in_the_net_or_the_entropy_loss_alone(name):
+    base, opt = NAMED.options('adam4' if name.startswith('adam4_') else 'base'), NAMED.options(name)
+    assert opt['name'] == f'ablation_{name}'
     for o in (base, opt):
         del o['name']
-        if file.stem in ('adam', 'adam4'):  # the optimizer alone
+        if name in ('adam', 'adam4'):  # the optimizer alone
             del o['train']['optim_g']
         else:
             del o['network_g']
@@ -38,11 +38,55 @@ def test_each_file_differs_from_the_base_in_the_net_or_the_entropy_loss_alone(fi
 
 def test_nets_of_the_ablations_are_within_the_papers_ceilings():
     allowed = {'k050', 'k100'}  # the paper's own rows beyond 5 %: its FLOPs grow as well
-    for file in FILES:
-        network = load_options(file)['network_g']
-        if network.pop('type') == 'IAFMNet' and file.stem not in allowed:
+    for name in NAMED.overrides:
+        network = NAMED.options(name)['network_g']
+        if network.pop('type') == 'IAFMNet' and name not in allowed:
             size = count(IAFMNet(**network), 4)
-            assert size.params <= 220_000 and size.macs <= 11e9, file.stem
+            assert size.params <= 220_000 and size.macs <= 11e9, name
+
+
+START = 'name: start\nnetwork_g: {type: A, width: 4, depth: 2}\ntrain: {loss: {weight: 1}}\n'
+
+
+def ablations(folder: Path, text: str) -> Ablations:
+    (folder / 'start.yml').write_text(START)
+    (folder / 'ablation.yml').write_text(text)
+    return Ablations.read(folder / 'ablation.yml')
+
+
+def test_overrides_are_laid_over_their_base(tmp_path):
+    named = ablations(tmp_path, """ablations:
+  base: {base: start.yml}
+  wide: {network_g: {width: 8}}
+  wide_deep: {base: wide, network_g: {depth: 6}}
+  other: {base: wide_deep, network_g: {type: B}, train: {loss: ~}}""")
+    train = {'loss': {'weight': 1}}
+    assert named.options('base') == {'name': 'ablation_base', 'network_g': {'type': 'A', 'width': 4, 'depth': 2},
+                                     'train': train}
+    assert named.options('wide_deep')['network_g'] == {'type': 'A', 'width': 8, 'depth': 6}
+    assert named.options('wide_deep')['train'] == train
+    assert named.options('other') == {'name': 'ablation_other', 'network_g': {'type': 'B'}, 'train': {}}
+
+
+@pytest.mark.parametrize('text, message', [
+    ('ablations: {base: {base: start.yml}, a: {base: b}, b: {base: a}}', 'a -> b -> a: the bases run in a circle'),
+    ('ablations: {base: {base: start.yml}, a: {base: bass}}', r"base: no ablation is called 'bass' .did you mean base"),
+    ('ablations: {base: {base: start.yml}, a: {base: none.yml}}', r'none.yml: No such file'),
+    ('ablations: {base: {base: start.yml}, b: {}}', r"no ablation is called 'a'"),
+    ('ablations: {a: }', 'ablations: names, each with a section of overrides'), ('a: 1', 'ablations: names')])
+def test_faults_of_ablations_are_named(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        ablations(tmp_path, text).options('a')
+
+
+def test_a_command_takes_names_and_option_files(tmp_path):
+    (tmp_path / 'mine.yml').write_text(f'base: {ROOT}/options/short_IAFMNet_x4.yml\nname: x\nnetwork_g: {{k: 0.3}}\n')
+    label, options = options_of(str(tmp_path / 'mine.yml'), ROOT)
+    assert label == 'mine'
+    assert options_of('k020', ROOT) == ('k020', {**options, 'name': 'ablation_k020',
+                                                 'network_g': {**options['network_g'], 'k': 0.2}})
+    with pytest.raises(UserError, match=r"no ablation is called 'no_mop' \(did you mean no_map\?\)"):
+        options_of('no_mop', ROOT)
 
 
 def test_differences_are_paired_and_a_small_one_is_a_tie():
@@ -95,15 +139,15 @@ def test_measuring_a_net(tmp_path):
         draw_maps(opt, tmp_path / 'net.pth', sets, ['set/b'])
 
 
-def test_two_files_of_one_name_are_refused(tmp_path):
+def test_two_options_of_one_name_are_refused(tmp_path):
+    for folder in ('a', 'b'):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / 'x.yml').write_text('scale: 4\n')
     with pytest.raises(UserError, match='one name'):
-        ablate([tmp_path / 'a/x.yml', tmp_path / 'b/x.yml'], 10, [0], [], tmp_path)
+        ablate([str(tmp_path / 'a/x.yml'), str(tmp_path / 'b/x.yml')], 10, [0], [], tmp_path)
 
 
-def test_a_changed_file_is_another_run(tmp_path):
+def test_changed_options_are_another_run():
     """Or it would go on from, and be measured by, the finished run of what it was before."""
-    file, names = tmp_path / 'x.yml', []
-    for decay in (0.999, 0.99, 0.999):
-        file.write_text(f'train: {{ema_decay: {decay}}}\n')
-        names.append(Run(file, 0, 10).name)
+    names = [Run('x', {'train': {'ema_decay': decay}}, 0, 10).name for decay in (0.999, 0.99, 0.999)]
     assert names[0] == names[2] != names[1]

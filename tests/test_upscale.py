@@ -20,6 +20,7 @@ import torch
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
+from iafmsr.ablation.named import Ablations, options_of
 from iafmsr.archs import SAFMN, IAFMNet
 from iafmsr.cli import main
 from iafmsr.errors import UserError
@@ -624,14 +625,14 @@ def test_another_error_is_not_taken_for_want_of_memory(weights: Path) -> None:
 
 # ---------------------------------------------------------------- weights
 
-@pytest.mark.parametrize('file', sorted(path.relative_to(ROOT / 'options').as_posix() for path in [
-    *ROOT.glob('options/*IAFMNet*.yml'), *ROOT.glob('options/train_S*.yml'), *ROOT.glob('options/ablation/*.yml')]))
-def test_a_file_of_weights_tells_its_net(file: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize('entry', [
+    *sorted(str(path.relative_to(ROOT)) for pattern in ('*IAFMNet*', 'train_S*') for path in
+            ROOT.glob(f'options/{pattern}.yml')), *Ablations.read(ROOT / 'options/ablation.yml').overrides])
+def test_a_file_of_weights_tells_its_net(entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of every net that an option file trains: arch, scale and whatever shapes can tell."""
     from basicsr.utils.registry import ARCH_REGISTRY
-
-    from iafmsr.utils.options import load_options
-    options = load_options(ROOT / 'options' / file)['network_g']
+    monkeypatch.chdir(ROOT)
+    options = options_of(entry, ROOT)[1]['network_g']
     if 'num_block' in options:
         options['num_block'] = min(options['num_block'], 2)
     net = ARCH_REGISTRY.get(options['type'])(**{key: value for key, value in options.items() if key != 'type'})

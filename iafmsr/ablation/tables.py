@@ -27,9 +27,9 @@ def difference(values: Sequence[float], reference: Sequence[float]) -> str:
     return f'{mean:+.3f} ± {error:.3f}' + (' (tie)' if abs(mean) < 2 * error else '')
 
 
-def quality_table(by_file: dict[str, list[dict[str, Any]]]) -> str:
+def quality_table(by_label: dict[str, list[dict[str, Any]]]) -> str:
     """PSNR / SSIM for each set, and the difference of the mean PSNR over the sets from the first file's."""
-    first = next(iter(by_file.values()))
+    first = next(iter(by_label.values()))
     names = list(first[0]['psnr'])
     rows = [f'| options | params | GMACs | it/s | {" | ".join(names)} | mean of the sets | difference |',
             '|---' * (len(names) + 6) + '|']
@@ -37,7 +37,7 @@ def quality_table(by_file: dict[str, list[dict[str, Any]]]) -> str:
     def means(results: list[dict[str, Any]]) -> list[float]:
         return [statistics.fmean(r['psnr'].values()) for r in results]
 
-    for stem, results in by_file.items():
+    for stem, results in by_label.items():
         sets = [f'{_mean([r["psnr"][n] for r in results], 2)} / {statistics.fmean(r["ssim"][n] for r in results):.4f}'
                 for n in names]
         rows.append(f'| {stem} | {results[0]["params"]:,} | {results[0]["macs"] / 1e9:.2f} '
@@ -47,10 +47,10 @@ def quality_table(by_file: dict[str, list[dict[str, Any]]]) -> str:
     return '\n'.join(rows)
 
 
-def map_table(by_file: dict[str, list[dict[str, Any]]]) -> str:
+def map_table(by_label: dict[str, list[dict[str, Any]]]) -> str:
     """Rank correlation with the error / share of the squared error in the top 5 %, of each net's map by its own error;
     below, the fixed filters by the first net's."""
-    first = next(iter(by_file.values()))
+    first = next(iter(by_label.values()))
     names = list(first[0]['maps'])
     rows = [f'| map | {" | ".join(names)} |', '|---' * (len(names) + 1) + '|']
 
@@ -58,18 +58,18 @@ def map_table(by_file: dict[str, list[dict[str, Any]]]) -> str:
         cells = [' / '.join(_mean([r['maps'][n][name][i] for r in results], 3) for i in (0, 1)) for n in names]
         return f'| {title} | {" | ".join(cells)} |'
 
-    rows += [row(stem, results, 'map') for stem, results in by_file.items() if 'map' in results[0]['maps'][names[0]]]
+    rows += [row(stem, results, 'map') for stem, results in by_label.items() if 'map' in results[0]['maps'][names[0]]]
     rows += [row(name, first, name) for name in first[0]['maps'][names[0]] if name != 'map']
     return '\n'.join(rows)
 
 
-def robustness_table(by_file: dict[str, list[dict[str, Any]]]) -> str:
+def robustness_table(by_label: dict[str, list[dict[str, Any]]]) -> str:
     """How nets treat drawn pictures (see :class:`Robustness`): means over seeds in the first two columns, the worst
     seed's figures in the others."""
     rows = [f'| options | flat pixels off by more than {LEVELS} levels | backgrounds that break, of 27 '
             '| largest deviation of a solid picture, levels | values on drawings | values on checkerboards and noise |',
             '|---' * 6 + '|']
-    for stem, results in by_file.items():
+    for stem, results in by_label.items():
         found = [Robustness(**r['robustness']) for r in results]
         ranges = [f'{min(low for low, _ in pairs):.2f} to {max(high for _, high in pairs):.2f}'
                   for pairs in ([f.drawn_range for f in found], [f.pattern_range for f in found])]

@@ -9,7 +9,7 @@ import re
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from iafmsr.benchmark.sets import BenchmarkSet
 from iafmsr.errors import UserError
 from iafmsr.files.whole import write_whole
 
-__all__ = ['Run', 'ablate', 'train']
+__all__ = ['Run', 'ablate', 'report', 'train']
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,12 @@ class Run:
     iterations: int
 
     @property
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(self.options, sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
     def name(self) -> str:
-        digest = hashlib.sha256(json.dumps(self.options, sort_keys=True).encode()).hexdigest()[:8]
-        return f'ablation_{self.label}_{digest}_{self.iterations}_seed{self.seed}'
+        return f'ablation_{self.label}_{self.digest}_{self.iterations}_seed{self.seed}'
 
     def weights(self, root: Path) -> Path:
         """Where a finished run has left them."""
@@ -59,8 +62,8 @@ class Run:
 
 
 def ablate(entries: Sequence[str], iterations: int, seeds: Sequence[int], sets: Sequence[BenchmarkSet], root: Path,
-           jobs: int = 1) -> str:
-    """Train all options with every seed, measure the nets, and return the tables in Markdown.
+           jobs: int = 1) -> dict[str, dict[str, Any]]:
+    """Train all options with every seed, measure the nets, and return the results by the names of the runs.
 
     What is finished is not done again, and what was interrupted goes on, as long as options and budget are the same.
 
@@ -82,22 +85,27 @@ def ablate(entries: Sequence[str], iterations: int, seeds: Sequence[int], sets: 
     runs = [Run(label, options, seed, iterations) for label, options in found for seed in seeds]
     with ThreadPoolExecutor(jobs) as pool:
         results = list(tqdm(pool.map(lambda run: _result(run, sets, root, jobs), runs), total=len(runs), unit='run'))
-    by_label = {label: [r for run, r in zip(runs, results, strict=True) if run.label == label] for label in labels}
-    return '\n\n'.join([
-        f'{iterations:,} iterations, seeds {", ".join(map(str, seeds))}.', quality_table(by_label),
-        map_table(by_label), robustness_table(by_label)])
+    return {run.name: result for run, result in zip(runs, results, strict=True)}
+
+
+def report(results: Iterable[dict[str, Any]]) -> str:
+    """The tables of a comparison in Markdown; the first result's options are the reference."""
+    by_label: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        by_label.setdefault(result['label'], []).append(result)
+    return '\n\n'.join([quality_table(by_label, speed=True), map_table(by_label), robustness_table(by_label)])
 
 
 def _result(run: Run, sets: Sequence[BenchmarkSet], root: Path, jobs: int) -> dict[str, Any]:
     stored = root / 'results/ablation' / f'{run.name}.json'
-    names = [s.name for s in sets]
     if stored.exists():
         result = json.loads(stored.read_text(encoding='utf-8'))
-        if result['sets'] == names and 'robustness' in result:
+        if list(result['psnr']) == [s.name for s in sets] and 'robustness' in result:
             return result
     train(run, root, jobs)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
-    result = {'sets': names, 'it/s': _speed(run, root), **measure(run.options, run.weights(root), sets)}
+    result = {'label': run.label, 'digest': run.digest, 'iterations': run.iterations, 'seed': run.seed,
+              'it/s': _speed(run, root), **measure(run.options, run.weights(root), sets)}
     write_whole(stored, json.dumps(result, indent=1).encode())
     return result
 

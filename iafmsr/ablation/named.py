@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class Ablations:
         if name not in self.overrides:
             raise UserError(f'{self.file}: no ablation is called {name!r}{did_you_mean(name, self.overrides)}; '
                             'an option file ends in .yml')
-        return self._options(name, ()) | {'name': f'ablation_{name}'}
+        return deepcopy(self._options(name, ())) | {'name': f'ablation_{name}'}
 
     def _options(self, name: str, above: tuple[str, ...]) -> dict[str, Any]:
         if name in above:

@@ -35,6 +35,8 @@ def main() -> None:
     parser.add_argument('--threads', type=int, help="torch's threads on the CPU")
     parser.add_argument('--speed', nargs='+', default=[], choices=('cpu', 'cuda'), metavar='DEVICE',
                         help='measure runtime and peak memory there: cpu, cuda')
+    parser.add_argument('--drawn', action='store_true',
+                        help='measure drawn pictures too: flat colours, words, lines, checkerboards, noise')
     parser.add_argument('--published', nargs='+', default=[], metavar='NAME',
                         help='published figures of further nets, such as SAFMN')
     parser.add_argument('--per-picture', action='store_true', help='a table of all pictures for each set')
@@ -76,7 +78,7 @@ def main() -> None:
 
     cache = Cache(None if args.no_cache else Path(args.cache))
     reports = benchmark(args.nets, find_sets(data_folder(args.data, ROOT), args.sets), args.scale, ROOT, cache, device,
-                        [torch.device(name) for name in args.speed], args.published)
+                        [torch.device(name) for name in args.speed], args.published, args.drawn)
     cache.save()
     found = [table for report in reports for table in tables(report, args.per_picture)]
     print(as_text(found))

@@ -6,7 +6,7 @@ import json
 import os
 import statistics
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from iafmsr.benchmark.cache import Cache, code_digest
 from iafmsr.benchmark.nets import NetSpec, parse_nets
 from iafmsr.benchmark.published import published
 from iafmsr.benchmark.quality import BICUBIC, measure_quality
+from iafmsr.benchmark.robustness import robustness
 from iafmsr.benchmark.run import benchmark
 from iafmsr.benchmark.sets import BenchmarkSet, _size, data_folder, find_sets
 from iafmsr.benchmark.speed import PeakMemory, measure_speed
@@ -453,13 +454,17 @@ def test_published_figures_are_kept_as_they_were_printed(net, scale, name, quali
 def test_one_command_makes_all_of_it(data, weights, tmp_path, repo_root, monkeypatch, capsys):
     out = tmp_path / 'out'
     arguments = [f'SMFANet={weights}:dim=8,n_blocks=1', '--data', data, '--cache', tmp_path / 'cache',
-                 '--write', out / 'a.md', out / 'a.json', out / 'a.txt', '--figure', out / 'a.png',
+                 '--write', out / 'a.md', out / 'a.json', out / 'a.txt', '--drawn', '--figure', out / 'a.png',
                  '--crop', 'Set5/picture 0:8,4,24', 'Set5/picture 1:0,0,16']
     main(monkeypatch, repo_root, *arguments)
     printed = capsys.readouterr().out
     assert (out / 'a.txt').read_text() == printed
     assert sorted(path.name for path in out.iterdir()) == ['a.json', 'a.md', 'a.png', 'a.txt']
-    assert json.loads((out / 'a.json').read_text())['command'].startswith('python scripts/benchmark.py SMFANet=')
+    content = json.loads((out / 'a.json').read_text())
+    assert content['command'].startswith('python scripts/benchmark.py SMFANet=')
+    found = asdict(robustness(small(weights).build(), 4))
+    assert content['scales'][0]['robustness'] == {'SMFANet': json.loads(json.dumps(found))}
+    assert f"| SMFANet | {found['flat_off']:.3%} | {found['broken']} |" in (out / 'a.md').read_text()
     with Image.open(out / 'a.png') as figure:
         assert figure.width > 4 * 192 and figure.height > 2 * 192
         assert np.asarray(figure.convert('RGB')).std() > 10

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from iafmsr.benchmark.robustness import LEVELS, Robustness, drawings, flat_pixels, robustness
+from iafmsr.benchmark.robustness import Robustness, drawings, flat_pixels, robustness
 from iafmsr.nets.loading import load_net
 
 YELLOW = torch.tensor([1.0, 1.0, 0.0])
@@ -72,7 +72,7 @@ def test_a_fault_on_one_colour_is_one_broken_background():
 
 
 def test_a_fault_of_16_levels_passes_and_one_of_17_does_not():
-    for levels, broken in ((LEVELS, 0), (LEVELS + 1, 27)):
+    for levels, broken in ((16, 0), (17, 27)):
         def shifted(lq, step=levels / 255):
             return nearest(lq) + torch.where(nearest(lq) > 0.5, -step, step)
         found = robustness(Net(shifted), 4)

@@ -75,7 +75,7 @@ class IAFMNet(nn.Module):
               F0 -> N x IFEB(., guide, mask) -> (.) guide -> (+) mu -> tail -> PixelShuffle -> sr
 
     Where the paper is silent or its literal form does not work (docs/experiments.md), the defaults are ours; figure 3
-    to the letter is ``options/ablation/literal.yml``.
+    to the letter is ``literal`` of ``options/ablation.yml``.
 
     Args:
         scale (int): 2, 3 or 4.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from iafmsr.benchmark.cache import Cache, code_digest
 from iafmsr.benchmark.nets import NetSpec, parse_nets
 from iafmsr.benchmark.published import Published, published
 from iafmsr.benchmark.quality import BICUBIC, Scores, measure_quality
+from iafmsr.benchmark.robustness import Robustness, robustness
 from iafmsr.benchmark.sets import BenchmarkSet, Item
 from iafmsr.benchmark.speed import Speed, measure_speed, processor
 from iafmsr.errors import UserError
@@ -32,11 +33,12 @@ class ScaleReport:
     device: str
     speed: dict[str, dict[str, Speed]]
     published: dict[str, Published] = field(default_factory=dict)
+    robustness: dict[str, Robustness] = field(default_factory=dict)
 
 
 def benchmark(entries: Sequence[str], sets: Sequence[BenchmarkSet], scales: Sequence[int], root: Path, cache: Cache,
-              device: torch.device, speed_on: Sequence[torch.device] = (), others: Sequence[str] = ()
-              ) -> list[ScaleReport]:
+              device: torch.device, speed_on: Sequence[torch.device] = (), others: Sequence[str] = (),
+              drawn: bool = False) -> list[ScaleReport]:
     """Measure nets at each scale; names and files are checked for all scales before anything is computed.
 
     Args:
@@ -48,6 +50,7 @@ def benchmark(entries: Sequence[str], sets: Sequence[BenchmarkSet], scales: Sequ
         device: for quality.
         speed_on: devices on which runtime and memory are measured; none for no such table.
         others: further nets whose published figures are wanted.
+        drawn: whether drawn pictures are measured too.
 
     Raises:
         UserError: whatever is wrong with a net, a set or a picture.
@@ -62,7 +65,8 @@ def benchmark(entries: Sequence[str], sets: Sequence[BenchmarkSet], scales: Sequ
         speed = {f'{d.type.upper()}: {processor(d)}': measure_speed(specs, scale, d, cache) for d in speed_on if specs}
         known = {name: figures for name in (BICUBIC, *(spec.name for spec in specs), *others)
                  if (figures := published(name, scale))}
-        reports.append(ScaleReport(scale, specs, items, complexity, scores, processor(device), speed, known))
+        treated = {spec.name: _robustness(spec, cache) for spec in specs if drawn and spec.weights}
+        reports.append(ScaleReport(scale, specs, items, complexity, scores, processor(device), speed, known, treated))
     return reports
 
 
@@ -79,3 +83,15 @@ def _complexity(spec: NetSpec, cache: Cache) -> Complexity:
                 raise UserError(f'{spec.name}: cannot be counted: {str(error).splitlines()[0]}') from None
         cache.put(subject, 'complexity', known)
     return Complexity(*known)
+
+
+def _robustness(spec: NetSpec, cache: Cache) -> Robustness:
+    subject = f'{code_digest("iafmsr.benchmark.robustness", spec.module)} {spec.key}'
+    known = cache.get(subject, 'robustness')
+    if known is None:
+        try:
+            known = asdict(robustness(spec.build(), spec.scale))
+        except RuntimeError as error:
+            raise UserError(f'{spec.name} on drawn pictures: {str(error).splitlines()[0]}') from None
+        cache.put(subject, 'robustness', known)
+    return Robustness(**known)

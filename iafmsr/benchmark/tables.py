@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from iafmsr.benchmark.quality import BICUBIC
+from iafmsr.benchmark.robustness import LEVELS
 from iafmsr.benchmark.run import ScaleReport
 from iafmsr.benchmark.speed import PICTURES
 from iafmsr.utils.quality import Quality
@@ -50,6 +51,7 @@ def difference(net: dict[str, Quality], reference: dict[str, Quality]) -> Differ
 def tables(report: ScaleReport, per_picture: bool = False) -> list[Table]:
     """The tables of one scale."""
     found = [_quality(report)] + ([_differences(report)] if len(_measured(report)) > 2 else [])
+    found += [_robustness(report)] if report.robustness else []
     found += [_speed(report)] if report.speed else []
     return found + ([_pictures(report, name) for name in report.items] if per_picture else [])
 
@@ -90,6 +92,7 @@ def _plain(report: ScaleReport) -> dict[str, Any]:
             'speed': {device: {name: asdict(s) for name, s in speed.items()} for device, speed in report.speed.items()},
             'differences': {name: {s: asdict(d) for s, d in sets.items()}
                             for name, sets in _all_differences(report).items()},
+            'robustness': {name: asdict(r) for name, r in report.robustness.items()},
             'published': {name: asdict(figures) for name, figures in report.published.items()}}
 
 
@@ -160,6 +163,17 @@ def _differences(report: ScaleReport) -> Table:
              for name, sets in _all_differences(report).items()]
     return Table(f'x{report.scale}: PSNR less that of {reference}, picture by picture',
                  'Mean ± standard deviation over the pictures, in dB (on how many of them it is above zero).', rows)
+
+
+# -- drawn pictures ---------------------------------------------------------------------------------------------------
+def _robustness(report: ScaleReport) -> Table:
+    rows = [['net', 'flat pixels off', 'backgrounds that break', 'solid, levels', 'drawings', 'checkerboards, noise']]
+    rows += [[name, f'{r.flat_off:.3%}', f'{r.broken}', f'{r.solid_levels:.0f}',
+              *(f'{low:.2f} to {high:.2f}' for low, high in (r.drawn_range, r.pattern_range))]
+             for name, r in report.robustness.items()]
+    return Table(f'x{report.scale}: drawn pictures',
+                 f'Share of flat pixels that are off by more than {LEVELS} 8-bit levels; backgrounds, of 27 with a '
+                 'word; largest deviation of solid pictures; range of the values before the clamp.', rows)
 
 
 # -- speed ------------------------------------------------------------------------------------------------------------

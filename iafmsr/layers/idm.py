@@ -49,7 +49,7 @@ class InformationDensity(nn.Module):
         k_of (str): of what it is the share in training, where a picture is a patch: ``batch``, so that patches full of
             detail have many active sites and flat ones none, as the places of a whole picture do; or ``picture``, the
             same number in every patch: the sparse convolution then never learns what fully active places need
-            (docs/experiments.md, section 11).
+            (docs/experiments-log.md, section 11).
         ide (str): ``literal``, ``deviation`` or ``moments``, see :mod:`iafmsr.layers.estimator`.
         ide_kernel_size (int): of the estimator's first convolutions.
         gdn (bool): False leaves GDN out of the estimator.

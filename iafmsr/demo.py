@@ -23,8 +23,8 @@ from iafmsr.data.preparation import prepare
 from iafmsr.errors import UserError
 from iafmsr.files.reading import read_picture
 from iafmsr.ops.resize import imresize, mod_crop
+from iafmsr.options.files import load_options
 from iafmsr.utils.figures import colour_panel, draw_figure, enlarge, frame, image_panel
-from iafmsr.utils.options import load_options
 from iafmsr.utils.quality import Quality, y_quality
 
 __all__ = ['run_demo']

@@ -15,8 +15,8 @@ from iafmsr.benchmark.sets import BenchmarkSet
 from iafmsr.data.forms import WholePictures
 from iafmsr.data.preparation import prepare
 from iafmsr.errors import UserError
+from iafmsr.options.files import load_options
 from iafmsr.utils.complexity import count
-from iafmsr.utils.options import load_options
 
 FILES = sorted((Path(__file__).parent.parent / 'options/ablation').glob('*.yml'))
 

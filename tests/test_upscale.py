@@ -630,7 +630,7 @@ def test_a_file_of_weights_tells_its_net(file: str, tmp_path: Path) -> None:
     """Of every net that an option file trains: arch, scale and whatever shapes can tell."""
     from basicsr.utils.registry import ARCH_REGISTRY
 
-    from iafmsr.utils.options import load_options
+    from iafmsr.options.files import load_options
     options = load_options(ROOT / 'options' / file)['network_g']
     if 'num_block' in options:
         options['num_block'] = min(options['num_block'], 2)

@@ -24,7 +24,7 @@ from iafmsr.ablation.tables import map_table, quality_table, robustness_table
 from iafmsr.benchmark.sets import BenchmarkSet
 from iafmsr.errors import UserError
 from iafmsr.files.whole import write_whole
-from iafmsr.utils.options import load_options
+from iafmsr.options.files import load_options
 
 __all__ = ['Run', 'ablate', 'train']
 

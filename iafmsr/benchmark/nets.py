@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from iafmsr.basicsr_api import ARCH_REGISTRY
 from iafmsr.errors import UserError
 from iafmsr.inference.weights import WEIGHT_KEYS, shipped
+from iafmsr.options.files import load_options
+from iafmsr.options.findings import did_you_mean
 from iafmsr.training.checkpoints import load_checkpoint
 from iafmsr.utils.checkpoint_check import check_checkpoint
-from iafmsr.utils.option_sections import did_you_mean
-from iafmsr.utils.options import load_options
 
 __all__ = ['NetSpec', 'parse_nets']
 

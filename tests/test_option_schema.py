@@ -54,6 +54,15 @@ def test_what_the_file_says_stands() -> None:
     assert {name: section for name, section in given['train'].items() if isinstance(section, dict)} == built
 
 
+def test_what_basicsr_has_added_stays() -> None:
+    read = train_options()
+    opt = copy.deepcopy(read)
+    opt['path']['models'], opt['datasets']['train']['phase'], opt['rank'] = '/run/models', 'train', 0
+    fill_defaults(opt, read, is_train=True)
+    assert (opt['path']['models'], opt['datasets']['train']['phase'], opt['rank']) == ('/run/models', 'train', 0)
+    assert opt['path']['strict_load_g'] is True and opt['datasets']['train']['pin_memory'] is False
+
+
 def test_a_model_gets_no_default_that_it_does_not_read() -> None:
     opt = changed(**{'model_type': 'SRModel'})
     del opt['train']['ie_opt']

@@ -59,13 +59,14 @@ def schema() -> dict[str, Any]:
 
 
 def _relaxed(part: Any) -> Any:
-    """Part of a schema without what is missing, without titles, and with the classes of a section as alternatives."""
+    """Part of a schema without what is missing and without titles; null stands for "not given"."""
     if isinstance(part, list):
         return [_relaxed(entry) for entry in part]
     if not isinstance(part, dict):
         return part
-    return {'anyOf' if key == 'oneOf' else key: _relaxed(value) for key, value in part.items()
-            if (key, type(value)) not in (('required', list), ('title', str))}
+    relaxed = {'anyOf' if key == 'oneOf' else key: _relaxed(value) for key, value in part.items()
+               if (key, type(value)) not in (('required', list), ('title', str))}
+    return {'anyOf': [relaxed, {'type': 'null'}]} if 'default' in part and 'anyOf' not in part else relaxed
 
 
 def _below(path: str, cls: type[Section]) -> Iterator[tuple[str, type[Section]]]:

@@ -9,10 +9,8 @@ import functools
 import importlib.machinery
 import importlib.util
 import os
-import re
 import sys
 import time
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +18,7 @@ import torch
 import yaml
 
 from iafmsr.errors import UserError
+from iafmsr.options.files import OptionLoader, parse_value
 from iafmsr.training import base_model
 
 Options = dict[str, Any]
@@ -95,64 +94,6 @@ def provide_distutils() -> None:
     """
     if importlib.util.find_spec('distutils') is None:
         import setuptools  # noqa: F401
-
-
-class OptionLoader(yaml.SafeLoader):
-    """The YAML of option files: plain data only, `1e-4` is a number, and `base: FILE` starts from another option file.
-
-    The base's path counts from the folder of the file that names it; what this file says stands over what the base
-    says, section by section (`over`).
-    """
-
-    def get_single_data(self) -> Any:
-        opt = super().get_single_data()
-        if not isinstance(opt, dict) or 'base' not in opt:
-            return opt
-        base = Path(self.name).parent / str(opt.pop('base'))
-        try:
-            with open(base, encoding='utf-8') as file:
-                return over(yaml.load(file, type(self)), opt)
-        except OSError as error:
-            raise UserError(f'{self.name}: base: {base}: {error.strerror}') from None
-
-
-def over(base: Any, opt: Any) -> Any:
-    """Lays options over others: sections are merged key by key, anything else is replaced.
-
-    A section with another `type` than the base's replaces it whole: its other keys are the keywords of another class.
-    `~` in place of a section of the base takes it out.
-    """
-    if not isinstance(base, dict) or not isinstance(opt, dict):
-        return opt
-    if 'type' in opt and opt['type'] != base.get('type'):
-        return opt
-    merged = {**base, **{key: over(base.get(key), value) for key, value in opt.items()}}
-    return {key: value for key, value in merged.items() if value is not None or not isinstance(base.get(key), dict)}
-
-
-# YAML 1.1 wants a dot and a signed exponent (1.0e-4); everybody writes 1e-4.
-OptionLoader.add_implicit_resolver(
-    'tag:yaml.org,2002:float', re.compile(r'[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$'), list('-+.0123456789'))
-
-
-def parse_value(text: str) -> Any:
-    """Reads the value of a `--force_yml key=value` as an option file would.
-
-    Args:
-        text: What follows the equals sign.
-
-    Returns:
-        None (also for the word `none`), or the bool, int, float, str, list or dict.
-
-    Raises:
-        UserError: If it is not YAML.
-    """
-    if text.lower() == 'none':
-        return None
-    try:
-        return yaml.load(text, OptionLoader)
-    except yaml.YAMLError:
-        raise UserError(f'--force_yml: {text!r} is not a YAML value') from None
 
 
 def read_options_safely() -> None:

@@ -21,7 +21,7 @@ from iafmsr.data.augmentation import Augmentation, recoloured, synthetic_pair
 from iafmsr.data.in_memory import InMemoryLoader, TrainSetInMemory
 from iafmsr.data.sampling import Draw, EpochSampler, sample_random
 from iafmsr.ops.resize import imresize
-from iafmsr.utils.option_check import check_options
+from iafmsr.options.check import check_options
 
 CPU = torch.device('cpu')
 

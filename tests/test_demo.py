@@ -9,8 +9,8 @@ from PIL import Image
 
 from iafmsr import demo
 from iafmsr.files.reading import read_picture
+from iafmsr.options.files import load_options
 from iafmsr.utils.figures import Panel, colour_panel, draw_figure, frame, image_panel
-from iafmsr.utils.options import load_options
 from iafmsr.utils.quality import y_quality
 
 

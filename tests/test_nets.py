@@ -29,8 +29,8 @@ from iafmsr.nets import files as named_files
 from iafmsr.nets.files import find_weights
 from iafmsr.nets.loading import load_net
 from iafmsr.nets.reading import load_checkpoint
+from iafmsr.options.check import check_options
 from iafmsr.training.checkpoints import newest_state
-from iafmsr.utils.option_check import check_options
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = {'scale': 2, 'num_feat': 8, 'num_block': 1}

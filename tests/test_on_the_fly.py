@@ -18,9 +18,9 @@ from iafmsr.data.preparation import prepare
 from iafmsr.data.sampling import Draw, EpochSampler
 from iafmsr.errors import UserError
 from iafmsr.ops.resize import imresize
+from iafmsr.options.check import check_options
+from iafmsr.options.files import load_options
 from iafmsr.profiling.loading_speed import measure_loading
-from iafmsr.utils.option_check import check_options
-from iafmsr.utils.options import load_options
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from iafmsr.utils.options import load_options
+from iafmsr.options.files import load_options
 
 SIZES = {'': {}, '-S': {'num_block': 4}, '-L': {'num_feat': 64}}
 CASES = [('', 2), ('', 3), ('', 4), ('-S', 4), ('-L', 2), ('-L', 3), ('-L', 4)]

@@ -29,8 +29,8 @@ from iafmsr.inference.tiles import Enlarger
 from iafmsr.models.teacher import Teacher
 from iafmsr.nets.loading import load_net
 from iafmsr.ops.resize import imresize
-from iafmsr.utils.dataset_check import check_dataset
-from iafmsr.utils.option_check import check_options
+from iafmsr.options.check import check_options
+from iafmsr.options.data_files import check_dataset
 
 CPU = torch.device('cpu')
 FORM = SubImages(crop_size=48, step=24, min_size=48)

@@ -9,8 +9,8 @@ from typing import Any
 
 from iafmsr.compat import over
 from iafmsr.errors import UserError
-from iafmsr.utils.option_sections import did_you_mean
-from iafmsr.utils.options import load_options
+from iafmsr.options.files import load_options
+from iafmsr.options.findings import did_you_mean
 
 __all__ = ['Ablations', 'options_of']
 

@@ -29,7 +29,7 @@ from iafmsr.errors import UserError
 from iafmsr.nets.building import build, build_with_weights
 from iafmsr.nets.description import Described, describe
 from iafmsr.nets.files import find, parse_keys
-from iafmsr.utils.option_sections import did_you_mean
+from iafmsr.options.findings import did_you_mean
 
 __all__ = ['NetSpec', 'parse_nets']
 

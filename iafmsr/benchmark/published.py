@@ -9,7 +9,7 @@ from importlib.resources import files
 import yaml
 
 from iafmsr.errors import UserError
-from iafmsr.utils.option_sections import did_you_mean
+from iafmsr.options.findings import did_you_mean
 from iafmsr.utils.quality import Quality
 
 __all__ = ['Published', 'published']

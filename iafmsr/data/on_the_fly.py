@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from iafmsr.basicsr_api import DATASET_REGISTRY
-from iafmsr.data.augmentation import AUGMENTATIONS, Augmentation
+from iafmsr.data.augmentation import Augmentation
 from iafmsr.data.forms import at_scale
 from iafmsr.data.parallel import in_order
 from iafmsr.data.reading import read_or_replace
@@ -75,8 +75,6 @@ class OnTheFlyDataset(Dataset):
     """
 
     sides = ('lq', 'gt')
-    OPTION_KEYS = ('dataroot_gt', 'gt_size', 'use_hflip', 'use_rot', 'cache_mib', 'in_memory', 'max_unreadable',
-                   *AUGMENTATIONS)
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__()

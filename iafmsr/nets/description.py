@@ -120,7 +120,7 @@ def _check_trusted(file: str, network: Any) -> None:
 
 
 def _options(file: Path) -> dict[str, Any]:
-    from iafmsr.compat import OptionLoader
+    from iafmsr.options.files import OptionLoader
     try:
         with open(file, encoding='utf-8') as stream:
             opt = yaml.load(stream, OptionLoader)

@@ -32,7 +32,7 @@ def contestants_of(opt: Options, on_gpu: bool) -> dict[str, Contestant]:
     alone, which it cannot train on, our dataset under its loader.
 
     Args:
-        opt: of :func:`~iafmsr.utils.options.options_of_training`.
+        opt: of :func:`~iafmsr.options.command.options_of_training`.
         on_gpu: whether it runs on a GPU.
     """
     opt = copy.deepcopy(opt) | {'num_gpu': int(on_gpu), 'dist': False, 'rank': 0, 'world_size': 1, 'is_train': True,

@@ -14,7 +14,7 @@ from torch import nn
 from iafmsr.basicsr_api import build_dataset, build_network
 from iafmsr.data.in_memory import build_train_loader
 from iafmsr.data.sampling import EpochSampler
-from iafmsr.utils.options import options_of_training
+from iafmsr.options.command import options_of_training
 
 __all__ = ['LoadingSpeed', 'loading_table', 'measure_loading']
 

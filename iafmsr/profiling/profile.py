@@ -11,10 +11,10 @@ import torch
 
 from iafmsr.benchmark.alone import Alone
 from iafmsr.benchmark.speed import processor
+from iafmsr.options.command import options_of_training
 from iafmsr.profiling.contestants import contestants_of
 from iafmsr.profiling.floor import Floor, floor_of
 from iafmsr.profiling.runner import STAGES, Runner, runners_of
-from iafmsr.utils.options import options_of_training
 
 __all__ = ['Profile', 'Row', 'profile_training']
 

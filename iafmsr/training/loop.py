@@ -23,6 +23,7 @@ from iafmsr.basicsr_api import (
     mkdir_and_rename,
 )
 from iafmsr.errors import UserError
+from iafmsr.options.command import keep_options, parse_options
 from iafmsr.training.batches import Batches
 from iafmsr.training.checkpoints import load_resume_state
 from iafmsr.training.exact import data_order, seed_iteration
@@ -31,7 +32,6 @@ from iafmsr.training.logs import board_folder, open_board, start_log
 from iafmsr.training.progress import Reports
 from iafmsr.training.saving import Saver
 from iafmsr.training.signals import RESUME_ME, StopSignal
-from iafmsr.utils.options import keep_options, parse_options
 
 Options = dict[str, Any]
 MAX_UNREADABLE = 0.01  # share of the pictures

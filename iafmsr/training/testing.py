@@ -10,10 +10,10 @@ import torch
 
 from iafmsr.basicsr_api import build_model, make_exp_dirs
 from iafmsr.errors import UserError
+from iafmsr.options.command import parse_options
 from iafmsr.training.lock import folder_lock
 from iafmsr.training.logs import start_log
 from iafmsr.training.loop import faults_of_the_machine, val_loader, validate
-from iafmsr.utils.options import parse_options
 
 
 def test(root: str) -> None:

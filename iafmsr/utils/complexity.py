@@ -15,7 +15,7 @@ from iafmsr.basicsr_api import build_network
 from iafmsr.layers.density import num_active
 from iafmsr.layers.idm import InformationDensity
 from iafmsr.ops.submanifold import SubmanifoldConv2d
-from iafmsr.utils.options import load_options
+from iafmsr.options.files import load_options
 
 # fvcore, by which the papers count, gives a value that an interpolation writes this many operations
 _INTERPOLATION = {torch.ops.aten.upsample_nearest2d: 1, torch.ops.aten.upsample_bilinear2d: 4}

@@ -1,4 +1,4 @@
-"""Option files: read strictly, checked before anything is touched, then handed to BasicSR's own ``parse_options``.
+"""The options of a command: read, checked before anything is touched, then handed to BasicSR's ``parse_options``.
 
 Relative paths in an option file count from the repository root, so that a run does the same from every working
 directory; ``-opt`` itself is relative to the working directory, as any argument of a command is.
@@ -8,33 +8,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
 from iafmsr.basicsr_api import master_only
 from iafmsr.basicsr_api import options as basicsr_options
-from iafmsr.compat import OptionLoader, parse_value
 from iafmsr.errors import UserError
-from iafmsr.utils.option_check import check_options
-from iafmsr.utils.option_sections import Options, did_you_mean, subsection
-
-
-class StrictLoader(OptionLoader):
-    """The YAML of option files, in which a key given twice is an error: YAML lets the last one win in silence."""
-
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            name = str(key.value)
-            if name in seen:
-                raise yaml.composer.ComposerError(None, None, f'{name} is given twice', key.start_mark)
-            seen.add(name)
-        return node
+from iafmsr.options.check import check_options, fill_defaults
+from iafmsr.options.files import Options, load_options
+from iafmsr.options.findings import subsection
 
 
 def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argparse.Namespace]:
@@ -45,17 +30,18 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
         is_train: training options or test options.
 
     Returns:
-        Options as BasicSR's pipelines want them, with absolute paths, and the parsed command line.
+        Options as BasicSR's pipelines want them, with absolute paths and defaults filled in, and the parsed command
+        line.
 
     Raises:
         UserError: one line for every fault found; no file has been created or renamed then.
     """
     args = _parse_arguments(is_train)
-    opt = load_options(args.opt, args.force_yml or ())
-    resolve_paths(opt, root_path)
+    read = load_options(args.opt, args.force_yml or ())
+    resolve_paths(read, root_path)
     processes = _count_processes(args.launcher)
-    report = check_options(opt, is_train, root_path, processes, distributed=args.launcher != 'none')
-    run = Path(root_path, 'experiments', str(opt.get('name')))
+    report = check_options(read, is_train, root_path, processes, distributed=args.launcher != 'none')
+    run = Path(root_path, 'experiments', str(read.get('name')))
     if is_train and run.resolve() in Path(args.opt).resolve().parents:
         report.faults.append(f'the option file lies in the folder of its own run, {run}: copy it elsewhere first')
     if report.faults:
@@ -68,36 +54,12 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
 
     opt, args = basicsr_options.parse_options(root_path, is_train)
     resolve_paths(opt, root_path)
+    fill_defaults(opt, read, is_train)
     train = subsection(subsection(opt, 'datasets'), 'train')
     if train.get('total_batch_size'):
         loaders = opt['world_size'] if opt['dist'] else max(1, opt['num_gpu'])
         train['batch_size_per_gpu'] = train['total_batch_size'] // loaders
     return opt, args
-
-
-def load_options(file: str | Path, forced: Sequence[str] = ()) -> Options:
-    """Read an option file and apply ``--force_yml`` entries (``section:key=value``) to it.
-
-    Raises:
-        UserError: the file cannot be read or is no YAML mapping, or an entry names a section that is not there.
-    """
-    try:
-        with open(file, encoding='utf-8') as stream:
-            opt = yaml.load(stream, StrictLoader)
-    except OSError as error:
-        raise UserError(f'{file}: {error.strerror}') from None
-    except (UnicodeDecodeError, yaml.reader.ReaderError):
-        raise UserError(f'{file}: not a text file in UTF-8') from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else '?'
-        raise UserError(f'{file}, line {line}: not valid YAML: {error.problem}') from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f'{file}: not valid YAML: {error}') from None
-    if not isinstance(opt, dict):
-        raise UserError(f'{file}: not an option file: a mapping of keys to values is wanted')
-    for entry in forced:
-        _force(opt, entry)
-    return opt
 
 
 def options_of_training(file: str | Path, root_path: str | Path) -> Options:
@@ -116,6 +78,7 @@ def options_of_training(file: str | Path, root_path: str | Path) -> Options:
     faults = check_options(opt, True, str(root_path)).faults
     if faults:
         raise UserError('\n'.join(f'{file}: {fault}' for fault in faults))
+    fill_defaults(opt, opt, is_train=True)
     train = opt['datasets']['train']
     train |= {'phase': 'train', 'scale': opt['scale'],
               'batch_size_per_gpu': train.get('total_batch_size') or train['batch_size_per_gpu']}
@@ -145,20 +108,6 @@ def _path_keys(opt: Options) -> Iterator[tuple[Options, str]]:
     yield from ((teacher, key) for key in teacher if key == 'weights')
     path = subsection(opt, 'path')
     yield from ((path, key) for key in path if str(key).startswith(('pretrain_network', 'resume_state')))
-
-
-def _force(opt: Options, entry: str) -> None:
-    keys, _, value = entry.partition('=')
-    names = keys.strip().split(':')
-    if entry.count('=') != 1 or not all(re.fullmatch(r'[\w.+-]+', name) for name in names):
-        raise UserError(f'--force_yml {entry}: section:key=value is wanted')
-    section = opt
-    for name in names[:-1]:
-        if not isinstance(section.get(name), dict):
-            raise UserError(f'--force_yml {entry}: no section {name}'
-                            + did_you_mean(name, [key for key in section if isinstance(section[key], dict)]))
-        section = section[name]
-    section[names[-1]] = parse_value(value.strip())
 
 
 def _parse_arguments(is_train: bool) -> argparse.Namespace:

@@ -1,0 +1,208 @@
+"""All sections of an option file and their keys, BasicSR's for single-image super-resolution and ours.
+
+This is the one place that names a key. It is checked by :mod:`iafmsr.options.check`, its default is filled in, and
+docs/options.md and docs/options.schema.json are made from it by ``python -m iafmsr.options.page``. A new key of
+``train`` is a line of :class:`Train` and the code that reads it. One whose type is :class:`Loss`, :class:`Optimizer` or
+:class:`Scheduler` is held against the constructor of its class as well. A section with keys of its own is a class, as
+:class:`Wandb` is for :class:`Logger`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args
+
+from iafmsr.options.datasets import DATASETS, AnyDataset, OtherDataset
+from iafmsr.options.kinds import (
+    ByName,
+    Count,
+    Flag,
+    GPUs,
+    Iterations,
+    Kind,
+    Natural,
+    Number,
+    Numbers,
+    Positive,
+    Registered,
+    Section,
+    Text,
+    Texts,
+    Whole,
+    key,
+)
+
+OURS = ('IAFMNetModel',)
+GAN = ('SRGANModel',)
+REAL = ('RealESRNetModel', 'RealESRGANModel')
+
+
+# -- train ------------------------------------------------------------------------------------------------------------
+class Optimizer(Registered):
+    lr: Number = key('learning rate')
+
+
+class Scheduler(Registered):
+    periods: Numbers | None = key('lengths of the cosine periods, in iterations', None)
+    milestones: Numbers | None = key('iterations at which the rate is multiplied by gamma', None)
+    restarts: Numbers | None = key('iterations at which the schedule starts again', None)
+    restart_weights: Numbers | None = key('weight of the rate in each period', None)
+
+
+class Loss(Registered):
+    pass
+
+
+class Teacher(Section):
+    weight: Positive = key("weight of the distance from the teacher's picture")
+    until: Iterations | None = key('iteration at which the weight has fallen to 0', None)
+    weights: Text | None = key("weights of the teacher's network; else datasets.train.dataroot_teacher is needed", None)
+
+
+class Train(Section):
+    total_iter: Iterations = key('iterations of the whole run')
+    warmup_iter: Whole = key('iterations in which the rate rises from 0; -1 for none', -1)
+    ema_decay: Number = key('decay of the moving average of the weights; 0 for no average', 0)
+    optim_g: Optimizer = key('optimizer of network_g: Adam, or Muon under IAFMNetModel')
+    optim_d: Optimizer | None = key('optimizer of network_d', None, GAN)
+    scheduler: Scheduler = key('learning rate over the iterations')
+    pixel_opt: Loss | None = key('loss of the pixels; this or perceptual_opt is needed', None)
+    perceptual_opt: Loss | None = key("loss of a VGG's features", None)
+    ie_opt: Loss | None = key('information entropy loss', None, OURS)
+    fft_opt: Loss | None = key('loss of the spectra', None, OURS)
+    teacher: Teacher | None = key('distillation', None, OURS)
+    gan_opt: Loss | None = key('adversarial loss', None, GAN)
+    ldl_opt: Loss | None = key('locally discriminative loss', None, GAN)
+    net_d_iters: Count = key('iterations of network_d for one of network_g', 1, GAN)
+    net_d_init_iters: Natural = key('iterations of network_d before the first of network_g', 0, GAN)
+    autocast: Annotated[Literal['bf16', 'fp16'], Kind('bf16 or fp16')] | None = key(
+        'precision of the forward pass; float32 where it is left out', None, OURS)
+    channels_last: Flag = key('layout of weights and pictures in memory', False, OURS)
+    compile: Annotated[Literal['default', 'reduce-overhead', 'max-autotune'],
+                       Kind('default or reduce-overhead or max-autotune')] | None = key(
+        'mode of torch.compile; not compiled where it is left out', None, OURS)
+    max_bad_steps: Count = key('steps in a row with a loss or gradient that is not finite, after which the run ends',
+                               10, OURS)
+
+
+# -- the other sections -----------------------------------------------------------------------------------------------
+class Paths(Section):
+    pretrain_network_g: Text | None = key('weights to start from', None)
+    param_key_g: Text = key('which weights of the file', 'params')
+    strict_load_g: Flag = key('all names and shapes must agree', True)
+    pretrain_network_d: Text | None = key('weights to start from', None, GAN)
+    param_key_d: Text = key('which weights of the file', 'params', GAN)
+    strict_load_d: Flag = key('all names and shapes must agree', True, GAN)
+    resume_state: Text | None = key('state from which the run goes on', None)
+    ignore_resume_networks: Texts | None = key('networks that keep their own weights on resuming', None)
+
+
+class Metric(Registered):
+    crop_border: Natural | None = key('pixels that are left out at each edge', None)
+    test_y_channel: Flag | None = key('luma alone', None)
+    better: Annotated[Literal['higher', 'lower'], Kind('higher or lower')] | None = key(
+        'which value is better; higher where it is left out', None)
+
+
+class Val(Section):
+    val_freq: Iterations | None = key('iterations from one validation to the next; needed in training', None)
+    save_img: Flag = key('keep the pictures')
+    suffix: Text = key('ending of the names of kept pictures; the name of the run where it is empty', '')
+    pbar: Flag = key('show a bar', False)
+    metrics: Annotated[dict[str, Metric], ByName] | None = key(
+        'metrics under names of your own; the first tells the best weights', None)
+
+
+class Wandb(Section):
+    project: Text | None = key('name of the project; no logging there where it is left out', None)
+    resume_id: Text | None = key('run to go on with', None)
+
+
+class Logger(Section):
+    print_freq: Iterations = key('iterations from one report to the next')
+    save_checkpoint_freq: Iterations = key('iterations from one checkpoint to the next')
+    keep_last: Count | None = key('checkpoints that are kept; all where it is left out', None)
+    keep_best: Flag = key('keep the weights with the best first metric', False)
+    use_tb_logger: Flag = key('log to TensorBoard')
+    wandb: Wandb | None = key('log to Weights & Biases', None)
+
+
+class Distribution(Section):
+    backend: Text | None = key("backend of torch.distributed, under Slurm's launcher", None)
+    port: Count | None = key("port of the first process, under Slurm's launcher", None)
+
+
+class Degradation(Section):
+    """The second-order degradation of Real-ESRGAN, whose keys stand at the top level."""
+
+    high_order_degradation: Flag | None = key('degrade on the fly', None, REAL)
+    gt_usm: Flag | None = key('sharpen the ground truth', None, REAL[:1])
+    l1_gt_usm: Flag | None = key('sharpen the ground truth of the pixel loss', None, REAL[1:])
+    percep_gt_usm: Flag | None = key('sharpen the ground truth of the perceptual loss', None, REAL[1:])
+    gan_gt_usm: Flag | None = key('sharpen the ground truth of the adversarial loss', None, REAL[1:])
+    queue_size: Count | None = key('pictures in the pool that batches are drawn from', None, REAL)
+    gt_size: Count | None = key('size of a patch of ground truth', None, REAL)
+    resize_prob: Numbers | None = key('probabilities of enlarging, reducing, keeping', None, REAL)
+    resize_range: Numbers | None = key('least and greatest factor', None, REAL)
+    gaussian_noise_prob: Number | None = key('probability of Gaussian rather than Poisson noise', None, REAL)
+    noise_range: Numbers | None = key('standard deviation of Gaussian noise', None, REAL)
+    poisson_scale_range: Numbers | None = key('scale of Poisson noise', None, REAL)
+    gray_noise_prob: Number | None = key('probability of gray noise', None, REAL)
+    jpeg_range: Numbers | None = key('quality of JPEG', None, REAL)
+    second_blur_prob: Number | None = key('probability of a second blur', None, REAL)
+    resize_prob2: Numbers | None = key('as resize_prob, second round', None, REAL)
+    resize_range2: Numbers | None = key('as resize_range, second round', None, REAL)
+    gaussian_noise_prob2: Number | None = key('as gaussian_noise_prob, second round', None, REAL)
+    noise_range2: Numbers | None = key('as noise_range, second round', None, REAL)
+    poisson_scale_range2: Numbers | None = key('as poisson_scale_range, second round', None, REAL)
+    gray_noise_prob2: Number | None = key('as gray_noise_prob, second round', None, REAL)
+    jpeg_range2: Numbers | None = key('as jpeg_range, second round', None, REAL)
+
+
+class Options(Degradation):
+    name: Text = key('name of the run and of its folder')
+    model_type: Text = key('model class: IAFMNetModel, or one of BasicSR')
+    scale: Count = key('HR is this many times LR')
+    num_gpu: GPUs = key('GPUs of one process; 0 for the CPU')
+    manual_seed: Natural | None = key('seed of all that is random; needed in training', None)
+    find_unused_parameters: Flag | None = key('DistributedDataParallel looks for weights that no loss trains', None)
+    datasets: Annotated[dict[str, AnyDataset], ByName] = key(
+        'a section for each: train, val and val_* in training, test and test_* in a test')
+    network_g: Registered = key('network: keywords of its constructor')
+    network_d: Registered | None = key('discriminator: keywords of its constructor', None, GAN)
+    path: Paths = key('weights and states')
+    train: Train | None = key('needed in training', None)
+    val: Val | None = key('needed in a test', None)
+    logger: Logger | None = key('needed in training', None)
+    dist_params: Distribution | None = key('distributed training', None)
+
+
+def section_class(name: str, cls: type[Section]) -> type[Section] | None:
+    """The class of a key's section, or of each section in it; None for a key that is a value."""
+    def classes(annotation: Any) -> Iterator[type[Section]]:
+        if isinstance(annotation, type) and issubclass(annotation, Section):
+            yield annotation
+        for part in get_args(annotation):
+            yield from classes(part)
+    return next(classes(cls.model_fields[name].annotation), None) if name in cls.model_fields else None
+
+
+def sections(opt: dict[str, Any], cls: type[Section] = Options, where: str = ''
+             ) -> Iterator[tuple[str, dict[str, Any], type[Section]]]:
+    """Every section that an option file has: its path, its keys and its class."""
+    yield where, opt, cls
+    for name, value in opt.items():
+        inner, path = section_class(name, cls), f'{where}.{name}'.lstrip('.')
+        if inner is None or not isinstance(value, dict):
+            continue
+        if path in ('datasets', 'val.metrics'):
+            for entry in (entry for entry in value if isinstance(value[entry], dict)):
+                kind = DATASETS.get(str(value[entry].get('type')), OtherDataset) if path == 'datasets' else inner
+                yield from sections(value[entry], kind, f'{path}.{entry}')
+        else:
+            yield from sections(value, inner, path)
+
+
+def readers(name: str, cls: type[Section]) -> list[str]:
+    """Names of the model classes that read a key; none: all of them."""
+    return (cls.model_fields[name].json_schema_extra or {}).get('read by', []) if name in cls.model_fields else []

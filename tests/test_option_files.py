@@ -10,7 +10,7 @@ import pytest
 
 from iafmsr.options.files import load_options
 
-SIZES = {'': {}, '-S': {'num_block': 4}, '-L': {'num_feat': 64}}
+SIZES = {'': {}, '-S': {'num_block': 4, 'ffn_scale': 3.6}, '-L': {'num_feat': 64, 'ffn_scale': 3.5}}
 CASES = [('', 2), ('', 3), ('', 4), ('-S', 4), ('-L', 2), ('-L', 3), ('-L', 4)]
 
 

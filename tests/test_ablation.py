@@ -95,8 +95,11 @@ def test_a_command_takes_names_and_option_files(tmp_path):
     (tmp_path / 'mine.yml').write_text(f'base: {ROOT}/options/short_IAFMNet_x4.yml\nname: x\nnetwork_g: {{k: 0.3}}\n')
     label, options = options_of(str(tmp_path / 'mine.yml'), ROOT)
     assert label == 'mine'
-    assert options_of('k020', ROOT) == ('k020', {**options, 'name': 'ablation_k020',
-                                                 'network_g': {**options['network_g'], 'k': 0.2}})
+    network = options['network_g']
+    assert network.pop('k') == 0.3
+    assert options_of('paper', ROOT) == ('paper', {**options, 'name': 'ablation_paper'})
+    base = {**network, 'ffn_scale': 1, 'ssconv': 'own'}
+    assert options_of('k020', ROOT) == ('k020', {**options, 'name': 'ablation_k020', 'network_g': {**base, 'k': 0.2}})
     with pytest.raises(UserError, match=r"no ablation is called 'no_mop' \(did you mean no_map\?\)"):
         options_of('no_mop', ROOT)
 

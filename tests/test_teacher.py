@@ -16,12 +16,11 @@ from PIL import Image
 from tiny import built, finish, options, start, train, write_data
 
 from iafmsr.basicsr_api import build_dataset
-from iafmsr.data import preparation
 from iafmsr.data.forms import SubImages
 from iafmsr.data.in_memory import TrainSetInMemory
 from iafmsr.data.preparation import prepare
 from iafmsr.data.sampling import EpochSampler
-from iafmsr.data.stores import LmdbStore
+from iafmsr.data.stores import LmdbStore, encode_png
 from iafmsr.errors import UserError
 from iafmsr.files.reading import read_picture
 from iafmsr.inference.teacher_pictures import add_teacher
@@ -55,7 +54,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, repo_root: Path) -> Path:
     add_teacher([root / 'pictures'], root / 'set', FORM, str(root / 'smfanet_x4.pth'))
     # what a teacher would make that has been trained: HR, but softer
     store = LmdbStore(root / 'set/soft.lmdb')
-    store.add([(key, preparation.encode(imresize(imresize(decoded(png, root), Fraction(1, 4)), 4)))
+    store.add([(key, encode_png(imresize(imresize(decoded(png, root), Fraction(1, 4)), 4)))
                for key, png in entries(root / 'set/HR_sub.lmdb').items()])
     store.finish()
     return root
@@ -161,7 +160,7 @@ def test_the_teachers_patch_lies_and_is_turned_as_hr(root: Path, tmp_path: Path,
     shutil.copytree(root / 'set/HR_sub.lmdb', copy)
     with lmdb.open(str(copy), map_size=1 << 26) as env, env.begin(write=True) as transaction:
         for key, png in entries(root / 'set/HR_sub.lmdb').items():
-            transaction.put(key.encode(), preparation.encode(255 - decoded(png, tmp_path)))
+            transaction.put(key.encode(), encode_png(255 - decoded(png, tmp_path)))
     pairs = build_dataset(dataset(root, dataroot_teacher=str(copy)))
     draws = list(EpochSampler(pairs, ratio=2, seed=4))[:30]
     samples = (TrainSetInMemory(pairs, CPU, CPU).batch(draws) if in_memory

@@ -150,16 +150,13 @@ class TrainSetInMemory:
             changed = self.source.augmentation.changed(draw, {key: batch[place] for key, batch in pixels.items()})
             for key, patch in changed.items():
                 pixels[key][place] = _upload(patch, self.lr.flat.device)
-        return ({key: self._values(batch) for key, batch in pixels.items()}
+        return ({key: _upload(batch, self.target).float() / self.brightest for key, batch in pixels.items()}
                 | {key: [sample[key] for sample in samples] for key in samples[0]})
 
     def _place(self, draw: int) -> dict[str, Any]:
         if draw in self.faults:
             raise UnreadableError(self.faults[draw])
         return {'draw': draw, 'patch': self.source.patch(draw, *self.lr.sizes[draw]), **self.source.names(draw)}
-
-    def _values(self, pixels: Tensor) -> Tensor:
-        return _upload(pixels, self.target).float() / self.brightest
 
     def _fill(self, first: int, step: int) -> None:
         """Read this process's share of the pictures: every ``step``-th."""

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lmdb
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -21,28 +15,18 @@ from tqdm import tqdm
 from iafmsr.basicsr_api import DATASET_REGISTRY
 from iafmsr.data.augmentation import Augmentation
 from iafmsr.data.forms import at_scale
+from iafmsr.data.hr_sources import folder_sources, lmdb_sources, warn
 from iafmsr.data.parallel import in_order
 from iafmsr.data.reading import read_or_replace
 from iafmsr.data.sampling import Patch, random_patch, sample_random
-from iafmsr.data.stores import META_LINE
 from iafmsr.errors import UserError
-from iafmsr.files.names import list_pictures, printable
+from iafmsr.files.names import printable
 from iafmsr.files.picture import UnreadableError
-from iafmsr.files.reading import picture_size, read_picture, read_rgb8
 from iafmsr.ops.resize import imresize, mod_crop
 
 __all__ = ['OnTheFlyDataset', 'lr_patch']
 
 _REACH = 2  # LR pixels beyond a patch on which its values depend: the cubic kernel is four wide
-
-
-@dataclass(frozen=True)
-class _Source:
-    """One HR picture: its name, its two sides, and what decodes it to uint8 (3, H, W)."""
-
-    name: str
-    size: tuple[int, int]
-    read: Callable[[], Tensor]
 
 
 @DATASET_REGISTRY.register()
@@ -80,14 +64,14 @@ class OnTheFlyDataset(Dataset):
         super().__init__()
         self.opt, self.scale, self.training = opt, opt['scale'], opt['phase'] == 'train'
         root = Path(opt['dataroot_gt'])
-        sources = _lmdb_sources(root) if opt['io_backend']['type'] == 'lmdb' else _folder_sources(root)
+        sources = lmdb_sources(root) if opt['io_backend']['type'] == 'lmdb' else folder_sources(root)
         least = opt['gt_size'] if self.training else self.scale
         if self.training and least % self.scale:
             raise UserError(f'gt_size: {least} is no multiple of the scale, {self.scale}')
         self.sources = [s for s in sources if min(s.size) // self.scale * self.scale >= least]
         for source in sources:
             if min(source.size) // self.scale * self.scale < least:
-                _warn(f'{source.name}: left out, {source.size[1]}x{source.size[0]} is too small for {least} pixels')
+                warn(f'{source.name}: left out, {source.size[1]}x{source.size[0]} is too small for {least} pixels')
         if not self.sources:
             raise UserError(f'{printable(root)}: no picture is large enough for patches of {least}')
         self.augmentation = Augmentation.of(opt)
@@ -193,69 +177,3 @@ def lr_patch(hr: Tensor, scale: int, top: int, left: int, size: int) -> Tensor:
     region = hr[:, rows[0] * scale:rows[1] * scale, columns[0] * scale:columns[1] * scale]
     lr = imresize(region, Fraction(1, scale))
     return lr[:, top - rows[0]:top - rows[0] + size, left - columns[0]:left - columns[0] + size]
-
-
-def _folder_sources(root: Path) -> list[_Source]:
-    sources = []
-    for picture in list_pictures([root]):
-        name = printable(picture.path)
-        try:
-            sources.append(_Source(name, picture_size(picture.path), partial(_read_file, picture.path)))
-        except UnreadableError as error:
-            _warn(f'{name}: left out, {error}')
-    return sources
-
-
-def _read_file(path: Path) -> Tensor:
-    try:
-        return read_picture(path)
-    except UnreadableError as error:
-        raise UnreadableError(f'{printable(path)}: {error}') from error
-
-
-def _lmdb_sources(root: Path) -> list[_Source]:
-    try:
-        text = (root / 'meta_info.txt').read_text(encoding='utf-8')
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'{printable(root)}: no LMDB of pictures ({error})') from None
-    store = _Lmdb(root)
-    return [_Source(key, (int(height), int(width)), partial(store.read, key))
-            for key, height, width in META_LINE.findall(text)]
-
-
-class _Lmdb:
-    """The pictures of an LMDB, which each process has to open for itself."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.environment: lmdb.Environment | None = None
-        self._open()  # before threads read from it
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {'root': self.root, 'environment': None, 'process': None}
-
-    def read(self, key: str) -> Tensor:
-        """One picture, uint8 (3, H, W), RGB."""
-        if self.process != os.getpid():
-            self._open()
-        with self.environment.begin() as transaction:
-            content = transaction.get(key.encode('ascii'))
-        try:
-            if content is None:
-                raise UnreadableError('no such key')
-            return torch.from_numpy(read_rgb8(content)).permute(2, 0, 1)
-        except UnreadableError as error:
-            raise UnreadableError(f'{printable(self.root)}, key {key}: {error}') from None
-
-    def _open(self) -> None:
-        if self.environment is not None:
-            self.environment.close()  # a forked process has its parent's
-        try:
-            self.environment = lmdb.open(str(self.root), readonly=True, lock=False, readahead=False)
-        except lmdb.Error as error:
-            raise UserError(f'{printable(self.root)}: no LMDB ({error})') from None
-        self.process = os.getpid()
-
-
-def _warn(text: str) -> None:
-    logging.getLogger('basicsr').warning(text)

@@ -13,23 +13,20 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import cv2
 import lmdb
-import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from iafmsr.data.forms import SCALES, Form, at_scale
 from iafmsr.data.parallel import in_order
-from iafmsr.data.stores import PNG_LEVEL, partial
+from iafmsr.data.stores import encode_png, partial
 from iafmsr.errors import UserError
 from iafmsr.files.names import PictureFile, list_pictures, printable
 from iafmsr.files.picture import UnreadableError
 from iafmsr.files.reading import picture_size, read_picture
 from iafmsr.files.whole import replace_file
 
-__all__ = ['Report', 'encode', 'prepare', 'read_record']
+__all__ = ['Report', 'prepare', 'read_record']
 
 _RECORD = 'prepare.json'
 _SAMPLES = 8  # pictures that are encoded to estimate the disk space
@@ -168,7 +165,7 @@ def _bytes_per_pixel(samples: list[PictureFile], scales: list[int], workers: int
             return 0, 0
         top, left = (max(0, (side - _SAMPLE_SIZE) // 2) for side in hr.shape[-2:])
         middle = hr[:, top:top + _SAMPLE_SIZE, left:left + _SAMPLE_SIZE]
-        return sum(len(encode(at_scale(middle, scale))) for scale in scales), middle[0].numel()
+        return sum(len(encode_png(at_scale(middle, scale))) for scale in scales), middle[0].numel()
 
     sizes, pixels = zip(*in_order(measure, samples, workers), strict=True)
     return sum(sizes) / max(1, sum(pixels))
@@ -192,13 +189,7 @@ def _encoded(form: Form, picture: PictureFile, scales: list[int]
     except UnreadableError as error:
         return error
     pieces = form.cut(picture, hr, scales)
-    return {scale: [(name, encode(image)) for name, image in named] for scale, named in pieces.items()}
-
-
-def encode(image: Tensor) -> bytes:
-    """uint8 (3, h, w), RGB -> a PNG file."""
-    bgr = np.ascontiguousarray(image.permute(1, 2, 0).flip(-1))
-    return cv2.imencode('.png', bgr, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])[1].tobytes()
+    return {scale: [(name, encode_png(image)) for name, image in named] for scale, named in pieces.items()}
 
 
 @contextmanager

@@ -10,11 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
+import cv2
 import lmdb
+import numpy as np
+from torch import Tensor
 
 from iafmsr.files.whole import clear_leftovers, replace_file
 
-__all__ = ['META_LINE', 'PNG_LEVEL', 'FolderStore', 'LmdbStore', 'Store', 'partial']
+__all__ = ['META_LINE', 'PNG_LEVEL', 'FolderStore', 'LmdbStore', 'Store', 'encode_png', 'partial']
 
 # Level 1, as BasicSR's own LMDBs: level 9 saves a tenth of the space for many times the time.
 PNG_LEVEL = 1
@@ -39,6 +42,12 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Leave the store under its temporary name, for a later run to go on with."""
+
+
+def encode_png(image: Tensor) -> bytes:
+    """uint8 (3, h, w), RGB -> a PNG file."""
+    bgr = np.ascontiguousarray(image.permute(1, 2, 0).flip(-1))
+    return cv2.imencode('.png', bgr, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])[1].tobytes()
 
 
 def partial(path: Path) -> Path:

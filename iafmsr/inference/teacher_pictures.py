@@ -14,8 +14,8 @@ import torch
 from tqdm import tqdm
 
 from iafmsr.data.forms import SubImages, at_scale
-from iafmsr.data.preparation import encode, read_record
-from iafmsr.data.stores import Store
+from iafmsr.data.preparation import read_record
+from iafmsr.data.stores import Store, encode_png
 from iafmsr.errors import UserError
 from iafmsr.files.names import PictureFile, list_pictures, printable
 from iafmsr.files.picture import UnreadableError
@@ -80,4 +80,4 @@ def _fill(store: Store, pictures: list[PictureFile], form: SubImages, enlarger: 
             raise UserError(f'{printable(picture.path)}: {error}; it was readable when the set was made') from error
         sr = enlarger(lq.permute(1, 2, 0).contiguous().numpy(), DEFAULT_TILE, ensemble)
         pieces = form.cut(picture, torch.from_numpy(sr).permute(2, 0, 1), [1])[1]
-        store.add([(name, encode(piece)) for name, piece in pieces])
+        store.add([(name, encode_png(piece)) for name, piece in pieces])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-__all__ = ['Teacher']
+__all__ = ['Teacher', 'load_teacher']
 
 
 class Teacher:
@@ -53,6 +52,6 @@ class Teacher:
 
 def load_teacher(weights: str) -> tuple[nn.Module, int]:
     """The network in a file, in evaluation mode, and its scale."""
-    from iafmsr.nets.loading import load_net
-    trained: Any = load_net(Path(weights))
+    from iafmsr.nets.loading import load_net  # the module of the archs imports this one
+    trained = load_net(Path(weights))
     return trained.net, trained.scale

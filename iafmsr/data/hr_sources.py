@@ -1,0 +1,105 @@
+"""The HR pictures of a folder or an LMDB, decoded when they are wanted."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import torch
+from torch import Tensor
+
+from iafmsr.data.stores import META_LINE
+from iafmsr.errors import UserError
+from iafmsr.files.names import list_pictures, printable
+from iafmsr.files.picture import UnreadableError
+from iafmsr.files.reading import picture_size, read_picture, read_rgb8
+
+__all__ = ['Source', 'folder_sources', 'lmdb_sources', 'warn']
+
+
+@dataclass(frozen=True)
+class Source:
+    """One HR picture: its name, its two sides, and what decodes it to uint8 (3, H, W)."""
+
+    name: str
+    size: tuple[int, int]
+    read: Callable[[], Tensor]
+
+
+def folder_sources(root: Path) -> list[Source]:
+    """The pictures of a folder; files that are none are left out, by name in the log."""
+    sources = []
+    for picture in list_pictures([root]):
+        name = printable(picture.path)
+        try:
+            sources.append(Source(name, picture_size(picture.path), partial(_read_file, picture.path)))
+        except UnreadableError as error:
+            warn(f'{name}: left out, {error}')
+    return sources
+
+
+def _read_file(path: Path) -> Tensor:
+    try:
+        return read_picture(path)
+    except UnreadableError as error:
+        raise UnreadableError(f'{printable(path)}: {error}') from error
+
+
+def lmdb_sources(root: Path) -> list[Source]:
+    """The pictures of an LMDB.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+    try:
+        text = (root / 'meta_info.txt').read_text(encoding='utf-8')
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'{printable(root)}: no LMDB of pictures ({error})') from None
+    store = _Lmdb(root)
+    return [Source(key, (int(height), int(width)), partial(store.read, key))
+            for key, height, width in META_LINE.findall(text)]
+
+
+class _Lmdb:
+    """The pictures of an LMDB, which each process has to open for itself."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.environment: lmdb.Environment | None = None
+        self._open()  # before threads read from it
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {'root': self.root, 'environment': None, 'process': None}
+
+    def read(self, key: str) -> Tensor:
+        """One picture, uint8 (3, H, W), RGB."""
+        if self.process != os.getpid():
+            self._open()
+        with self.environment.begin() as transaction:
+            content = transaction.get(key.encode('ascii'))
+        try:
+            if content is None:
+                raise UnreadableError('no such key')
+            return torch.from_numpy(read_rgb8(content)).permute(2, 0, 1)
+        except UnreadableError as error:
+            raise UnreadableError(f'{printable(self.root)}, key {key}: {error}') from None
+
+    def _open(self) -> None:
+        if self.environment is not None:
+            self.environment.close()  # a forked process has its parent's
+        try:
+            self.environment = lmdb.open(str(self.root), readonly=True, lock=False, readahead=False)
+        except lmdb.Error as error:
+            raise UserError(f'{printable(self.root)}: no LMDB ({error})') from None
+        self.process = os.getpid()
+
+
+def warn(text: str) -> None:
+    """A line in the log of the run."""
+    logging.getLogger('basicsr').warning(text)

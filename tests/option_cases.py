@@ -19,6 +19,9 @@ from iafmsr.errors import cli_errors
 from iafmsr.options.command import parse_options
 
 DELETE = object()
+# what train.py and test.py take; the ablations are what differs from one of them
+OPTION_FILES = sorted(file for file in Path(__file__).resolve().parent.parent.glob('options/**/*.yml')
+                      if file.name != 'ablation.yml')
 
 
 def write_lmdb(folder: Path, pictures: dict[str, tuple[int, int]]) -> None:

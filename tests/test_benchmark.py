@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from basicsr.metrics import calculate_psnr, calculate_ssim
 from PIL import Image
 from torch import nn
 
 from iafmsr.archs import SMFANet
+from iafmsr.basicsr_api import calculate_psnr, calculate_ssim
 from iafmsr.benchmark.alone import Alone
 from iafmsr.benchmark.cache import Cache, code_digest
 from iafmsr.benchmark.nets import NetSpec, parse_nets
@@ -480,7 +480,7 @@ def test_one_command_makes_all_of_it(data, weights, tmp_path, repo_root, monkeyp
     (['--write', 'a.pdf'], '--write a.pdf: the name must end in .txt, .md, .json'),
     (['--write', 'data/Set5/HR/picture 0.png/a.md'], 'cannot be written'),
     (['--published', 'SAFMM'], "--published: no figures of 'SAFMM' (did you mean SAFMN?)"),
-    (['SMFANet=small.pth'], 'small.pth does not fit SMFANet'),
+    (['other=small.pth:dim=9'], 'small.pth does not fit SMFANet'),
     (['--sets', 'Set6'], 'no set Set6'), (['--threads', '0'], '--threads 0: at least 1'),
     (['--speed', 'cuda'], 'cuda: this machine has no CUDA device')])
 def test_mistakes_cost_one_line_and_no_file(data, weights, repo_root, monkeypatch, capsys, arguments, message):

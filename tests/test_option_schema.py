@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from option_cases import changed, train_options
+from option_cases import OPTION_FILES, changed, train_options
 
 from iafmsr.models.compilation import MODES
 from iafmsr.options import page
@@ -20,7 +20,6 @@ from iafmsr.options.kinds import Number, key
 from iafmsr.options.schema import Options, Train
 
 ROOT = Path(__file__).resolve().parent.parent
-OUR_FILES = sorted(ROOT.glob('options/**/*.yml'))
 
 
 def filled(opt: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +120,7 @@ def test_the_page_has_every_key() -> None:
     assert '| `autocast` | bf16 or fp16 |  | ' in text
 
 
-@pytest.mark.parametrize('file', OUR_FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize('file', OPTION_FILES, ids=lambda file: file.stem)
 def test_an_editor_finds_no_fault_in_the_projects_files(file: Path) -> None:
     validator = Draft202012Validator(page.schema())
     validator.validate(yaml.load(file.read_text(encoding='utf-8'), ValueLoader))  # as it is written, with its base

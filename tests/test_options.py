@@ -18,7 +18,7 @@ from basicsr.archs.edsr_arch import EDSR
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from option_cases import DELETE, changed, set_key, train_options
+from option_cases import DELETE, OPTION_FILES, changed, set_key, train_options
 from PIL import Image
 
 from iafmsr.archs.iafmnet_arch import IAFMNet
@@ -38,8 +38,7 @@ def test_minimal_options_pass(parse: Callable[..., Any], root: Path) -> None:
     assert (root / 'experiments/run/precious.txt').exists()
 
 
-@pytest.mark.parametrize('file', sorted(Path(__file__).resolve().parent.parent.glob('options/**/*.yml')),
-                         ids=lambda file: file.stem)
+@pytest.mark.parametrize('file', OPTION_FILES, ids=lambda file: file.stem)
 def test_option_files_of_the_project_pass(file: Path, repo_root: Path) -> None:
     opt = load_options(file)
     resolve_paths(opt, repo_root)

@@ -58,15 +58,17 @@ def fill_defaults(opt: Options, read: Options, is_train: bool) -> None:
     for _, section, cls in list(sections(defaults)):
         for key in [key for key in section if model and _unread(key, cls, model)]:
             del section[key]
-    _fill(opt, defaults)
+    _fill(opt, defaults, read)
 
 
-def _fill(opt: Options, defaults: Options) -> None:
+def _fill(opt: Options, defaults: Options, read: Options) -> None:
     for key, default in defaults.items():
+        given = read.get(key)
         if opt.get(key) is None:
-            opt[key] = default
+            if given is None:  # else it was taken out on purpose, for this machine
+                opt[key] = default
         elif isinstance(default, dict) and isinstance(opt[key], dict):
-            _fill(opt[key], default)
+            _fill(opt[key], default, given if isinstance(given, dict) else {})
 
 
 def _of_the_kind(opt: Options, is_train: bool) -> Options:

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from iafmsr.data.forms import SubImages, WholePictures
 from iafmsr.data.preparation import prepare
 from iafmsr.errors import UserError
+from iafmsr.files.figures import colour_panel, draw_figure, enlarge, frame, image_panel
 from iafmsr.files.reading import read_picture
+from iafmsr.measure.quality import Quality, y_quality
 from iafmsr.nets.loading import load_net
 from iafmsr.ops.resize import imresize, mod_crop
-from iafmsr.utils.figures import colour_panel, draw_figure, enlarge, frame, image_panel
-from iafmsr.utils.quality import Quality, y_quality
 
 __all__ = ['run_demo']
 

@@ -14,7 +14,7 @@ def main() -> None:
                         help='size of the output in pixels (default: 1280 720)')
     args = parser.parse_args()
 
-    from iafmsr.utils.complexity import table
+    from iafmsr.measure.complexity import table
     print(table(args.options, tuple(args.size)))
 
 

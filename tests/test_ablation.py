@@ -23,7 +23,7 @@ from iafmsr.benchmark.sets import BenchmarkSet
 from iafmsr.data.forms import WholePictures
 from iafmsr.data.preparation import prepare
 from iafmsr.errors import UserError
-from iafmsr.utils.complexity import count
+from iafmsr.measure.complexity import count
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMED = Ablations.read(ROOT / 'options/ablation.yml')

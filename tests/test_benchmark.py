@@ -31,8 +31,8 @@ from iafmsr.benchmark.speed import PeakMemory, measure_speed
 from iafmsr.benchmark.tables import as_json, as_markdown, as_text, difference, tables
 from iafmsr.errors import UserError
 from iafmsr.files.whole import check_writable, write_whole
+from iafmsr.measure.quality import Quality
 from iafmsr.ops.resize import imresize, mod_crop
-from iafmsr.utils.quality import Quality
 
 CPU = torch.device('cpu')
 SMALL = {'type': 'SMFANet', 'scale': 4, 'dim': 8, 'n_blocks': 1}

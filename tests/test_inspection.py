@@ -15,14 +15,14 @@ from iafmsr.archs.iafmnet_arch import IAFMNet
 from iafmsr.archs.smfanet_arch import SMFANet
 from iafmsr.cli import main
 from iafmsr.errors import UserError
+from iafmsr.files.figures import PALETTE, colour_levels
 from iafmsr.inspection.figure import SHARE, densest_square, draw
 from iafmsr.inspection.inputs import find_sources
 from iafmsr.inspection.page import page
 from iafmsr.inspection.picture import has_map, inspect_picture
 from iafmsr.inspection.report import Figures, as_json, as_text
 from iafmsr.inspection.training import checkpoints, latest
-from iafmsr.utils.figures import PALETTE, colour_levels
-from iafmsr.utils.map_quality import error_maps, fixed_maps, rank_correlation
+from iafmsr.measure.map_quality import error_maps, fixed_maps, rank_correlation
 
 
 @pytest.fixture(scope='module')

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / 'iafmsr'
 ALLOWED = {
     'ops': {'iafmsr.ops'},
     'layers': {'iafmsr.ops', 'iafmsr.layers'},
-    'archs': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.archs', 'iafmsr.errors', 'iafmsr.lazy', 'iafmsr.basicsr_api'},
+    'archs': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.archs', 'iafmsr.errors', 'iafmsr.basicsr_api'},
     'files': {'iafmsr.files', 'iafmsr.errors'},
     'losses': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.losses', 'iafmsr.errors', 'iafmsr.basicsr_api'},
     'nets': {'iafmsr.archs', 'iafmsr.nets', 'iafmsr.errors', 'iafmsr.files', 'iafmsr.options.files',

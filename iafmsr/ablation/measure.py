@@ -14,11 +14,11 @@ from PIL import Image
 from iafmsr.benchmark.robustness import robustness
 from iafmsr.benchmark.sets import BenchmarkSet
 from iafmsr.errors import UserError
+from iafmsr.files.figures import colour_panel, draw_figure, image_panel
+from iafmsr.measure.complexity import count
+from iafmsr.measure.map_quality import error_maps, fixed_maps, rank_correlation, share_inside
+from iafmsr.measure.quality import y_quality
 from iafmsr.nets.loading import load_net
-from iafmsr.utils.complexity import count
-from iafmsr.utils.figures import colour_panel, draw_figure, image_panel
-from iafmsr.utils.map_quality import error_maps, fixed_maps, rank_correlation, share_inside
-from iafmsr.utils.quality import y_quality
 
 __all__ = ['draw_maps', 'measure']
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from iafmsr.benchmark.quality import BICUBIC, upscale
 from iafmsr.benchmark.run import ScaleReport
 from iafmsr.errors import UserError
+from iafmsr.files.figures import Panel, draw_figure, enlarge, frame, image_panel
 from iafmsr.files.whole import write_whole
-from iafmsr.utils.figures import Panel, draw_figure, enlarge, frame, image_panel
 
 __all__ = ['Region', 'draw_regions', 'parse_region']
 

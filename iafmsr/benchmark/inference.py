@@ -13,7 +13,7 @@ from iafmsr.benchmark.cache import Cache
 from iafmsr.benchmark.nets import parse_nets
 from iafmsr.benchmark.speed import Speed, measure_speed, now, processor
 from iafmsr.benchmark.tables import Table
-from iafmsr.utils.complexity import count
+from iafmsr.measure.complexity import count
 
 __all__ = ['NETS', 'Measured', 'as_json', 'measure', 'table']
 

@@ -9,8 +9,8 @@ from importlib.resources import files
 import yaml
 
 from iafmsr.errors import UserError
+from iafmsr.measure.quality import Quality
 from iafmsr.options.findings import did_you_mean
-from iafmsr.utils.quality import Quality
 
 __all__ = ['Published', 'published']
 

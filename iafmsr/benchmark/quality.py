@@ -14,15 +14,15 @@ from iafmsr.benchmark.nets import NetSpec
 from iafmsr.benchmark.sets import Item
 from iafmsr.data.parallel import in_order
 from iafmsr.errors import UserError
+from iafmsr.measure.quality import Quality, y_quality
 from iafmsr.ops.resize import imresize
-from iafmsr.utils.quality import Quality, y_quality
 
 __all__ = ['BICUBIC', 'Scores', 'measure_quality', 'upscale']
 
 BICUBIC = 'bicubic'
 
 # what stands between pictures and figures, besides a net
-_MODULES = (__name__, 'iafmsr.files.reading', 'iafmsr.files.picture', 'iafmsr.ops.resize', 'iafmsr.utils.quality')
+_MODULES = (__name__, 'iafmsr.files.reading', 'iafmsr.files.picture', 'iafmsr.ops.resize', 'iafmsr.measure.quality')
 
 Scores = dict[str, dict[str, dict[str, Quality]]]  # net, set, picture
 

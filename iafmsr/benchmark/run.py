@@ -16,7 +16,7 @@ from iafmsr.benchmark.robustness import Robustness, robustness
 from iafmsr.benchmark.sets import BenchmarkSet, Item
 from iafmsr.benchmark.speed import Speed, measure_speed, processor
 from iafmsr.errors import UserError
-from iafmsr.utils.complexity import Complexity, count
+from iafmsr.measure.complexity import Complexity, count
 
 __all__ = ['ScaleReport', 'benchmark']
 
@@ -71,7 +71,7 @@ def benchmark(entries: Sequence[str], sets: Sequence[BenchmarkSet], scales: Sequ
 
 
 def _complexity(spec: NetSpec, cache: Cache) -> Complexity:
-    subject = f'{code_digest("iafmsr.utils.complexity", spec.module)} {spec.key}'
+    subject = f'{code_digest("iafmsr.measure.complexity", spec.module)} {spec.key}'
     known = cache.get(subject, 'complexity')
     if known is None:
         try:

@@ -14,7 +14,7 @@ from iafmsr.benchmark.quality import BICUBIC
 from iafmsr.benchmark.robustness import LEVELS
 from iafmsr.benchmark.run import ScaleReport
 from iafmsr.benchmark.speed import PICTURES
-from iafmsr.utils.quality import Quality
+from iafmsr.measure.quality import Quality
 
 __all__ = ['Table', 'as_json', 'as_markdown', 'as_text', 'difference', 'tables']
 

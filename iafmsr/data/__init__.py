@@ -1,7 +1,16 @@
-"""Data: pictures, their preparation for training, where they are kept; datasets in BasicSR's registry."""
+"""Data: preparation for training, where pictures are kept, datasets in BasicSR's registry."""
 
-from iafmsr.lazy import lazy_names
+from typing import Any
 
-_MODULES = {'OnTheFlyDataset': 'on_the_fly', 'PairedSRDataset': 'paired_dataset'}
-__all__ = list(_MODULES)
-__getattr__ = lazy_names(__name__, _MODULES)
+__all__ = ['OnTheFlyDataset', 'PairedSRDataset']
+
+
+def __getattr__(name: str) -> Any:
+    """The datasets are imported when they are asked for: they take the seconds of BasicSR's import."""
+    if name == 'OnTheFlyDataset':
+        from iafmsr.data.on_the_fly import OnTheFlyDataset as found
+    elif name == 'PairedSRDataset':
+        from iafmsr.data.paired_dataset import PairedSRDataset as found
+    else:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return found

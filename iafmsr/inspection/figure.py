@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from iafmsr.files.figures import Panel, colour_panel, draw_figure, enlarge, frame, image_panel
 from iafmsr.inspection.picture import Inspection
-from iafmsr.utils.figures import Panel, colour_panel, draw_figure, enlarge, frame, image_panel
 
 __all__ = ['SHARE', 'caption', 'densest_square', 'draw']
 

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from iafmsr.files.figures import PALETTE, colour_levels, image_panel
 from iafmsr.inspection.figure import SHARE, caption
 from iafmsr.inspection.picture import Inspection
-from iafmsr.utils.figures import PALETTE, colour_levels, image_panel
 
 __all__ = ['page']
 

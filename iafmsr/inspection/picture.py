@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from iafmsr.errors import UserError
 from iafmsr.layers.density import Density
+from iafmsr.measure.map_quality import error_maps, fixed_maps, rank_correlation
+from iafmsr.measure.quality import Quality, y_quality
 from iafmsr.ops.resize import imresize
-from iafmsr.utils.map_quality import error_maps, fixed_maps, rank_correlation
-from iafmsr.utils.quality import Quality, y_quality
 
 __all__ = ['Inspection', 'has_map', 'inspect_picture']
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from iafmsr.inspection.picture import Inspection
-from iafmsr.utils.quality import Quality
+from iafmsr.measure.quality import Quality
 
 __all__ = ['Figures', 'as_json', 'as_text']
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from iafmsr.basicsr_api import build_network
+from iafmsr.measure.complexity import count
 from iafmsr.models.precision import has_bf16
-from iafmsr.utils.complexity import count
 
 __all__ = ['Floor', 'floor_of']
 

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from iafmsr.errors import UserError
+from iafmsr.files.figures import PALETTE, colour_levels, image_panel
 from iafmsr.files.picture import Picture, UnreadableError, as_rgb8, as_tensor
 from iafmsr.files.reading import picture_size, read
 from iafmsr.files.writing import write
@@ -21,7 +22,6 @@ from iafmsr.layers.density import num_active, top_k_mask
 from iafmsr.layers.idm import Maps
 from iafmsr.nets.trained import TrainedNet
 from iafmsr.ops.resize import imresize
-from iafmsr.utils.figures import PALETTE, colour_levels, image_panel
 
 __all__ = ['Enlarged', 'enlarge', 'idm_view', 'read_upload', 'save', 'sites_view', 'summary']
 

@@ -246,7 +246,7 @@ def pictures(*shape: int) -> Tensor:
     {'guide': 'laplacian'}, {'guide': 'constant'}, {'mask': 'sobel'}, {'mask': 'laplacian'}, {'guidance': 'product'},
     {'guidance': 'concat'}, {'norm': 'none'}, {'norm': 'layer'}, {'attention': 'text'}, {'attention': 'no_idm'},
     {'attention': 'text', 'guidance': 'product'}, {'ssconv': 'own'}, {'ssconv': 'none'}, {'arm': 'no_idm'},
-    {'arm': 'off'}, {'arm': 'full', 'guide': 'idm', 'guidance': 'concat'}], ids=str)
+    {'arm': 'off'}, {'sparse_backend': 'dense'}, {'arm': 'full', 'guide': 'idm', 'guidance': 'concat'}], ids=str)
 def test_the_net_is_figure_three(options):
     keywords = {**DEFAULTS, **options}
     net, lq = with_random_parameters(IAFMNet(**keywords)), pictures(2, 3, H, W)

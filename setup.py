@@ -1,4 +1,5 @@
 """Metadata of the package; the versions of what it needs stand in requirements.txt."""
+
 import re
 import sys
 from pathlib import Path
@@ -7,8 +8,10 @@ from setuptools import find_packages, setup
 
 # Said here as well as in python_requires, because pip's own message for the latter gives no reason.
 if not (3, 11) <= sys.version_info[:2] <= (3, 12):
-    sys.exit('iafmsr needs Python 3.11 or 3.12, this is {}.{}: the pinned NumPy and scikit-image need 3.11 or newer, '
-             'and BasicSR 1.4.2 does not build on 3.13'.format(*sys.version_info))
+    sys.exit(
+        'iafmsr needs Python 3.11 or 3.12, this is {}.{}: the pinned NumPy and scikit-image need 3.11 or newer, '
+        'and BasicSR 1.4.2 does not build on 3.13'.format(*sys.version_info)
+    )
 
 HERE = Path(__file__).resolve().parent
 PIN = re.compile(r'^([\w.-]+==[\w.]+)(?: ; extra == "([\w-]+)"(?: and (.+))?)?$')

@@ -5,6 +5,7 @@ this package into its registries. `import iafmsr` calls it when BasicSR has been
 moment only, and the modules of this package that need BasicSR register at their own import. So nothing that works
 without BasicSR waits for the seconds that its import takes, or needs it to be installed.
 """
+
 import sys
 from importlib import import_module
 from typing import Any

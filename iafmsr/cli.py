@@ -40,8 +40,9 @@ def main(argv: list[str] | None = None) -> int:
     for name, (module, summary) in COMMANDS.items():
         if argv[:1] == [name]:
             command = import_module(module)
-            chosen = commands.add_parser(name, help=summary, description=command.__doc__,
-                                         formatter_class=argparse.RawDescriptionHelpFormatter)
+            chosen = commands.add_parser(
+                name, help=summary, description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+            )
             command.add_arguments(chosen)
             chosen.set_defaults(run=command.run)
         else:

@@ -4,6 +4,7 @@
 of their dataset. Each cure looks for its fault and leaves alone what works; no file of BasicSR is edited. Ten names in
 it are replaced: four of its options module, four methods of BaseModel and two of SRModel.
 """
+
 import atexit
 import functools
 import importlib.machinery
@@ -81,6 +82,7 @@ def provide_functional_tensor() -> None:
     if name in sys.modules or importlib.util.find_spec(name) is not None:
         return
     from torchvision.transforms.functional import rgb_to_grayscale
+
     module = ModuleType(name, 'Stands in for the module of this name in torchvision before 0.17.')
     module.rgb_to_grayscale = rgb_to_grayscale
     sys.modules[name] = module
@@ -103,6 +105,7 @@ def read_options_safely() -> None:
     `eval`; the stock loader of files leaves `1e-4` a string as well and builds any Python object a file names.
     """
     from basicsr.utils import options
+
     options._postprocess_yml_value = parse_value
     options.ordered_yaml = lambda: (OptionLoader, yaml.SafeDumper)
 
@@ -136,6 +139,7 @@ def fit_options_to_machine() -> None:
     `num_gpu: 1` and `prefetch_mode: cuda` make BasicSR touch CUDA at once, and die where there is none.
     """
     from basicsr.utils import options
+
     stock = options.parse_options
 
     @functools.wraps(stock)
@@ -165,6 +169,7 @@ def launch_without_cuda() -> None:
     from basicsr.models.base_model import BaseModel
     from basicsr.utils import options
     from torch.nn.parallel import DistributedDataParallel
+
     stock_init, stock_wrap = options.init_dist, BaseModel.model_to_device
 
     @functools.wraps(stock_init)
@@ -189,11 +194,13 @@ def launch_without_cuda() -> None:
     def model_to_device(self: BaseModel, net: torch.nn.Module) -> torch.nn.Module:
         if self.opt['dist'] and self.is_train and net is getattr(self, 'net_g', None):
             from iafmsr.models.usage import announce_unused_parameters
+
             announce_unused_parameters(self.opt, net.to(self.device))
         if not self.opt['dist'] or self.device.type == 'cuda':
             return stock_wrap(self, net)
         return DistributedDataParallel(
-            net.to(self.device), find_unused_parameters=self.opt.get('find_unused_parameters', False))
+            net.to(self.device), find_unused_parameters=self.opt.get('find_unused_parameters', False)
+        )
 
     options.init_dist = init_dist
     BaseModel.model_to_device = model_to_device
@@ -207,6 +214,7 @@ def save_whole_checkpoints() -> None:
     schedules replaces, in some schedulers, what the option file says, and in others not.
     """
     from basicsr.models.base_model import BaseModel
+
     BaseModel.save_network = base_model.save_network
     BaseModel.save_training_state = base_model.save_training_state
     BaseModel.resume_training = base_model.resume_training
@@ -222,6 +230,7 @@ def load_what_fits() -> None:
     from basicsr.models.base_model import BaseModel
 
     from iafmsr.nets.fine_tuning import load_network
+
     BaseModel.load_network = load_network
 
 
@@ -229,6 +238,7 @@ def validate_the_bare_network() -> None:
     """Lets rank 0 validate alone without EMA: through DistributedDataParallel, a network with buffers waits for the
     other ranks to take them, and the run dies."""
     from basicsr.models.sr_model import SRModel
+
     stock = SRModel.test
 
     @functools.wraps(stock)
@@ -250,6 +260,7 @@ def validate_without_gt() -> None:
     for such a set the metrics are now off.
     """
     from basicsr.models.sr_model import SRModel
+
     stock = SRModel.nondist_validation
 
     @functools.wraps(stock)

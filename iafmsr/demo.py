@@ -29,8 +29,19 @@ from iafmsr.ops.resize import imresize, mod_crop
 __all__ = ['run_demo']
 
 # No scene is on both sides: motorcycle_left and _right are one.
-TRAINING = ('brick.png', 'camera.png', 'coins.png', 'grass.png', 'gravel.png', 'hubble_deep_field.jpg', 'ihc.png',
-            'motorcycle_left.png', 'motorcycle_right.png', 'page.png', 'rocket.jpg')
+TRAINING = (
+    'brick.png',
+    'camera.png',
+    'coins.png',
+    'grass.png',
+    'gravel.png',
+    'hubble_deep_field.jpg',
+    'ihc.png',
+    'motorcycle_left.png',
+    'motorcycle_right.png',
+    'page.png',
+    'rocket.jpg',
+)
 VALIDATION = ('astronaut.png', 'chelsea.png', 'coffee.png')
 SHOWN, SHOWN_BOX = 'chelsea', (60, 100, 128)  # top, left, size in HR pixels
 
@@ -69,8 +80,10 @@ def run_demo(root: Path, seed: int = 0, retrain: bool = False) -> None:
     data = root / 'datasets/demo'
     prepare_photographs(data)
     net = load_net(train(root, seed, retrain)).net
-    outcomes = [evaluate(net, path, data / f'val/LR_bicubic/X4/{path.stem}x4.png')
-                for path in sorted((data / 'val/HR').glob('*.png'))]
+    outcomes = [
+        evaluate(net, path, data / f'val/LR_bicubic/X4/{path.stem}x4.png')
+        for path in sorted((data / 'val/HR').glob('*.png'))
+    ]
     print(table(outcomes))
     picture = root / 'results/demo/demo.png'
     picture.parent.mkdir(parents=True, exist_ok=True)
@@ -100,8 +113,16 @@ def train(root: Path, seed: int, retrain: bool) -> Path:
     if checkpoint.exists() and not retrain:
         print(f'{checkpoint.relative_to(root)} is there: not trained again (--retrain does)')
         return checkpoint
-    command = [sys.executable, str(root / 'iafmsr/train.py'), '-opt', str(root / _OPTIONS),
-               '--force_yml', f'name={name}', f'manual_seed={seed}', f'num_gpu={min(1, torch.cuda.device_count())}']
+    command = [
+        sys.executable,
+        str(root / 'iafmsr/train.py'),
+        '-opt',
+        str(root / _OPTIONS),
+        '--force_yml',
+        f'name={name}',
+        f'manual_seed={seed}',
+        f'num_gpu={min(1, torch.cuda.device_count())}',
+    ]
     if not retrain:
         command.append('--auto_resume')
     # a net and a batch this small gain little from a second thread, and lose much where it has to wait for a core
@@ -118,18 +139,31 @@ def evaluate(net: nn.Module, hr_path: Path, lr_path: Path) -> Outcome:
     output, density = net(lr[None].float() / 255, return_density=True)
     sr = (output[0].clamp(0, 1) * 255).round().to(torch.uint8)
     bicubic = imresize(lr, _SCALE)
-    return Outcome(hr_path.stem, lr, hr, bicubic, sr, density.idm[0, 0], density.mask[0, 0],
-                   y_quality(bicubic, hr, _SCALE), y_quality(sr, hr, _SCALE))
+    return Outcome(
+        hr_path.stem,
+        lr,
+        hr,
+        bicubic,
+        sr,
+        density.idm[0, 0],
+        density.mask[0, 0],
+        y_quality(bicubic, hr, _SCALE),
+        y_quality(sr, hr, _SCALE),
+    )
 
 
 def table(outcomes: list[Outcome]) -> str:
     """PSNR and SSIM of each photograph and their means."""
-    rows = [(o.name, o.bicubic_quality.psnr, o.bicubic_quality.ssim, o.sr_quality.psnr, o.sr_quality.ssim)
-            for o in outcomes]
+    rows = [
+        (o.name, o.bicubic_quality.psnr, o.bicubic_quality.ssim, o.sr_quality.psnr, o.sr_quality.ssim) for o in outcomes
+    ]
     rows.append(('mean', *np.mean([row[1:] for row in rows], axis=0)))
-    lines = ['x4, Y channel, 4 pixels cropped', '',
-             f'{"":12}{"bicubic":>16}{"IAFMNet":>18}',
-             f'{"photograph":12}{"PSNR":>8}{"SSIM":>8}{"PSNR":>10}{"SSIM":>8}{"gain":>8}']
+    lines = [
+        'x4, Y channel, 4 pixels cropped',
+        '',
+        f'{"":12}{"bicubic":>16}{"IAFMNet":>18}',
+        f'{"photograph":12}{"PSNR":>8}{"SSIM":>8}{"PSNR":>10}{"SSIM":>8}{"gain":>8}',
+    ]
     lines += [f'{name:12}{p0:8.2f}{s0:8.4f}{p1:10.2f}{s1:8.4f}{p1 - p0:+8.2f} dB' for name, p0, s0, p1, s1 in rows]
     return '\n'.join(lines)
 
@@ -142,12 +176,19 @@ def draw(outcome: Outcome) -> Image.Image:
     percent = 100 * outcome.mask.float().mean().item()
     mask = 255 * enlarge(outcome.mask, _SCALE).to(torch.uint8).expand(3, -1, -1)
     return draw_figure(
-        [[image_panel('LR\nnearest neighbour', enlarge(enlarge(outcome.lr, _SCALE)[detail], 2)),
-          image_panel(f'bicubic\n{outcome.bicubic_quality.psnr:.2f} dB', enlarge(outcome.bicubic[detail], 2)),
-          image_panel(f'IAFMNet\n{outcome.sr_quality.psnr:.2f} dB', enlarge(outcome.sr[detail], 2)),
-          image_panel('HR\noriginal', enlarge(outcome.hr[detail], 2))],
-         [image_panel(f'{outcome.name}\nframe: the detail above', frame(outcome.hr, top, left, size)),
-          colour_panel('IDM\ninformation density map', outcome.idm, height, width),
-          image_panel(f'active sites\nwhite: the densest {percent:.1f} %', mask)]],
+        [
+            [
+                image_panel('LR\nnearest neighbour', enlarge(enlarge(outcome.lr, _SCALE)[detail], 2)),
+                image_panel(f'bicubic\n{outcome.bicubic_quality.psnr:.2f} dB', enlarge(outcome.bicubic[detail], 2)),
+                image_panel(f'IAFMNet\n{outcome.sr_quality.psnr:.2f} dB', enlarge(outcome.sr[detail], 2)),
+                image_panel('HR\noriginal', enlarge(outcome.hr[detail], 2)),
+            ],
+            [
+                image_panel(f'{outcome.name}\nframe: the detail above', frame(outcome.hr, top, left, size)),
+                colour_panel('IDM\ninformation density map', outcome.idm, height, width),
+                image_panel(f'active sites\nwhite: the densest {percent:.1f} %', mask),
+            ],
+        ],
         'x4. PSNR: Y channel of the whole photograph, 4 pixels cropped. The IDM has one value for each LR pixel; '
-        'bright is dense.\nAt the active sites the sparse convolution works.')
+        'bright is dense.\nAt the active sites the sparse convolution works.',
+    )

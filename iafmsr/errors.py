@@ -1,4 +1,5 @@
 """Errors that a user can cause, and how a command reports them."""
+
 import errno
 import os
 import sys

@@ -28,24 +28,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('nets', nargs='*', metavar='NET', help='NAME[=FILE][:key=value,...]')
     parser.add_argument('--scale', nargs='+', type=int, default=[4], choices=(2, 3, 4), help='one or more (4)')
-    parser.add_argument('--data', metavar='DIR', help='folder of sets: DIR/Set5/HR, DIR/Set5/LR_bicubic/X4 ... LR is '
-                        'made where there is none ($IAFMSR_DATA/benchmarks, else datasets/benchmarks)')
+    parser.add_argument(
+        '--data',
+        metavar='DIR',
+        help='folder of sets: DIR/Set5/HR, DIR/Set5/LR_bicubic/X4 ... LR is '
+        'made where there is none ($IAFMSR_DATA/benchmarks, else datasets/benchmarks)',
+    )
     parser.add_argument('--sets', nargs='+', metavar='SET', help='names of sets in DIR (all)')
     parser.add_argument('--device', choices=('cpu', 'cuda'), help='for PSNR and SSIM (cuda where there is one)')
     parser.add_argument('--threads', type=int, help="torch's threads on the CPU")
-    parser.add_argument('--speed', nargs='+', default=[], choices=('cpu', 'cuda'), metavar='DEVICE',
-                        help='measure runtime and peak memory there: cpu, cuda')
-    parser.add_argument('--drawn', action='store_true',
-                        help='measure drawn pictures too: flat colours, words, lines, checkerboards, noise')
-    parser.add_argument('--published', nargs='+', default=[], metavar='NAME',
-                        help='published figures of further nets, such as SAFMN')
+    parser.add_argument(
+        '--speed',
+        nargs='+',
+        default=[],
+        choices=('cpu', 'cuda'),
+        metavar='DEVICE',
+        help='measure runtime and peak memory there: cpu, cuda',
+    )
+    parser.add_argument(
+        '--drawn',
+        action='store_true',
+        help='measure drawn pictures too: flat colours, words, lines, checkerboards, noise',
+    )
+    parser.add_argument(
+        '--published', nargs='+', default=[], metavar='NAME', help='published figures of further nets, such as SAFMN'
+    )
     parser.add_argument('--per-picture', action='store_true', help='a table of all pictures for each set')
-    parser.add_argument('--crop', nargs='+', default=[], metavar='SET/PICTURE:LEFT,TOP,SIZE',
-                        help='regions for --figure, in HR pixels')
+    parser.add_argument(
+        '--crop', nargs='+', default=[], metavar='SET/PICTURE:LEFT,TOP,SIZE', help='regions for --figure, in HR pixels'
+    )
     parser.add_argument('--figure', metavar='FILE.png', help='the regions by every net, side by side (one scale)')
     parser.add_argument('--write', nargs='+', default=[], metavar='FILE', help='results as .txt, .md or .json')
-    parser.add_argument('--cache', metavar='DIR', default=str(ROOT / 'results/benchmark/cache'),
-                        help='results that have been measured before (results/benchmark/cache)')
+    parser.add_argument(
+        '--cache',
+        metavar='DIR',
+        default=str(ROOT / 'results/benchmark/cache'),
+        help='results that have been measured before (results/benchmark/cache)',
+    )
     parser.add_argument('--no-cache', action='store_true', help='measure everything anew, keep nothing')
     args = parser.parse_args()
 
@@ -77,15 +96,27 @@ def main() -> None:
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
 
     cache = Cache(None if args.no_cache else Path(args.cache))
-    reports = benchmark(args.nets, find_sets(data_folder(args.data, ROOT), args.sets), args.scale, ROOT, cache, device,
-                        [torch.device(name) for name in args.speed], args.published, args.drawn)
+    reports = benchmark(
+        args.nets,
+        find_sets(data_folder(args.data, ROOT), args.sets),
+        args.scale,
+        ROOT,
+        cache,
+        device,
+        [torch.device(name) for name in args.speed],
+        args.published,
+        args.drawn,
+    )
     cache.save()
     found = [table for report in reports for table in tables(report, args.per_picture)]
     print(as_text(found))
     command = shlex.join(['python', 'scripts/benchmark.py', *sys.argv[1:]])
     for file in map(Path, args.write):
-        text = {'.txt': lambda: as_text(found) + '\n', '.md': lambda: as_markdown(found, command),
-                '.json': lambda: as_json(reports, command) + '\n'}[file.suffix]()
+        text = {
+            '.txt': lambda: as_text(found) + '\n',
+            '.md': lambda: as_markdown(found, command),
+            '.json': lambda: as_json(reports, command) + '\n',
+        }[file.suffix]()
         write_whole(file, text.encode())
     if regions:
         draw_regions(reports[0], regions, device, Path(args.figure))

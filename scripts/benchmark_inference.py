@@ -21,8 +21,13 @@ ROOT = Path(__file__).resolve().parent.parent
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('nets', nargs='*', metavar='NET', help='NAME[=FILE][:key=value,...]')
-    parser.add_argument('--cases', nargs='+', default=['x4:320x180', 'x2:640x360'], metavar='xS:WxH',
-                        help='scales and sizes of the input (x4:320x180 x2:640x360)')
+    parser.add_argument(
+        '--cases',
+        nargs='+',
+        default=['x4:320x180', 'x2:640x360'],
+        metavar='xS:WxH',
+        help='scales and sizes of the input (x4:320x180 x2:640x360)',
+    )
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
     parser.add_argument('--threads', type=int, default=1, help="torch's threads on the CPU (1)")
     parser.add_argument('--pictures', type=int, default=10, help='timed ones (10)')

@@ -14,6 +14,7 @@ def main() -> None:
     args = parser.parse_args()
 
     from iafmsr.profiling.loading_speed import loading_table
+
     print(loading_table(args.options, Path(__file__).resolve().parent.parent))
 
 

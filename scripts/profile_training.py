@@ -17,8 +17,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('-opt', required=True, metavar='FILE.yml', help='option file for training')
     parser.add_argument('--iters', type=int, default=3, metavar='N', help='iterations in each turn (3)')
-    parser.add_argument('--turns', type=int, default=5, metavar='N', help='many short ones where other work comes and '
-                        'goes (5)')
+    parser.add_argument(
+        '--turns', type=int, default=5, metavar='N', help='many short ones where other work comes and goes (5)'
+    )
     parser.add_argument('--json', metavar='FILE', help='all figures')
     args = parser.parse_args()
     for name in ('iters', 'turns'):
@@ -27,6 +28,7 @@ def main() -> None:
 
     from iafmsr.files.whole import check_writable, write_whole
     from iafmsr.profiling.profile import profile_training
+
     if args.json:
         check_writable(Path(args.json))
     profile = profile_training(args.opt, Path(__file__).resolve().parent.parent, args.iters, args.turns)

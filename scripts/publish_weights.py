@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the weights of a run as the folder weights/ holds them: averaged, in float32, with the network's options.
 
-  python scripts/publish_weights.py experiments/weights_IAFMNet_x4/models/net_g_latest.pth weights/IAFMNet_x4.pth
+python scripts/publish_weights.py experiments/weights_IAFMNet_x4/models/net_g_latest.pth weights/IAFMNet_x4.pth
 """
 
 import argparse
@@ -18,6 +18,7 @@ def main() -> None:
     args = parser.parse_args()
 
     from iafmsr.export.publishing import publish
+
     publish(args.source, args.target)
 
 

@@ -16,8 +16,9 @@ def main() -> None:
     parser.add_argument('picture', type=Path)
     parser.add_argument('output', type=Path, metavar='FILE.png')
     parser.add_argument('--weights', required=True, metavar='FILE')
-    parser.add_argument('--size', type=int, nargs=2, default=(1120, 1070), metavar=('WIDTH', 'HEIGHT'),
-                        help='of the window (1120 1070)')
+    parser.add_argument(
+        '--size', type=int, nargs=2, default=(1120, 1070), metavar=('WIDTH', 'HEIGHT'), help='of the window (1120 1070)'
+    )
     args = parser.parse_args()
 
     from iafmsr.files.whole import write_whole
@@ -25,7 +26,8 @@ def main() -> None:
     from iafmsr.nets.loading import load_net
     from iafmsr.serve.browser import photograph
     from iafmsr.serve.page import serving
-    with serving(load_net(*find_weights(args.weights)), '127.0.0.1', 0, 10 ** 6) as app:
+
+    with serving(load_net(*find_weights(args.weights)), '127.0.0.1', 0, 10**6) as app:
         write_whole(args.output, photograph(app.local_url, args.picture, args.size))
 
 

@@ -16,4 +16,5 @@ done
 bash scripts/install.sh
 export OMP_NUM_THREADS=1  # two workers on two cores
 .venv/bin/ruff check .
+.venv/bin/ruff format --check --quiet .
 .venv/bin/python -m pytest -n 2 --durations=15 ${arguments[@]+"${arguments[@]}"}

@@ -1,4 +1,5 @@
 """Fixtures that all tests share."""
+
 import os
 from pathlib import Path
 

@@ -20,8 +20,9 @@ from iafmsr.options.command import parse_options
 
 DELETE = object()
 # what train.py and test.py take; the ablations are what differs from one of them
-OPTION_FILES = sorted(file for file in Path(__file__).resolve().parent.parent.glob('options/**/*.yml')
-                      if file.name != 'ablation.yml')
+OPTION_FILES = sorted(
+    file for file in Path(__file__).resolve().parent.parent.glob('options/**/*.yml') if file.name != 'ablation.yml'
+)
 
 
 def write_lmdb(folder: Path, pictures: dict[str, tuple[int, int]]) -> None:
@@ -104,6 +105,7 @@ def changed(**keys: Any) -> dict[str, Any]:
 @pytest.fixture
 def parse(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Parse options as a command would: from a file, in another working directory than the root."""
+
     def run(opt: dict[str, Any] | str, *arguments: str, is_train: bool = True) -> dict[str, Any]:
         text = opt if isinstance(opt, str) else yaml.safe_dump(opt, sort_keys=False)
         (root / 'elsewhere').mkdir(exist_ok=True)
@@ -112,15 +114,18 @@ def parse(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str
         monkeypatch.setattr(sys, 'argv', ['train.py', '-opt', 'x.yml', *arguments])
         with cli_errors():
             return parse_options(str(root), is_train)[0]
+
     return run
 
 
 @pytest.fixture
 def refused(root: Path, parse: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
     """Parse options that must be refused: exit code 2, nothing in the root touched; returns the lines of the error."""
+
     def run(opt: dict[str, Any] | str, *arguments: str, is_train: bool = True) -> list[str]:
         def tree() -> list[Path]:
             return sorted(path for path in root.rglob('*') if path.name not in ('elsewhere', 'x.yml'))
+
         before = tree()
         with pytest.raises(SystemExit) as exit_info:
             parse(opt, *arguments, is_train=is_train)
@@ -131,4 +136,5 @@ def refused(root: Path, parse: Callable[..., Any], capsys: pytest.CaptureFixture
         lines = output.err.splitlines()
         assert lines and all(line.startswith('iafmsr: error: ') for line in lines)
         return [line.removeprefix('iafmsr: error: ') for line in lines]
+
     return run

@@ -64,14 +64,20 @@ def ablations(folder: Path, text: str) -> Ablations:
 
 
 def test_overrides_are_laid_over_their_base(tmp_path):
-    named = ablations(tmp_path, """ablations:
+    named = ablations(
+        tmp_path,
+        """ablations:
   base: {base: start.yml}
   wide: {network_g: {width: 8}}
   wide_deep: {base: wide, network_g: {depth: 6}}
-  other: {base: wide_deep, network_g: {type: B}, train: {loss: ~}}""")
+  other: {base: wide_deep, network_g: {type: B}, train: {loss: ~}}""",
+    )
     train = {'loss': {'weight': 1}}
-    assert named.options('base') == {'name': 'ablation_base', 'network_g': {'type': 'A', 'width': 4, 'depth': 2},
-                                     'train': train}
+    assert named.options('base') == {
+        'name': 'ablation_base',
+        'network_g': {'type': 'A', 'width': 4, 'depth': 2},
+        'train': train,
+    }
     assert named.options('wide_deep')['network_g'] == {'type': 'A', 'width': 8, 'depth': 6}
     assert named.options('wide_deep')['train'] == train
     other = {'name': 'ablation_other', 'network_g': {'type': 'B'}, 'train': {}}
@@ -80,12 +86,20 @@ def test_overrides_are_laid_over_their_base(tmp_path):
     assert named.options('other') == other
 
 
-@pytest.mark.parametrize('text, message', [
-    ('ablations: {base: {base: start.yml}, a: {base: b}, b: {base: a}}', 'a -> b -> a: the bases run in a circle'),
-    ('ablations: {base: {base: start.yml}, a: {base: bass}}', r"base: no ablation is called 'bass' .did you mean base"),
-    ('ablations: {base: {base: start.yml}, a: {base: none.yml}}', r'none.yml: No such file'),
-    ('ablations: {base: {base: start.yml}, b: {}}', r"no ablation is called 'a'"),
-    ('ablations: {a: }', 'ablations: names, each with a section of overrides'), ('a: 1', 'ablations: names')])
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('ablations: {base: {base: start.yml}, a: {base: b}, b: {base: a}}', 'a -> b -> a: the bases run in a circle'),
+        (
+            'ablations: {base: {base: start.yml}, a: {base: bass}}',
+            r"base: no ablation is called 'bass' .did you mean base",
+        ),
+        ('ablations: {base: {base: start.yml}, a: {base: none.yml}}', r'none.yml: No such file'),
+        ('ablations: {base: {base: start.yml}, b: {}}', r"no ablation is called 'a'"),
+        ('ablations: {a: }', 'ablations: names, each with a section of overrides'),
+        ('a: 1', 'ablations: names'),
+    ],
+)
 def test_faults_of_ablations_are_named(tmp_path, text, message):
     with pytest.raises(UserError, match=message):
         ablations(tmp_path, text).options('a')
@@ -118,11 +132,25 @@ def test_differences_are_paired_and_a_small_one_is_a_tie():
 
 def result(psnr: float, rho: float, seed: int = 0, label: str = 'base', **more: float) -> dict:
     psnrs = {'Set5': psnr, 'Set14': psnr - 2, **more}
-    return {'label': label, 'digest': '12345678', 'iterations': 1000, 'seed': seed, 'psnr': psnrs,
-            'ssim': dict.fromkeys(psnrs, 0.9) | {'Set14': 0.8}, 'params': 1234, 'macs': 5_600_000_000, 'it/s': 3.0,
-            'robustness': {'flat_off': psnr / 1000, 'broken': int(psnr) % 10, 'solid_levels': psnr,
-                           'drawn_range': [-rho, 1 + rho], 'pattern_range': [-9.0, rho]},
-            'maps': {name: {'map': [rho, 0.2], 'sobel': [0.5, 0.19]} for name in ('Set5', 'Set14')}}
+    return {
+        'label': label,
+        'digest': '12345678',
+        'iterations': 1000,
+        'seed': seed,
+        'psnr': psnrs,
+        'ssim': dict.fromkeys(psnrs, 0.9) | {'Set14': 0.8},
+        'params': 1234,
+        'macs': 5_600_000_000,
+        'it/s': 3.0,
+        'robustness': {
+            'flat_off': psnr / 1000,
+            'broken': int(psnr) % 10,
+            'solid_levels': psnr,
+            'drawn_range': [-rho, 1 + rho],
+            'pattern_range': [-9.0, rho],
+        },
+        'maps': {name: {'map': [rho, 0.2], 'sobel': [0.5, 0.19]} for name in ('Set5', 'Set14')},
+    }
 
 
 def test_tables():
@@ -133,8 +161,11 @@ def test_tables():
     assert len({line.count('|') for line in quality}) == 1
     assert tables.quality_table(results).splitlines()[2] == quality[2].replace(' 3.00 |', '')
     maps = tables.map_table(results).splitlines()
-    assert maps[2:] == ['| base | 0.700 / 0.200 | 0.700 / 0.200 |', '| other | 0.600 / 0.200 | 0.600 / 0.200 |',
-                        '| sobel | 0.500 / 0.190 | 0.500 / 0.190 |']
+    assert maps[2:] == [
+        '| base | 0.700 / 0.200 | 0.700 / 0.200 |',
+        '| other | 0.600 / 0.200 | 0.600 / 0.200 |',
+        '| sobel | 0.500 / 0.190 | 0.500 / 0.190 |',
+    ]
     robust = tables.robustness_table({'base': [result(30.0, 0.7), result(31.0, 0.6, 1)]}).splitlines()
     assert robust[2:] == ['| base | 3.050% | 0.5 | 31 | -0.70 to 1.70 | -9.00 to 0.70 |']
 
@@ -159,9 +190,11 @@ def test_a_document_is_filled_from_results():
     assert filled.startswith('Before.\n\n<!-- quality') and filled.endswith('|\n\nAfter.\n') and 'old' not in filled
     assert '| 29.500 ± 0.707 |  |' in filled and '| 29.500 | -0.500 (one seed) |' in filled
     assert fill(filled, reversed(results)) == filled
-    for place, message in (('quality, 1000 iterations: none', 'no result of none'),
-                           ('quality, 3000 iterations: base', 'no result of base'),
-                           ('speed, 1000 iterations: base', "'speed'")):
+    for place, message in (
+        ('quality, 1000 iterations: none', 'no result of none'),
+        ('quality, 3000 iterations: base', 'no result of base'),
+        ('speed, 1000 iterations: base', "'speed'"),
+    ):
         with pytest.raises(UserError, match=message):
             fill(f'<!-- {place} -->\n', results)
 
@@ -190,6 +223,7 @@ def test_results_are_kept_a_line_a_run(tmp_path):
 
 def test_measuring_a_net(tmp_path):
     from PIL import Image
+
     torch.manual_seed(0)
     (tmp_path / 'in').mkdir()
     Image.fromarray(torch.randint(256, (96, 80, 3), dtype=torch.uint8).numpy()).save(tmp_path / 'in/a.png')
@@ -235,7 +269,7 @@ def test_a_run_is_trained_measured_and_done_once(tmp_path, repo_root):
     (tmp_path / 'mine.yml').write_text(yaml.safe_dump(opt))
     sets = [BenchmarkSet('set', tmp_path / 'set')]
     jobs = os.cpu_count()  # a thread for each: more than one is slow beside other tests
-    (name, found), = ablate([str(tmp_path / 'mine.yml')], 4, [7], sets, tmp_path, jobs).items()
+    ((name, found),) = ablate([str(tmp_path / 'mine.yml')], 4, [7], sets, tmp_path, jobs).items()
     assert (found['label'], found['iterations'], found['seed']) == ('mine', 4, 7) and name.endswith('_4_seed7')
     assert f'| {found["psnr"]["set"]:.2f} / ' in report([found])
     assert yaml.safe_load((tmp_path / f'results/ablation/{name}.yml').read_text()) == opt

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-CODE = '''
+CODE = """
 import resource, sys, torch
 from iafmsr.training.allocator import keep_freed_memory
 if 'keep' in sys.argv:
@@ -19,7 +19,7 @@ before = faults()
 for _ in range(20):
     torch.ones(10_000_000)
 print(faults() - before)
-'''
+"""
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='of glibc')
@@ -27,4 +27,5 @@ def test_a_large_tensor_is_not_cleared_by_the_system_again_and_again():
     def faults(*args: str) -> int:
         command = [sys.executable, '-c', CODE, *args]
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
     assert faults('keep') < faults() / 10

@@ -50,8 +50,12 @@ def pairs(root: Path, **changes: Any) -> dict[str, Any]:
 
 
 def hr_only(root: Path, **changes: Any) -> dict[str, Any]:
-    return pairs(root) | {'type': 'OnTheFlyDataset', 'dataroot_gt': str(root / 'hr'), 'io_backend': {'type': 'disk'},
-                          **changes}
+    return pairs(root) | {
+        'type': 'OnTheFlyDataset',
+        'dataroot_gt': str(root / 'hr'),
+        'io_backend': {'type': 'disk'},
+        **changes,
+    }
 
 
 def levels(values: Tensor) -> Tensor:
@@ -134,8 +138,9 @@ def test_shares_are_kept_and_the_patch_is_the_same() -> None:
 def test_a_sample_without_augmentation_is_what_it_was(root: Path, kind: Callable[..., Any]) -> None:
     """The augmentation has its own stream: what it leaves alone is the patch of a run without it."""
     draws = [Draw(i % 5, (0, 0, i)) for i in range(100)]
-    plain, mixed = (samples(kind(root, **changes), draws)
-                    for changes in ({}, {'colour_augment': 0.3, 'synthetic': 0.3}))
+    plain, mixed = (
+        samples(kind(root, **changes), draws) for changes in ({}, {'colour_augment': 0.3, 'synthetic': 0.3})
+    )
     same = {key: [torch.equal(a[key], b[key]) for a, b in zip(plain, mixed, strict=True)] for key in ('lq', 'gt')}
     assert same['lq'] == same['gt'] and 30 < sum(same['gt']) < 70  # 49 are expected
 
@@ -166,7 +171,8 @@ def test_shares_outside_0_to_1_and_augmented_validation_are_refused(root: Path) 
     assert check_options(opt, True, str(root), files=False).faults == [
         'datasets.train.colour_augment: a number from 0 to 1 is wanted, got 1.5',
         "datasets.train.synthetic: a number from 0 to 1 is wanted, got 'half'",
-        'datasets.val.synthetic: is for training']
+        'datasets.val.synthetic: is for training',
+    ]
     opt = options('x')
     opt['datasets']['train'] = hr_only(Path(), name='x', synthetic=-1, num_worker_per_gpu=1)
     del opt['datasets']['train']['phase'], opt['datasets']['train']['scale'], opt['datasets']['train']['dataroot_lq']

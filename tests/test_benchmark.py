@@ -65,8 +65,10 @@ def data(tmp_path: Path) -> Path:
 def weights(tmp_path: Path) -> Path:
     torch.manual_seed(1)
     net = SMFANet(scale=4, dim=8, n_blocks=1)
-    torch.save({'params': SMFANet(scale=4, dim=8, n_blocks=1).state_dict(), 'params_ema': net.state_dict()},
-               tmp_path / 'small.pth')
+    torch.save(
+        {'params': SMFANet(scale=4, dim=8, n_blocks=1).state_dict(), 'params_ema': net.state_dict()},
+        tmp_path / 'small.pth',
+    )
     return tmp_path / 'small.pth'
 
 
@@ -84,11 +86,18 @@ def main(monkeypatch, repo_root: Path, *arguments: object) -> None:
 
 
 # -- figures ----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize('net, scale, name, psnr, ssim', [
-    ('SMFANet', 2, 'Set5', 38.078, 0.9607), ('SMFANet', 3, 'Set5', 34.418, 0.9274),
-    ('SMFANet', 4, 'Set5', 32.252, 0.8956), ('SMFANet', 4, 'Set14', 28.706, 0.7833),
-    ('IMDN', 4, 'Set5', 32.210, 0.8948),
-    (BICUBIC, 2, 'Set5', 33.67, 0.9303), (BICUBIC, 4, 'Set5', 28.43, 0.8111)])
+@pytest.mark.parametrize(
+    'net, scale, name, psnr, ssim',
+    [
+        ('SMFANet', 2, 'Set5', 38.078, 0.9607),
+        ('SMFANet', 3, 'Set5', 34.418, 0.9274),
+        ('SMFANet', 4, 'Set5', 32.252, 0.8956),
+        ('SMFANet', 4, 'Set14', 28.706, 0.7833),
+        ('IMDN', 4, 'Set5', 32.210, 0.8948),
+        (BICUBIC, 2, 'Set5', 33.67, 0.9303),
+        (BICUBIC, 4, 'Set5', 28.43, 0.8111),
+    ],
+)
 def test_published_weights_give_their_published_figures(data_root: Path, net, scale, name, psnr, ssim):
     file = {'SMFANet': 'SMFANet/SMFANet_DF2K_100w_x{scale}SR.pth', 'IMDN': 'IMDN/IMDN_x{scale}.pth'}.get(net)
     specs = parse_nets([f'{net}={data_root}/weights/{file}'], scale, data_root) if file else []
@@ -107,12 +116,13 @@ def test_figures_are_basicsrs_on_what_the_net_gives(data, weights):
     net.load_state_dict(torch.load(weights, weights_only=True)['params_ema'])
     for item in items:
         hr = np.array(Image.open(item.hr))[:, :, ::-1]
-        hr = hr[:hr.shape[0] // 4 * 4, :hr.shape[1] // 4 * 4]
+        hr = hr[: hr.shape[0] // 4 * 4, : hr.shape[1] // 4 * 4]
         lr = torch.from_numpy(np.array(Image.open(item.lr))).permute(2, 0, 1)[None].float() / 255
         with torch.no_grad():
             sr = (net(lr)[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()[:, :, ::-1]
-        assert scores['small']['Set5'][item.name] == Quality(calculate_psnr(sr, hr, 4, test_y_channel=True),
-                                                            calculate_ssim(sr, hr, 4, test_y_channel=True))
+        assert scores['small']['Set5'][item.name] == Quality(
+            calculate_psnr(sr, hr, 4, test_y_channel=True), calculate_ssim(sr, hr, 4, test_y_channel=True)
+        )
 
 
 def test_lr_is_made_as_the_standard_files_are(data, weights):
@@ -147,7 +157,7 @@ def test_difference_is_paired():
     b = {str(i): Quality(value, 0.9) for i, value in enumerate((29.9, 31.1, 34.4))}
     d = difference(a, b)
     assert d.mean == pytest.approx(0.2) and d.spread == pytest.approx(np.std([0.1, -0.1, 0.6], ddof=1))
-    assert d.error == pytest.approx(d.spread / 3 ** 0.5) and (d.wins, d.pictures) == (2, 3)
+    assert d.error == pytest.approx(d.spread / 3**0.5) and (d.wins, d.pictures) == (2, 3)
 
 
 # -- what a command line names ----------------------------------------------------------------------------------------
@@ -159,8 +169,16 @@ def test_nets_as_they_are_typed(tmp_path, weights, monkeypatch):
     (run / 'models/net_g_latest.pth').write_bytes(weights.read_bytes())
     (run / 'my_run.yml').write_text(yaml.safe_dump({'name': 'my_run', 'scale': 4, 'network_g': SMALL}))
     options = tmp_path / 'test.yml'
-    options.write_text(yaml.safe_dump({'name': 'test', 'scale': 4, 'network_g': SMALL,
-                                       'path': {'pretrain_network_g': 'small_x4.pth', 'param_key_g': 'params'}}))
+    options.write_text(
+        yaml.safe_dump(
+            {
+                'name': 'test',
+                'scale': 4,
+                'network_g': SMALL,
+                'path': {'pretrain_network_g': 'small_x4.pth', 'param_key_g': 'params'},
+            }
+        )
+    )
 
     def parse(entry: str) -> NetSpec:
         return parse_nets([entry], 4, tmp_path)[0]
@@ -169,7 +187,8 @@ def test_nets_as_they_are_typed(tmp_path, weights, monkeypatch):
     assert by_keys == NetSpec('mine', 4, SMALL | {'ffn_scale': 2.0}, Path('small_x4.pth'))
     assert parse('SMFANet=small_x4.pth:ffn_scale=2.0') == replace(by_keys, name='SMFANet')  # shapes tell the rest
     assert parse('experiments/my_run/models/net_g_latest.pth') == NetSpec(
-        'my_run', 4, SMALL, Path('experiments/my_run/models/net_g_latest.pth'))
+        'my_run', 4, SMALL, Path('experiments/my_run/models/net_g_latest.pth')
+    )
     assert parse('test.yml') == NetSpec('test', 4, SMALL, tmp_path / 'small_x4.pth', 'params')
     assert parse('SMFANet:dim=8,n_blocks=1') == NetSpec('SMFANet', 4, SMALL)
     # BasicSR's own archs, which call scale and channels otherwise
@@ -187,15 +206,19 @@ def test_nets_as_they_are_typed(tmp_path, weights, monkeypatch):
     assert by_keys.key != parse('mine=small.pth:n_blocks=2').key
 
 
-@pytest.mark.parametrize('entry, message', [
-    ('mine=none.pth', 'mine: no such file: none.pth'),
-    ('mine=small.pth:type=Mine', "no arch is called 'Mine'"),
-    ('mine=net.onnx', 'the operations of an ONNX file are not counted'),
-    ('SMFANEt', r"no arch is called 'SMFANEt' \(did you mean SMFANet\?\)"),
-    ('SMFANet=small_{x}.pth', r'only \{scale\} may stand in braces'),
-    ('SMFANet=small.pth:scale=3', 'a net of scale 3, the benchmark is of scale 4'),
-    ('bicubic=small.pth:type=SMFANet', 'the name bicubic is taken'),
-    ('SMFANet=empty.pth', 'empty.pth: not a file of weights that loads safely')])
+@pytest.mark.parametrize(
+    'entry, message',
+    [
+        ('mine=none.pth', 'mine: no such file: none.pth'),
+        ('mine=small.pth:type=Mine', "no arch is called 'Mine'"),
+        ('mine=net.onnx', 'the operations of an ONNX file are not counted'),
+        ('SMFANEt', r"no arch is called 'SMFANEt' \(did you mean SMFANet\?\)"),
+        ('SMFANet=small_{x}.pth', r'only \{scale\} may stand in braces'),
+        ('SMFANet=small.pth:scale=3', 'a net of scale 3, the benchmark is of scale 4'),
+        ('bicubic=small.pth:type=SMFANet', 'the name bicubic is taken'),
+        ('SMFANet=empty.pth', 'empty.pth: not a file of weights that loads safely'),
+    ],
+)
 def test_what_names_no_net_is_refused_in_one_line(entry, message, weights, monkeypatch):
     monkeypatch.chdir(weights.parent)
     for name in ('empty.pth', 'net.onnx'):
@@ -205,10 +228,14 @@ def test_what_names_no_net_is_refused_in_one_line(entry, message, weights, monke
     assert '\n' not in str(error.value)
 
 
-@pytest.mark.parametrize('network, message', [
-    (SMALL | {'dim': 16}, r'does not fit SMFANet: .*of another shape'),
-    (SMALL | {'type': 'SAFMN'}, 'does not fit SAFMN: .*missing'),
-    (SMALL | {'width': 3}, "SMFANet cannot be built: .*'width'")])
+@pytest.mark.parametrize(
+    'network, message',
+    [
+        (SMALL | {'dim': 16}, r'does not fit SMFANet: .*of another shape'),
+        (SMALL | {'type': 'SAFMN'}, 'does not fit SAFMN: .*missing'),
+        (SMALL | {'width': 3}, "SMFANet cannot be built: .*'width'"),
+    ],
+)
 def test_weights_of_another_net_are_refused_before_anything_is_measured(weights, network, message):
     with pytest.raises(UserError, match=message):
         NetSpec('small', 4, network, weights).build()
@@ -242,7 +269,7 @@ def test_a_faulty_set_is_refused_by_name(data):
                 item.load()
         return str(error.value)
 
-    (hr / 'picture 0.png').write_bytes(whole[:len(whole) // 2])
+    (hr / 'picture 0.png').write_bytes(whole[: len(whole) // 2])
     assert 'picture 0.png: cannot be decoded' in refusal()
     (hr / 'picture 0.png').write_bytes(b'')
     assert 'picture 0.png: empty file' in refusal()
@@ -257,9 +284,12 @@ def test_a_faulty_set_is_refused_by_name(data):
 
 def test_pictures_of_every_kind_are_measured(tmp_path):
     rgb = photograph(40, 40, 0)
-    for name, image in [('cmyk.tif', Image.fromarray(rgb).convert('CMYK')),
-                        ('palette.png', Image.fromarray(rgb).convert('P')), ('gray.png', Image.fromarray(rgb[..., 0])),
-                        ('Ä ä.png', Image.fromarray(rgb[..., 0].astype(np.uint16) * 257))]:
+    for name, image in [
+        ('cmyk.tif', Image.fromarray(rgb).convert('CMYK')),
+        ('palette.png', Image.fromarray(rgb).convert('P')),
+        ('gray.png', Image.fromarray(rgb[..., 0])),
+        ('Ä ä.png', Image.fromarray(rgb[..., 0].astype(np.uint16) * 257)),
+    ]:
         image.save(tmp_path / name)
     items = BenchmarkSet('mixed', tmp_path).items(3)
     scores = measure_quality([], {'mixed': items}, CPU, Cache(None))[BICUBIC]['mixed']
@@ -269,8 +299,10 @@ def test_pictures_of_every_kind_are_measured(tmp_path):
 
 def test_a_net_that_fails_or_gives_another_size_is_named(data, monkeypatch):
     items = {'Set5': BenchmarkSet('Set5', data / 'Set5').items(4)}
-    for forward, message in [(lambda lq: nn.functional.conv2d(lq, torch.zeros(1, 5, 1, 1)), 'small on Set5/picture 0 '),
-                             (lambda lq: lq, 'small on Set5/picture 0: gives 15x12, not 60x48')]:
+    for forward, message in [
+        (lambda lq: nn.functional.conv2d(lq, torch.zeros(1, 5, 1, 1)), 'small on Set5/picture 0 '),
+        (lambda lq: lq, 'small on Set5/picture 0: gives 15x12, not 60x48'),
+    ]:
         net = SMFANet(scale=4, dim=8, n_blocks=1)
         net.forward = forward
         monkeypatch.setattr(NetSpec, 'build', lambda self, net=net: net)
@@ -286,8 +318,9 @@ def test_a_rerun_computes_nothing_and_a_change_only_what_it_changes(data, weight
         with monkeypatch.context() as m:
             m.setattr(NetSpec, 'build', lambda self: built.append(self.name) or build(self))
             m.setattr(type(items['Set5'][0]), 'load', lambda self: loaded.append(self.name) or load(self))
-            scores = measure_quality([small(weights)], {s: BenchmarkSet(s, data / s).items(4) for s in items}, CPU,
-                                     Cache(tmp_path / 'cache'))
+            scores = measure_quality(
+                [small(weights)], {s: BenchmarkSet(s, data / s).items(4) for s in items}, CPU, Cache(tmp_path / 'cache')
+            )
         return scores, built, len(loaded)
 
     items = {name: BenchmarkSet(name, data / name).items(4) for name in ('Set5', 'Mine ü')}
@@ -310,8 +343,11 @@ def test_results_depend_on_a_nets_own_code_alone(monkeypatch):
     smfanet, safmn = 'iafmsr.archs.smfanet_arch', 'iafmsr.archs.safmn_arch'
     before = code_digest(smfanet), code_digest(safmn)
     read = Path.read_bytes
-    for changed, expected in [('smfanet_arch.py', (False, True)), ('norm.py', (False, False)),
-                              ('gdn.py', (True, True))]:
+    for changed, expected in [
+        ('smfanet_arch.py', (False, True)),
+        ('norm.py', (False, False)),
+        ('gdn.py', (True, True)),
+    ]:
         with monkeypatch.context() as m:
             m.setattr(Path, 'read_bytes', lambda path, name=changed: read(path) + b'#' * (path.name == name))
             after = code_digest(smfanet), code_digest(safmn)
@@ -320,6 +356,7 @@ def test_results_depend_on_a_nets_own_code_alone(monkeypatch):
 
 def test_an_interrupted_run_keeps_what_it_has_measured(data, weights, tmp_path, monkeypatch):
     import iafmsr.benchmark.quality as quality
+
     items = {'Set5': BenchmarkSet('Set5', data / 'Set5').items(4)}
     measured = []
 
@@ -341,8 +378,12 @@ def test_an_interrupted_run_keeps_what_it_has_measured(data, weights, tmp_path, 
 # -- cost -------------------------------------------------------------------------------------------------------------
 def test_peak_memory_counts_what_is_alive():
     """Weights, input and the two largest neighbouring features; a view costs nothing, what is dropped is gone."""
-    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Conv2d(8, 16, 1, bias=False), nn.PixelShuffle(4),
-                        nn.Conv2d(1, 1, 1, bias=False))
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, bias=False),
+        nn.Conv2d(8, 16, 1, bias=False),
+        nn.PixelShuffle(4),
+        nn.Conv2d(1, 1, 1, bias=False),
+    )
     picture = torch.rand(1, 3, 10, 12)
     with torch.no_grad(), PeakMemory([picture, *net.parameters()]) as memory:
         net(picture).view(-1)
@@ -366,8 +407,9 @@ class Recording(NetSpec):
 
 def test_speed_takes_turns_and_is_kept(tmp_path):
     record = tmp_path / 'record'
-    specs = [Recording(name, 4, {'type': arch, 'record': str(record)}) for name, arch in
-             (('a', 'SAFMN'), ('b', 'SMFANet'))]
+    specs = [
+        Recording(name, 4, {'type': arch, 'record': str(record)}) for name, arch in (('a', 'SAFMN'), ('b', 'SMFANet'))
+    ]
     speed = measure_speed(specs, 4, CPU, Cache(tmp_path), pictures=3, output_size=(64, 36))
     lines = record.read_text().splitlines()
     timed = [line.split(' ', 2) for line in lines[2:]]  # before them one of each for memory
@@ -388,9 +430,14 @@ def leave(net):
     os._exit(1)
 
 
-@pytest.mark.parametrize('question, message', [
-    ((fail, RuntimeError('out of memory\nat some place')), '^x: out of memory$'),
-    ((fail, UserError('not so')), '^not so$'), ((leave,), '^x: its process has ended')])
+@pytest.mark.parametrize(
+    'question, message',
+    [
+        ((fail, RuntimeError('out of memory\nat some place')), '^x: out of memory$'),
+        ((fail, UserError('not so')), '^not so$'),
+        ((leave,), '^x: its process has ended'),
+    ],
+)
 def test_a_net_that_fails_in_its_process_is_named(tmp_path, question, message):
     spec = Recording('x', 4, {'record': str(tmp_path / 'record')})
     with Alone(spec.name, spec.build) as net, pytest.raises(UserError, match=message):
@@ -407,20 +454,29 @@ def test_a_net_whose_way_depends_on_values_is_counted_too(data, tmp_path, monkey
             return nn.functional.pixel_shuffle(self.conv(lq) if lq.sum().item() >= 0 else lq, 4)
 
     monkeypatch.setattr(NetSpec, 'build', lambda self: Deciding())
-    report, = benchmark(['SMFANet'], [], [4], tmp_path, Cache(None), CPU)
+    (report,) = benchmark(['SMFANet'], [], [4], tmp_path, Cache(None), CPU)
     assert report.complexity['SMFANet'] == (144, 144 * 320 * 180, 48 * 320 * 180)
 
 
 # -- results ----------------------------------------------------------------------------------------------------------
 def test_tables_hold_measured_beside_published(data, weights, tmp_path):
     nets = [f'{name}={weights}:type=SMFANet,dim=8,n_blocks=1' for name in ('SMFANet', 'SAFMN')]
-    report, = benchmark(nets, find_sets(data, None), [4], tmp_path, Cache(None), CPU, others=['IMDN'])
+    (report,) = benchmark(nets, find_sets(data, None), [4], tmp_path, Cache(None), CPU, others=['IMDN'])
     found = tables(report, per_picture=True)
     rows = found[0].rows
     assert rows[0] == ['net', 'params, K', 'GMACs', 'M activations', 'Set5', 'Mine ü']
     assert [row[0] for row in rows[1:]] == [
-        'bicubic', '  published', '  difference', 'SMFANet', '  published', '  difference', 'SAFMN', '  published',
-        '  difference', 'IMDN, published']
+        'bicubic',
+        '  published',
+        '  difference',
+        'SMFANet',
+        '  published',
+        '  difference',
+        'SAFMN',
+        '  published',
+        '  difference',
+        'IMDN, published',
+    ]
     mean = statistics.fmean(q.psnr for q in report.scores['SMFANet']['Set5'].values())
     assert rows[4][4].startswith(f'{mean:.2f} / ')
     assert rows[5][1:5] == ['197', '11', '-', '32.25 / 0.8956']
@@ -441,10 +497,17 @@ def test_tables_hold_measured_beside_published(data, weights, tmp_path):
     assert kept['published']['IMDN']['quality']['Urban100'] == {'psnr': 26.04, 'ssim': 0.7838}
 
 
-@pytest.mark.parametrize('net, scale, name, quality', [
-    ('SAFMN', 2, 'Urban100', (31.84, 0.9256)), ('safmn', 4, 'Manga109', (30.43, 0.9063)),
-    ('IAFMNet', 3, 'Set14', (30.61, 0.8454)), ('SMFANet', 4, 'BSD100', (27.64, 0.7377)),
-    ('bicubic', 3, 'Set5', (30.39, 0.8682)), ('SMFANet', 2, 'Set5', (38.08, 0.9607))])
+@pytest.mark.parametrize(
+    'net, scale, name, quality',
+    [
+        ('SAFMN', 2, 'Urban100', (31.84, 0.9256)),
+        ('safmn', 4, 'Manga109', (30.43, 0.9063)),
+        ('IAFMNet', 3, 'Set14', (30.61, 0.8454)),
+        ('SMFANet', 4, 'BSD100', (27.64, 0.7377)),
+        ('bicubic', 3, 'Set5', (30.39, 0.8682)),
+        ('SMFANet', 2, 'Set5', (38.08, 0.9607)),
+    ],
+)
 def test_published_figures_are_kept_as_they_were_printed(net, scale, name, quality):
     assert published(net, scale).quality[name] == Quality(*quality)
     assert published('SAFMN', 4).ms == 10.71 and published('IMDN', 4).memory == 203.44
@@ -453,9 +516,23 @@ def test_published_figures_are_kept_as_they_were_printed(net, scale, name, quali
 
 def test_one_command_makes_all_of_it(data, weights, tmp_path, repo_root, monkeypatch, capsys):
     out = tmp_path / 'out'
-    arguments = [f'SMFANet={weights}:dim=8,n_blocks=1', '--data', data, '--cache', tmp_path / 'cache',
-                 '--write', out / 'a.md', out / 'a.json', out / 'a.txt', '--drawn', '--figure', out / 'a.png',
-                 '--crop', 'Set5/picture 0:8,4,24', 'Set5/picture 1:0,0,16']
+    arguments = [
+        f'SMFANet={weights}:dim=8,n_blocks=1',
+        '--data',
+        data,
+        '--cache',
+        tmp_path / 'cache',
+        '--write',
+        out / 'a.md',
+        out / 'a.json',
+        out / 'a.txt',
+        '--drawn',
+        '--figure',
+        out / 'a.png',
+        '--crop',
+        'Set5/picture 0:8,4,24',
+        'Set5/picture 1:0,0,16',
+    ]
     main(monkeypatch, repo_root, *arguments)
     printed = capsys.readouterr().out
     assert (out / 'a.txt').read_text() == printed
@@ -464,7 +541,7 @@ def test_one_command_makes_all_of_it(data, weights, tmp_path, repo_root, monkeyp
     assert content['command'].startswith('python scripts/benchmark.py SMFANet=')
     found = asdict(robustness(small(weights).build(), 4))
     assert content['scales'][0]['robustness'] == {'SMFANet': json.loads(json.dumps(found))}
-    assert f"| SMFANet | {found['flat_off']:.3%} | {found['broken']} |" in (out / 'a.md').read_text()
+    assert f'| SMFANet | {found["flat_off"]:.3%} | {found["broken"]} |' in (out / 'a.md').read_text()
     with Image.open(out / 'a.png') as figure:
         assert figure.width > 4 * 192 and figure.height > 2 * 192
         assert np.asarray(figure.convert('RGB')).std() > 10
@@ -472,17 +549,22 @@ def test_one_command_makes_all_of_it(data, weights, tmp_path, repo_root, monkeyp
     assert capsys.readouterr().out == printed
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (['--crop', 'Set5/picture 0:8,4,24'], '--crop and --figure go together'),
-    (['--crop', 'Set5', '--figure', 'a.png'], '--crop Set5: SET/PICTURE:LEFT,TOP,SIZE is wanted'),
-    (['--crop', 'Set5/none:8,4,24', '--figure', 'a.png'], '--crop Set5/none: no such picture'),
-    (['--crop', 'Set5/picture 0:50,4,24', '--figure', 'a.png'], 'outside of 60x48'),
-    (['--write', 'a.pdf'], '--write a.pdf: the name must end in .txt, .md, .json'),
-    (['--write', 'data/Set5/HR/picture 0.png/a.md'], 'cannot be written'),
-    (['--published', 'SAFMM'], "--published: no figures of 'SAFMM' (did you mean SAFMN?)"),
-    (['other=small.pth:dim=9'], 'small.pth does not fit SMFANet'),
-    (['--sets', 'Set6'], 'no set Set6'), (['--threads', '0'], '--threads 0: at least 1'),
-    (['--speed', 'cuda'], 'cuda: this machine has no CUDA device')])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--crop', 'Set5/picture 0:8,4,24'], '--crop and --figure go together'),
+        (['--crop', 'Set5', '--figure', 'a.png'], '--crop Set5: SET/PICTURE:LEFT,TOP,SIZE is wanted'),
+        (['--crop', 'Set5/none:8,4,24', '--figure', 'a.png'], '--crop Set5/none: no such picture'),
+        (['--crop', 'Set5/picture 0:50,4,24', '--figure', 'a.png'], 'outside of 60x48'),
+        (['--write', 'a.pdf'], '--write a.pdf: the name must end in .txt, .md, .json'),
+        (['--write', 'data/Set5/HR/picture 0.png/a.md'], 'cannot be written'),
+        (['--published', 'SAFMM'], "--published: no figures of 'SAFMM' (did you mean SAFMN?)"),
+        (['other=small.pth:dim=9'], 'small.pth does not fit SMFANet'),
+        (['--sets', 'Set6'], 'no set Set6'),
+        (['--threads', '0'], '--threads 0: at least 1'),
+        (['--speed', 'cuda'], 'cuda: this machine has no CUDA device'),
+    ],
+)
 def test_mistakes_cost_one_line_and_no_file(data, weights, repo_root, monkeypatch, capsys, arguments, message):
     if 'cuda' in arguments and torch.cuda.is_available():
         pytest.skip('this machine has a CUDA device')

@@ -18,14 +18,27 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, ROOT / 'scripts' / script, *arguments], capture_output=True, text=True,
-                          timeout=300)
+    return subprocess.run(
+        [sys.executable, ROOT / 'scripts' / script, *arguments], capture_output=True, text=True, timeout=300
+    )
 
 
 def test_sparse_convolution_by_its_command(tmp_path):
     file = tmp_path / 'sparse.json'
-    done = run('benchmark_sparse_conv.py', '--sizes', '24x16', '--channels', '4', '--active', '5', '100', '--seconds',
-               '0', '--json', str(file))
+    done = run(
+        'benchmark_sparse_conv.py',
+        '--sizes',
+        '24x16',
+        '--channels',
+        '4',
+        '--active',
+        '5',
+        '100',
+        '--seconds',
+        '0',
+        '--json',
+        str(file),
+    )
     assert done.returncode == 0, done.stderr
     assert len(re.findall(r'^4, (5|100) %, (idm|random)', done.stdout, re.M)) == 8
     content = json.loads(file.read_text())
@@ -37,8 +50,17 @@ def test_sparse_convolution_by_its_command(tmp_path):
 
 def test_networks_by_their_command(tmp_path):
     file = tmp_path / 'nets.json'
-    done = run('benchmark_inference.py', 'IAFMNet:num_feat=8,num_block=1', 'SAFMN', '--cases', 'x2:32x24', '--pictures',
-               '2', '--json', str(file))
+    done = run(
+        'benchmark_inference.py',
+        'IAFMNet:num_feat=8,num_block=1',
+        'SAFMN',
+        '--cases',
+        'x2:32x24',
+        '--pictures',
+        '2',
+        '--json',
+        str(file),
+    )
     assert done.returncode == 0, done.stderr
     (result,) = json.loads(file.read_text())['results']
     assert [net['net'] for net in result['nets']] == ['IAFMNet', 'SAFMN'] and result['size'] == [32, 24]
@@ -46,10 +68,19 @@ def test_networks_by_their_command(tmp_path):
         assert 0 < net['floor_ms'] < net['speed']['median_ms'] and net['speed']['peak_mib'] > 0
 
 
-@pytest.mark.parametrize('read, value', [
-    (parse_size, '320'), (parse_size, '0x180'), (parse_case, 'x5:8x8'), (parse_case, '4:8x8'), (parse_case, 'x4:8'),
-    (lambda value: parse_shares([value]), 0.0), (lambda value: parse_shares([value]), 100.5),
-    (lambda value: parse_device('cpu', value), 0)])
+@pytest.mark.parametrize(
+    'read, value',
+    [
+        (parse_size, '320'),
+        (parse_size, '0x180'),
+        (parse_case, 'x5:8x8'),
+        (parse_case, '4:8x8'),
+        (parse_case, 'x4:8'),
+        (lambda value: parse_shares([value]), 0.0),
+        (lambda value: parse_shares([value]), 100.5),
+        (lambda value: parse_device('cpu', value), 0),
+    ],
+)
 def test_wrong_values_are_named(read, value):
     with pytest.raises(UserError, match=re.escape(f'{value:g}' if isinstance(value, float) else str(value))):
         read(value)
@@ -63,8 +94,11 @@ def test_a_wrong_value_ends_a_command_in_a_line():
 
 def test_the_crossover_is_where_gather_is_never_slower():
     def timing(share: float, gather: float, gradient: bool = False) -> Timing:
-        ms = {f'{backend} {layout}': time for layout in sparse.LAYOUTS
-              for backend, time in (('dense', 10.0), ('gather', gather))}
+        ms = {
+            f'{backend} {layout}': time
+            for layout in sparse.LAYOUTS
+            for backend, time in (('dense', 10.0), ('gather', gather))
+        }
         return Timing(Case(8, 8, 4, share, 'idm', gradient), ms, {}, 0.0, 'gather')
 
     timings = [timing(0.1, 2), timing(0.2, 9), timing(0.2, 11), timing(0.5, 9), timing(0.1, 11, True)]

@@ -35,8 +35,11 @@ FULL = os.environ.get('IAFMSR_FULL') == '1'
 
 def batch(seed: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(seed)
-    return {'lq': torch.rand(1, 3, 8, 8, generator=generator), 'gt': torch.rand(1, 3, 32, 32, generator=generator),
-            'lq_path': [f'{seed}.png']}
+    return {
+        'lq': torch.rand(1, 3, 8, 8, generator=generator),
+        'gt': torch.rand(1, 3, 32, 32, generator=generator),
+        'lq_path': [f'{seed}.png'],
+    }
 
 
 def step(model: Any, iteration: int) -> None:
@@ -75,8 +78,9 @@ def cut(path: Path) -> None:
 
 
 # -- found again ------------------------------------------------------------------------------------------------------
-def test_auto_resume_takes_the_newest_from_any_working_directory(run: dict[str, Any],
-                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_resume_takes_the_newest_from_any_working_directory(
+    run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir('/')
     state(run, 15).with_name('notes.state').touch()
     found = checkpoints.load_resume_state(run)
@@ -85,17 +89,21 @@ def test_auto_resume_takes_the_newest_from_any_working_directory(run: dict[str, 
     assert run['path']['pretrain_network_g'] == str(network(run, 15))
 
 
-@pytest.mark.parametrize('damage, reason', [
-    (lambda run: cut(state(run, 15)), '15.state: not a file of weights that loads safely'),
-    (lambda run: flip(state(run, 15)), '15.state: damaged'),
-    (lambda run: state(run, 15).write_bytes(b''), '15.state: not a file of weights'),
-    (lambda run: cut(network(run, 15)), 'net_g_15.pth is not what was saved with it'),
-    (lambda run: flip(network(run, 15)), 'net_g_15.pth is not what was saved with it'),
-    (lambda run: network(run, 15).unlink(), 'the weights of its iteration 15 are missing'),
-    (lambda run: os.replace(network(run, 10), network(run, 15)), 'net_g_15.pth is not what was saved with it'),
-])
-def test_a_damaged_checkpoint_is_skipped_and_named(run: dict[str, Any], capsys: pytest.CaptureFixture[str],
-                                                   damage: Any, reason: str) -> None:
+@pytest.mark.parametrize(
+    'damage, reason',
+    [
+        (lambda run: cut(state(run, 15)), '15.state: not a file of weights that loads safely'),
+        (lambda run: flip(state(run, 15)), '15.state: damaged'),
+        (lambda run: state(run, 15).write_bytes(b''), '15.state: not a file of weights'),
+        (lambda run: cut(network(run, 15)), 'net_g_15.pth is not what was saved with it'),
+        (lambda run: flip(network(run, 15)), 'net_g_15.pth is not what was saved with it'),
+        (lambda run: network(run, 15).unlink(), 'the weights of its iteration 15 are missing'),
+        (lambda run: os.replace(network(run, 10), network(run, 15)), 'net_g_15.pth is not what was saved with it'),
+    ],
+)
+def test_a_damaged_checkpoint_is_skipped_and_named(
+    run: dict[str, Any], capsys: pytest.CaptureFixture[str], damage: Any, reason: str
+) -> None:
     damage(run)
     older = 5 if not network(run, 10).exists() else 10
     assert newest_state(run)[1]['iter'] == older
@@ -131,8 +139,9 @@ def test_a_state_of_basicsr_itself_resumes(run: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize('content', ['absent', 'empty', 'cut', 'code', 'weights'])
-def test_a_bad_resume_state_is_named(run: dict[str, Any], content: str, tmp_path: Path,
-                                     monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_resume_state_is_named(
+    run: dict[str, Any], content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     bad = tmp_path / 'bad.state'
     if content == 'code':
@@ -155,8 +164,9 @@ def test_a_model_goes_on_to_the_bit(tmp_path: Path) -> None:
         torch.manual_seed(iteration)
         step(straight, iteration)
         if iteration == 3:
-            straight.best_metric_results = {'val': {'psnr': {'better': 'higher', 'val': torch.tensor(30.5).numpy()[()],
-                                                             'iter': 2}}}
+            straight.best_metric_results = {
+                'val': {'psnr': {'better': 'higher', 'val': torch.tensor(30.5).numpy()[()], 'iter': 2}}
+            }
             straight.guard.skipped = 2
             straight.save(0, 3)
     resumed_opt = straight.opt | {'auto_resume': True}
@@ -177,6 +187,7 @@ def test_a_model_goes_on_to_the_bit(tmp_path: Path) -> None:
 
 def test_a_finished_run_goes_on_under_a_longer_schedule(tmp_path: Path) -> None:
     """The state says how far the run is, the option file how the learning rate goes from there."""
+
     def periods(iterations: int) -> Any:
         schedule = {'type': 'CosineAnnealingRestartLR', 'periods': [iterations], 'restart_weights': [1], 'eta_min': 0}
         return built(tmp_path, train__scheduler=schedule)
@@ -212,8 +223,9 @@ def test_x4_starts_from_the_weights_of_x2(tmp_path: Path) -> None:
     x2.optimize_parameters(1)
     x2.save(-1, -1)
     file = tmp_path / 'experiments/run/models/net_g_latest.pth'
-    x4 = built(tmp_path, network_g=network | {'scale': 4}, path__pretrain_network_g=str(file),
-               path__strict_load_g=False)
+    x4 = built(
+        tmp_path, network_g=network | {'scale': 4}, path__pretrain_network_g=str(file), path__strict_load_g=False
+    )
     trained = load_checkpoint(file)['params']
     for key, value in x4.net_g.state_dict().items():
         assert torch.equal(value, x4.net_g_ema.state_dict()[key])
@@ -241,8 +253,9 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
     assert [p.name for p in tmp_path.iterdir()] == ['5.state']
 
 
-def test_a_save_that_fails_is_said_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                       caplog: pytest.LogCaptureFixture) -> None:
+def test_a_save_that_fails_is_said_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     model = built(tmp_path)
     opt = model.opt | {'auto_resume': True}
     saver = Saver(model.opt, model)
@@ -281,7 +294,8 @@ def test_the_last_n_are_kept_whole(run: dict[str, Any]) -> None:
     clear_away(run, 2)
     assert {p.name for p in Path(run['path']['training_states']).iterdir()} == {'10.state', '15.state'}
     assert {p.name for p in Path(run['path']['models']).iterdir()} == {
-        f'net_g_{name}.pth' for name in (10, 15, 'latest', 'best')}
+        f'net_g_{name}.pth' for name in (10, 15, 'latest', 'best')
+    }
 
 
 # -- not trusted ------------------------------------------------------------------------------------------------------
@@ -291,8 +305,9 @@ class Payload:
 
 
 @pytest.mark.parametrize('zipped', [True, False])
-def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                     zipped: bool) -> None:
+def test_code_in_a_checkpoint_is_refused_and_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool
+) -> None:
     monkeypatch.chdir(tmp_path)
     if zipped:
         torch.save({'params': Payload()}, 'bad.pth')
@@ -325,14 +340,15 @@ DAMAGE = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4), 
 
 @settings(max_examples=1000 if FULL else 40, deadline=None, database=None, derandomize=True)
 @given(*DAMAGE)
-def test_a_damaged_state_loads_as_it_was_or_is_refused(whole: tuple[bytes, Path], changes: list[tuple[float, int]],
-                                                       length: float) -> None:
+def test_a_damaged_state_loads_as_it_was_or_is_refused(
+    whole: tuple[bytes, Path], changes: list[tuple[float, int]], length: float
+) -> None:
     content, path = whole
     damaged = bytearray(content)
     for where, value in changes:
         damaged[min(int(where * len(damaged)), len(damaged) - 1)] = value
     if length < 1:
-        del damaged[int(length * len(damaged)):]
+        del damaged[int(length * len(damaged)) :]
     path.write_bytes(damaged)
     try:
         loaded = load_checkpoint(path)
@@ -345,7 +361,7 @@ def test_a_damaged_state_loads_as_it_was_or_is_refused(whole: tuple[bytes, Path]
     assert path.exists()
 
 
-SAVER = '''
+SAVER = """
 import sys
 from pathlib import Path
 
@@ -363,17 +379,22 @@ while True:
     model.save(0, iteration)
     clear_away(model.opt, 3)
     print(iteration, flush=True)
-'''
+"""
 
 
-def test_kill_at_any_moment_leaves_a_newest_state_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]
-                                                            ) -> None:
+def test_kill_at_any_moment_leaves_a_newest_state_that_loads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A process that does nothing but save is killed, goes on from what it left, and is killed again."""
     opt = built(tmp_path).opt | {'auto_resume': True}
     last = 0
     for kill in range(50 if FULL else 3):
-        process = subprocess.Popen([sys.executable, '-c', SAVER, str(tmp_path), str(Path(__file__).parent)],
-                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        process = subprocess.Popen(
+            [sys.executable, '-c', SAVER, str(tmp_path), str(Path(__file__).parent)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         first = int(process.stdout.readline())
         assert first == last + 1  # nothing that was said to be saved is lost
         time.sleep(torch.rand(1, generator=torch.Generator().manual_seed(kill)).item() * 0.3)

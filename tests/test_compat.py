@@ -1,4 +1,5 @@
 """Each cure of BasicSR: that it cures, and that it leaves alone what works."""
+
 import importlib
 import os
 import subprocess
@@ -18,7 +19,7 @@ from iafmsr import compat
 from iafmsr.errors import UserError
 
 # Every rank writes down its weights where BasicSR saves those of rank 0 alone.
-MAIN = '''
+MAIN = """
 import sys
 
 import iafmsr
@@ -41,10 +42,11 @@ if __name__ == '__main__':
         task, *flags = run.split()
         sys.argv[1:] = ['-opt', f'{root}/{task}.yml', *flags]
         {'train': train, 'test': test}[task](root)
-'''
+"""
 
 
 # ---------------------------------------------------------------- imports
+
 
 def test_the_cures_of_the_import_are_needed() -> None:
     """When this fails, a new stack needs them no more: take them out."""
@@ -55,6 +57,7 @@ def test_the_cures_of_the_import_are_needed() -> None:
 
 def test_torchvision_operators_are_declared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     import torchvision  # noqa: F401
+
     assert hasattr(torch.ops.torchvision, 'nms')
     monkeypatch.setattr(torch.library, 'Library', lambda *_: pytest.fail('declared although present'))
     compat.declare_torchvision_operators()
@@ -63,6 +66,7 @@ def test_torchvision_operators_are_declared_once(monkeypatch: pytest.MonkeyPatch
 def test_functional_tensor_has_the_function_of_functional() -> None:
     from basicsr.data import degradations
     from torchvision.transforms import functional
+
     assert degradations.rgb_to_grayscale is functional.rgb_to_grayscale
 
 
@@ -76,14 +80,17 @@ def test_a_present_functional_tensor_stays(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.skipif(sys.version_info < (3, 12), reason='Python 3.11 has distutils')
 def test_distutils_is_found_without_start_up_files(repo_root: Path) -> None:
     path = os.pathsep.join([str(repo_root), sysconfig.get_path('purelib')])
-    done = subprocess.run([sys.executable, '-S', '-c', 'import iafmsr.basicsr_api, distutils.version'],
-                          env={**os.environ, 'PYTHONPATH': path})
+    done = subprocess.run(
+        [sys.executable, '-S', '-c', 'import iafmsr.basicsr_api, distutils.version'],
+        env={**os.environ, 'PYTHONPATH': path},
+    )
     assert done.returncode == 0
 
 
 def test_importing_again_registers_nothing_twice() -> None:
     """BasicSR's registries raise an AssertionError at a name they have."""
     from basicsr.utils.registry import ARCH_REGISTRY
+
     importlib.reload(iafmsr)
     iafmsr.register()
     assert 'IAFMNet' in ARCH_REGISTRY
@@ -93,6 +100,7 @@ def test_applying_twice_changes_nothing() -> None:
     from basicsr.models.base_model import BaseModel
     from basicsr.models.sr_model import SRModel
     from basicsr.utils import options
+
     owners = (options, BaseModel, SRModel)
     before = [dict(vars(owner)) for owner in owners]
     compat.apply()
@@ -101,14 +109,35 @@ def test_applying_twice_changes_nothing() -> None:
 
 # ---------------------------------------------------------------- options
 
-@pytest.mark.parametrize(('text', 'value'), [
-    ('1e-4', 1e-4), ('-1', -1), ('-1.5', -1.5), ('+2.5E+3', 2500.0), ('.5e-1', 0.05), ('!!float 1e-4', 1e-4), ('7', 7),
-    ('0.5', 0.5), ('[1e-4, -2, a]', [1e-4, -2, 'a']), ('true', True), ('False', False), ('~', None), ('None', None),
-    ('none', None), ('x4', 'x4'), ('e-4', 'e-4'), ('1e', '1e'), ('a/b.yml', 'a/b.yml'), ('1.2.3', '1.2.3'),
-    ('[__import__("os").abort()]', ['__import__("os").abort()']),
-])
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('1e-4', 1e-4),
+        ('-1', -1),
+        ('-1.5', -1.5),
+        ('+2.5E+3', 2500.0),
+        ('.5e-1', 0.05),
+        ('!!float 1e-4', 1e-4),
+        ('7', 7),
+        ('0.5', 0.5),
+        ('[1e-4, -2, a]', [1e-4, -2, 'a']),
+        ('true', True),
+        ('False', False),
+        ('~', None),
+        ('None', None),
+        ('none', None),
+        ('x4', 'x4'),
+        ('e-4', 'e-4'),
+        ('1e', '1e'),
+        ('a/b.yml', 'a/b.yml'),
+        ('1.2.3', '1.2.3'),
+        ('[__import__("os").abort()]', ['__import__("os").abort()']),
+    ],
+)
 def test_force_yml_reads_numbers_as_numbers(text: str, value: Any) -> None:
     from basicsr.utils import options
+
     read = options._postprocess_yml_value(text)
     assert read == value and type(read) is type(value)
 
@@ -116,12 +145,14 @@ def test_force_yml_reads_numbers_as_numbers(text: str, value: Any) -> None:
 @pytest.mark.parametrize('text', ['!!python/object/apply:os.abort []', '[1,', '@x'])
 def test_force_yml_refuses_what_is_no_value(text: str) -> None:
     from basicsr.utils import options
+
     with pytest.raises(UserError, match='--force_yml'):
         options._postprocess_yml_value(text)
 
 
 def test_option_files_are_data() -> None:
     from basicsr.utils import options
+
     loader = options.ordered_yaml()[0]
     assert yaml.load('{lr: 1e-4, name: IAFMNet_x4}', loader) == {'lr': 1e-4, 'name': 'IAFMNet_x4'}
     with pytest.raises(yaml.YAMLError):
@@ -137,6 +168,7 @@ def test_options_for_gpus_are_rewritten_and_named() -> None:
 
 # ---------------------------------------------------------------- whole runs, with a tiny net of BasicSR's own
 
+
 @pytest.fixture(scope='module')
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with pictures, and with option files written for a GPU."""
@@ -146,34 +178,67 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / scale).mkdir()
         for name in 'abcd':
             cv2.imwrite(str(root / scale / f'{name}.png'), noise.integers(0, 256, (size, size, 3), np.uint8))
-    pairs = {'type': 'PairedImageDataset', 'dataroot_gt': str(root / 'hr'), 'dataroot_lq': str(root / 'lr'),
-             'io_backend': {'type': 'disk'}}
+    pairs = {
+        'type': 'PairedImageDataset',
+        'dataroot_gt': str(root / 'hr'),
+        'dataroot_lq': str(root / 'lr'),
+        'io_backend': {'type': 'disk'},
+    }
     common = {
-        'name': 'tiny', 'model_type': 'SRModel', 'scale': 2, 'num_gpu': 1, 'manual_seed': 0,
+        'name': 'tiny',
+        'model_type': 'SRModel',
+        'scale': 2,
+        'num_gpu': 1,
+        'manual_seed': 0,
         'network_g': {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 1, 'upscale': 2},
-        'val': {'val_freq': 2, 'save_img': True, 'suffix': None,
-                'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 2, 'test_y_channel': True}}},
+        'val': {
+            'val_freq': 2,
+            'save_img': True,
+            'suffix': None,
+            'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 2, 'test_y_channel': True}},
+        },
         'path': {'strict_load_g': True, 'resume_state': None},
     }
     train = {
         **common,
         'datasets': {
-            'train': {**pairs, 'name': 'train', 'gt_size': 16, 'use_hflip': True, 'use_rot': True,
-                      'batch_size_per_gpu': 1, 'num_worker_per_gpu': 1, 'dataset_enlarge_ratio': 10,
-                      'persistent_workers': True, 'prefetch_mode': 'cuda', 'pin_memory': True},
-            'val': {**pairs, 'name': 'val'}},
-        'train': {'ema_decay': 0.9, 'optim_g': {'type': 'Adam', 'lr': 1},
-                  'scheduler': {'type': 'MultiStepLR', 'milestones': [3]}, 'total_iter': 2,
-                  'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'}},
+            'train': {
+                **pairs,
+                'name': 'train',
+                'gt_size': 16,
+                'use_hflip': True,
+                'use_rot': True,
+                'batch_size_per_gpu': 1,
+                'num_worker_per_gpu': 1,
+                'dataset_enlarge_ratio': 10,
+                'persistent_workers': True,
+                'prefetch_mode': 'cuda',
+                'pin_memory': True,
+            },
+            'val': {**pairs, 'name': 'val'},
+        },
+        'train': {
+            'ema_decay': 0.9,
+            'optim_g': {'type': 'Adam', 'lr': 1},
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [3]},
+            'total_iter': 2,
+            'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'},
+        },
         'logger': {'print_freq': 1, 'save_checkpoint_freq': 2, 'use_tb_logger': False},
     }
     test = {
         **common,
         'datasets': {
             'test_1': {**pairs, 'name': 'with_gt'},
-            'test_2': {'type': 'SingleImageDataset', 'name': 'lq_only', 'dataroot_lq': str(root / 'lr'),
-                       'io_backend': {'type': 'disk'}},
-            'test_3': {**pairs, 'name': 'with_gt_again'}}}
+            'test_2': {
+                'type': 'SingleImageDataset',
+                'name': 'lq_only',
+                'dataroot_lq': str(root / 'lr'),
+                'io_backend': {'type': 'disk'},
+            },
+            'test_3': {**pairs, 'name': 'with_gt_again'},
+        },
+    }
     (root / 'train.yml').write_text(yaml.safe_dump(train))
     (root / 'test.yml').write_text(yaml.safe_dump(test))
     (root / 'main.py').write_text(MAIN)
@@ -184,8 +249,13 @@ def run(project: Path, *runs: str, launcher: tuple[str, ...] = ()) -> str:
     """Runs BasicSR's pipelines as a user without a GPU would, from a working directory of no meaning."""
     done = subprocess.run(
         [sys.executable, *launcher, str(project / 'main.py'), str(project), *' then '.join(runs).split()],
-        cwd='/', env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+        cwd='/',
+        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -196,7 +266,8 @@ def test_train_resume_and_test_without_cuda(project: Path) -> None:
         project,
         'train --force_yml train:optim_g:lr=1e-3',
         'train --auto_resume --force_yml train:optim_g:lr=1e-3 train:total_iter=4',
-        f'test --force_yml path:pretrain_network_g={weights}')
+        f'test --force_yml path:pretrain_network_g={weights}',
+    )
     assert log.count('No CUDA device: num_gpu: 0 (was 1), datasets: train: prefetch_mode: None (was cuda)\n') == 2
     assert 'lr:(1.000e-03,)' in log
     assert log.count('Resuming training from epoch: 0, iter: 2.') == 1
@@ -218,7 +289,7 @@ def test_torchrun_on_cpu_gives_both_ranks_the_same_weights(project: Path) -> Non
 
 
 # The last tensors' names are gone when gloo has sent them, and nothing lets go of the interpreter until its end.
-LAST_WORDS = '''
+LAST_WORDS = """
 import sys
 import time
 
@@ -234,18 +305,25 @@ for _ in range(8):
 end = time.perf_counter() + .5
 while time.perf_counter() < end:
     pass
-'''
+"""
 
 
 def test_gloo_does_not_abort_a_process_that_ends() -> None:
-    alone = {'RANK': '0', 'LOCAL_RANK': '0', 'WORLD_SIZE': '1', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '0',
-             'CUDA_VISIBLE_DEVICES': ''}
+    alone = {
+        'RANK': '0',
+        'LOCAL_RANK': '0',
+        'WORLD_SIZE': '1',
+        'MASTER_ADDR': '127.0.0.1',
+        'MASTER_PORT': '0',
+        'CUDA_VISIBLE_DEVICES': '',
+    }
     done = subprocess.run([sys.executable, '-c', LAST_WORDS], env=os.environ | alone, timeout=120)
     assert done.returncode == 0
 
 
 def test_the_pytorch_launcher_asks_for_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     from basicsr.utils import options
+
     monkeypatch.delenv('LOCAL_RANK', raising=False)
     with pytest.raises(UserError, match='torchrun'):
         options.init_dist('pytorch')

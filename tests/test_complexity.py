@@ -12,9 +12,18 @@ CEILINGS = {2: (198_000, 42), 3: (208_000, 19), 4: (220_000, 11)}  # of the pape
 LITERAL = {'ide': 'literal', 'guide': 'idm', 'guidance': 'product'}
 
 
-@pytest.mark.parametrize('options, scale, params, gmacs', [
-    ({}, 2, 190_268, 40.09), ({}, 3, 195_683, 18.38), ({}, 4, 203_264, 10.77), ({'mask': 'random'}, 4, 203_264, 10.77),
-    (LITERAL, 2, 182_268, 38.22), (LITERAL, 3, 187_683, 17.55), (LITERAL, 4, 195_264, 10.30)])
+@pytest.mark.parametrize(
+    'options, scale, params, gmacs',
+    [
+        ({}, 2, 190_268, 40.09),
+        ({}, 3, 195_683, 18.38),
+        ({}, 4, 203_264, 10.77),
+        ({'mask': 'random'}, 4, 203_264, 10.77),
+        (LITERAL, 2, 182_268, 38.22),
+        (LITERAL, 3, 187_683, 17.55),
+        (LITERAL, 4, 195_264, 10.30),
+    ],
+)
 def test_the_net_spends_the_papers_ceilings(options, scale, params, gmacs):
     """No more than the table's figures; of the default net at least 92 % of the parameters and 95 % of the work."""
     c, (most, work) = count(IAFMNet(scale, **options), scale), CEILINGS[scale]
@@ -23,9 +32,13 @@ def test_the_net_spends_the_papers_ceilings(options, scale, params, gmacs):
     assert options == LITERAL or (params > 0.92 * most and gmacs > 0.95 * work)
 
 
-@pytest.mark.parametrize('options, params, gmacs, ceiling', [
-    ({'num_block': 4, 'ffn_scale': 3.6}, 156_560, 8.11, (166_000, 8.2)),
-    ({'num_feat': 64, 'ffn_scale': 3.5}, 510_896, 27.35, (519_000, 28))])
+@pytest.mark.parametrize(
+    'options, params, gmacs, ceiling',
+    [
+        ({'num_block': 4, 'ffn_scale': 3.6}, 156_560, 8.11, (166_000, 8.2)),
+        ({'num_feat': 64, 'ffn_scale': 3.5}, 510_896, 27.35, (519_000, 28)),
+    ],
+)
 def test_small_and_large_presets_at_x4(options, params, gmacs, ceiling):
     c = count(IAFMNet(4, **options), 4)
     assert 0.94 * ceiling[0] < c.params == params <= ceiling[0]

@@ -80,8 +80,10 @@ def test_a_frame_leaves_the_picture_inside_and_far_outside_as_it_is():
 
 
 def test_panels_do_not_overlap():
-    red, blue = (image_panel('a long title', torch.tensor(c, dtype=torch.uint8)[:, None, None].expand(3, 30, 40))
-                 for c in ([255, 0, 0], [0, 0, 255]))
+    red, blue = (
+        image_panel('a long title', torch.tensor(c, dtype=torch.uint8)[:, None, None].expand(3, 30, 40))
+        for c in ([255, 0, 0], [0, 0, 255])
+    )
     pixels = np.asarray(draw_figure([[red, blue], [blue, Panel('x\ny', Image.new('RGB', (9, 9), 'red'))]], 'legend'))
     assert (pixels == (255, 0, 0)).all(-1).sum() == 30 * 40 + 81
     assert (pixels == (0, 0, 255)).all(-1).sum() == 2 * 30 * 40

@@ -87,8 +87,11 @@ def test_quantise():
 @pytest.mark.parametrize('kind', ['noise', 'flat', 'steps'])
 def test_the_highest_k_are_active_and_equal_values_stand_or_fall_together(size, k, kind):
     torch.manual_seed(0)
-    idm = {'noise': torch.rand(3, 1, *size), 'flat': torch.ones(3, 1, *size),
-           'steps': torch.randint(3, (3, 1, *size)).float()}[kind]
+    idm = {
+        'noise': torch.rand(3, 1, *size),
+        'flat': torch.ones(3, 1, *size),
+        'steps': torch.randint(3, (3, 1, *size)).float(),
+    }[kind]
     mask = top_k_mask(idm, k)
     n = max(1, math.floor(k * size[0] * size[1] + 0.5))
     assert mask.dtype == torch.bool and mask.shape == idm.shape

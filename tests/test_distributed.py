@@ -17,7 +17,7 @@ from iafmsr.archs.iafmnet_arch import IAFMNet
 from iafmsr.models.usage import unused_parameters
 
 # Run by torchrun: each case as two ranks with a batch of 2 and, in rank 0, as one process with 4; rank 0 reports.
-TWO_RANKS = '''
+TWO_RANKS = """
 import copy
 import json
 import sys
@@ -92,7 +92,7 @@ if rank == 0:
     Path(sys.argv[1]).write_text(json.dumps({'errors': report, 'unchanged': everyone, 'warnings': warnings,
                                              'skipped': skipped}))
 dist.barrier()
-'''
+"""
 
 
 @pytest.fixture(scope='module')
@@ -100,9 +100,19 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp('ranks')
     (folder / 'two_ranks.py').write_text(TWO_RANKS)
     done = subprocess.run(
-        [sys.executable, *TORCHRUN, str(folder / 'two_ranks.py'), str(folder / 'report.json'),
-         str(Path(__file__).parent)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
-        env=os.environ | {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''})
+        [
+            sys.executable,
+            *TORCHRUN,
+            str(folder / 'two_ranks.py'),
+            str(folder / 'report.json'),
+            str(Path(__file__).parent),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        env=os.environ | {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''},
+    )
     assert done.returncode == 0, done.stdout
     return json.loads((folder / 'report.json').read_text())
 
@@ -115,8 +125,9 @@ def test_gradients_are_those_of_one_process_with_both_batches(report: dict[str, 
 def test_a_bad_loss_in_one_rank_is_skipped_by_all_and_named(report: dict[str, Any]) -> None:
     assert report['unchanged'] == [True, True]
     assert report['skipped'] == 1
-    assert report['warnings'] == ['1 steps skipped, their loss or gradient is not finite; the last: iteration 2 '
-                                  '(rank0.png, rank1.png)']
+    assert report['warnings'] == [
+        '1 steps skipped, their loss or gradient is not finite; the last: iteration 2 (rank0.png, rank1.png)'
+    ]
 
 
 @pytest.mark.parametrize('detached', [False, True])

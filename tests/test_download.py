@@ -70,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if wanted and server.ranges else 200)
         self.send_header('Content-Length', str(total - start))
         self.end_headers()
-        self.wfile.write(server.content[start:][:server.cut])
+        self.wfile.write(server.content[start:][: server.cut])
 
     def log_message(self, *_):
         pass
@@ -117,7 +117,8 @@ def test_a_broken_connection_goes_on_where_it_stopped(serve, tmp_path):
     assert pictures_in(download(source(address), tmp_path)) == PICTURES
     third = len(content) // 3
     assert server.asked == [None, f'bytes={third}-', f'bytes={2 * third}-'] + [f'bytes={3 * third}-'] * (
-        len(content) > 3 * third)
+        len(content) > 3 * third
+    )
 
 
 def test_a_later_run_goes_on_where_an_earlier_one_stopped(serve, tmp_path):
@@ -185,10 +186,16 @@ def test_too_few_and_broken_pictures_never_get_the_final_name(serve, tmp_path):
     assert not list(tmp_path.rglob('Set_HR'))
 
 
-@pytest.mark.parametrize(('archive', 'content'), [
-    ('set.zip', b'<html>404</html>'), ('set.zip', zip_archive()[:-200]),
-    ('set.zip', zip_archive().replace(b'IDAT', b'IDAX')),
-    ('set.tar', b'<html>404</html>'), ('set.tar', tar_archive()[:3000])])
+@pytest.mark.parametrize(
+    ('archive', 'content'),
+    [
+        ('set.zip', b'<html>404</html>'),
+        ('set.zip', zip_archive()[:-200]),
+        ('set.zip', zip_archive().replace(b'IDAT', b'IDAX')),
+        ('set.tar', b'<html>404</html>'),
+        ('set.tar', tar_archive()[:3000]),
+    ],
+)
 def test_a_damaged_archive_is_named(tmp_path, archive, content):
     (tmp_path / 'Set').mkdir()
     (tmp_path / 'Set' / archive).write_bytes(content)

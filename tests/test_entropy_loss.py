@@ -30,7 +30,7 @@ def test_reductions():
 @pytest.mark.parametrize('reduction', ['sum', 'pixel', 'mean'])
 def test_means_the_same_however_a_batch_is_shared(reduction):
     d, loss = density(4), InformationEntropyLoss(1.0, reduction)
-    halves = [loss(Density(*(t[i:i + 2] for t in d)))[0] for i in (0, 2)]
+    halves = [loss(Density(*(t[i : i + 2] for t in d)))[0] for i in (0, 2)]
     torch.testing.assert_close(loss(d)[0], sum(halves) / 2)
 
 

@@ -43,14 +43,14 @@ def test_entropy_alone_teaches_theta_where_the_detail_is():
     theta = ide(features())[1]
     assert costs[-1] < 0.5 * costs[0]
     # a value minus the mean of its four neighbours has deviation 8 sqrt(1 + 1/4)
-    assert theta[..., 10:].mean().item() == pytest.approx(8 * 1.25 ** 0.5, rel=0.2)
+    assert theta[..., 10:].mean().item() == pytest.approx(8 * 1.25**0.5, rel=0.2)
     assert theta[..., :6].max() < 1
 
 
 def test_moments_find_the_deviation_of_noise_without_learning():
     torch.manual_seed(0)
     mu, theta = MomentEstimator()(8 * torch.randn(4, 2, 32, 32, dtype=torch.float64))
-    assert theta.mean().item() == pytest.approx(8 * 1.25 ** 0.5, rel=0.02)
+    assert theta.mean().item() == pytest.approx(8 * 1.25**0.5, rel=0.02)
     assert (MomentEstimator()(torch.ones(1, 2, 4, 4))[1] == THETA_MIN).all()
 
 

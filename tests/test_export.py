@@ -76,8 +76,10 @@ def test_as_many_sites_are_active_as_in_pytorch(k, size):
 
 
 def test_other_forms_of_the_net_are_exported():
-    for keywords in ({'ide': 'literal', 'guidance': 'product', 'norm': 'layer', 'attention': 'text', 'scale': 3},
-                     {'guidance': 'concat', 'arm': 'off', 'mask': 'sobel', 'scale': 4}):
+    for keywords in (
+        {'ide': 'literal', 'guidance': 'product', 'norm': 'layer', 'attention': 'text', 'scale': 3},
+        {'guidance': 'concat', 'arm': 'off', 'mask': 'sobel', 'scale': 4},
+    ):
         trained = tiny(**keywords)
         assert difference(trained, OnnxNet(session(to_onnx(trained))), 1, 21, 18) < 1e-4
 
@@ -89,7 +91,8 @@ def test_half_precision_takes_and_gives_float32(trained):
     assert 1e-6 < largest < 1 / 255  # not float32 after all
     weights = {tensor.data_type for tensor in onnx.load_from_string(content).graph.initializer}
     assert onnx.TensorProto.FLOAT16 in weights or any(
-        node.op_type == 'Cast' for node in onnx.load_from_string(content).graph.node)
+        node.op_type == 'Cast' for node in onnx.load_from_string(content).graph.node
+    )
     assert exported(torch.rand(1, 3, 4, 4)).dtype == torch.float32
 
 
@@ -100,9 +103,14 @@ def test_the_net_itself_is_left_as_it_was(trained, content):
 def test_the_file_says_what_it_is_and_nothing_of_where_it_was_made(content):
     model = onnx.load_from_string(content)
     assert json.loads({p.key: p.value for p in model.metadata_props}[METADATA]) == {
-        'arch': 'IAFMNet', 'scale': 2, 'precision': 'float32'}
-    dims = [[dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
-            for value in (*model.graph.input, *model.graph.output)]
+        'arch': 'IAFMNet',
+        'scale': 2,
+        'precision': 'float32',
+    }
+    dims = [
+        [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output)
+    ]
     assert dims == [['batch', 3, 'height', 'width'], ['batch', 3, '2*height', '2*width']]
     assert b'.py' not in content
 
@@ -123,6 +131,7 @@ def test_a_tie_that_rounding_decides_does_not_fail_the_check(trained):
     def at_first_wrong(lq):
         calls.append(lq.shape)
         return trained.net(lq) + (len(calls) == 3)
+
     assert largest_difference(trained.net, at_first_wrong, 1e-4) == 0 and len(calls) == len(SIZES) + 1
 
 
@@ -144,8 +153,18 @@ def test_the_command_writes_a_checked_file_that_upscales(trained, tmp_path, caps
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 31, 3), np.uint8)).save(tmp_path / 'a.png')
     for kind in ('pth', 'onnx'):
         weights = {'pth': 'tiny.pth', 'onnx': 'net.onnx'}[kind]
-        assert main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / f'{kind}.png'),
-                     '--weights', str(tmp_path / weights)]) == 0
+        assert (
+            main(
+                [
+                    'upscale',
+                    str(tmp_path / 'a.png'),
+                    str(tmp_path / f'{kind}.png'),
+                    '--weights',
+                    str(tmp_path / weights),
+                ]
+            )
+            == 0
+        )
     by_torch, by_onnx = (np.asarray(Image.open(tmp_path / f'{kind}.png')).astype(int) for kind in ('pth', 'onnx'))
     assert by_onnx.shape == (40, 62, 3) and abs(by_torch - by_onnx).max() <= 1
 
@@ -154,10 +173,14 @@ def test_what_is_no_exported_net_is_refused(tmp_path, content, capsys):
     model = onnx.load_from_string(content)
     del model.metadata_props[:]
     (tmp_path / 'other.onnx').write_bytes(model.SerializeToString())
-    (tmp_path / 'cut.onnx').write_bytes(content[:len(content) // 2])
+    (tmp_path / 'cut.onnx').write_bytes(content[: len(content) // 2])
     (tmp_path / 'text.onnx').write_text('no net')
-    for name, fault in [('other', 'not written by iafmsr export'), ('cut', 'no ONNX file that onnxruntime takes'),
-                        ('text', 'no ONNX file that onnxruntime takes'), ('none', 'cannot be read')]:
+    for name, fault in [
+        ('other', 'not written by iafmsr export'),
+        ('cut', 'no ONNX file that onnxruntime takes'),
+        ('text', 'no ONNX file that onnxruntime takes'),
+        ('none', 'cannot be read'),
+    ]:
         with pytest.raises(UserError, match=f'{name}.onnx: {fault}') as caught:
             load_onnx(tmp_path / f'{name}.onnx')
         assert '\n' not in str(caught.value)

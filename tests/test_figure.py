@@ -56,8 +56,13 @@ def gelu(x: Tensor) -> Tensor:
 
 def cells(x: Tensor) -> Tensor:
     """Down: the maximum of each 8x8 cell."""
-    return torch.stack([torch.stack([x[..., i:i + 8, j:j + 8].amax(dim=(-2, -1)) for j in range(0, x.shape[-1], 8)],
-                                    dim=-1) for i in range(0, x.shape[-2], 8)], dim=-2)
+    return torch.stack(
+        [
+            torch.stack([x[..., i : i + 8, j : j + 8].amax(dim=(-2, -1)) for j in range(0, x.shape[-1], 8)], dim=-1)
+            for i in range(0, x.shape[-2], 8)
+        ],
+        dim=-2,
+    )
 
 
 def spread(x: Tensor, height: int, width: int) -> Tensor:
@@ -82,8 +87,9 @@ def guided_product(x: Tensor, guide: Tensor, p: Weights, name: str, form: str) -
     return x * (1 + p[f'{name}.strength'] * (guide - 1) if form == 'neutral' else guide)
 
 
-def igra(f1: Tensor, guide: Tensor, mask: Tensor, p: Weights, name: str, kernel: Tensor | None, attention: str,
-         guidance: str) -> Tensor:
+def igra(
+    f1: Tensor, guide: Tensor, mask: Tensor, p: Weights, name: str, kernel: Tensor | None, attention: str, guidance: str
+) -> Tensor:
     f_ssc = f1 if kernel is None else sparse(f1, mask, kernel)
     f_d, theta_d = cells(f_ssc), cells(guide)
     if attention == 'text':
@@ -111,7 +117,7 @@ def cgfn(x: Tensor, p: Weights, name: str, hidden: int) -> Tensor:
 
 def norm(x: Tensor, p: Weights, name: str, kind: str) -> Tensor:
     if kind == 'l2':
-        return x / (x ** 2).sum(dim=1, keepdim=True).sqrt()
+        return x / (x**2).sum(dim=1, keepdim=True).sqrt()
     if kind == 'layer':
         mean, var = x.mean(dim=1, keepdim=True), x.var(dim=1, keepdim=True, unbiased=False)
         scaled = (x - mean) / (var + 1e-5).sqrt()
@@ -121,9 +127,9 @@ def norm(x: Tensor, p: Weights, name: str, kind: str) -> Tensor:
 
 def gdn(x: Tensor, p: Weights, name: str) -> Tensor:
     """y_i = x_i / sqrt(beta_i + sum_j gamma_ij x_j^2); the parameters are the square roots of beta and gamma."""
-    pedestal = 2.0 ** -36
+    pedestal = 2.0**-36
     beta, gamma = p[f'{name}.beta'] ** 2 - pedestal, p[f'{name}.gamma'] ** 2 - pedestal
-    return x / (beta[:, None, None] + torch.einsum('bchw,oc->bohw', x ** 2, gamma)).sqrt()
+    return x / (beta[:, None, None] + torch.einsum('bchw,oc->bohw', x**2, gamma)).sqrt()
 
 
 def softplus(x: Tensor) -> Tensor:
@@ -138,6 +144,7 @@ def present_mean(x: Tensor, kernel: Tensor) -> Tensor:
 
 def estimate(f: Tensor, p: Weights, ide: str, with_gdn: bool) -> tuple[Tensor, Tensor]:
     """mu and theta of F0 in quantisation bins."""
+
     def branch(x: Tensor, name: str) -> Tensor:
         y = conv(x, p, f'{name}.0')
         return gdn(y, p, f'{name}.1') if with_gdn else y
@@ -148,8 +155,9 @@ def estimate(f: Tensor, p: Weights, ide: str, with_gdn: bool) -> tuple[Tensor, T
     mean_deviation = present_mean((f - mu).abs(), torch.ones(3, 3))
     if ide == 'moments':
         return mu, (math.sqrt(math.pi / 2) * mean_deviation).clamp(min=0.11)
-    return mu, softplus(conv(branch(mean_deviation, 'density.estimator.theta'), p, 'density.estimator.theta.2')
-                        ).clamp(min=0.11)
+    return mu, softplus(conv(branch(mean_deviation, 'density.estimator.theta'), p, 'density.estimator.theta.2')).clamp(
+        min=0.11
+    )
 
 
 def phi(x: Tensor) -> Tensor:
@@ -182,15 +190,29 @@ def fixed_map(name: str, lq: Tensor, gain: float) -> Tensor:
     else:
         across = (near * torch.tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])).sum((-2, -1))
         along = (near * torch.tensor([[-1, -2, -1], [0, 0, 0], [1, 2, 1]])).sum((-2, -1))
-        found = (across ** 2 + along ** 2).sqrt() / 8
+        found = (across**2 + along**2).sqrt() / 8
     return torch.log2(1 + gain * found)
 
 
 # -- the whole net -----------------------------------------------------------------------------------------------------
 DEFAULTS: dict[str, Any] = {
-    'scale': 2, 'num_feat': C, 'num_block': 2, 'ffn_scale': 1.5, 'k': 0.2, 'ide': 'deviation', 'gdn': True,
-    'gain': 64.0, 'idm_unit': 'bits', 'guide': 'deviation', 'mask': 'idm', 'guidance': 'neutral', 'norm': 'l2',
-    'attention': 'figure', 'ssconv': 'shared', 'arm': 'full'}
+    'scale': 2,
+    'num_feat': C,
+    'num_block': 2,
+    'ffn_scale': 1.5,
+    'k': 0.2,
+    'ide': 'deviation',
+    'gdn': True,
+    'gain': 64.0,
+    'idm_unit': 'bits',
+    'guide': 'deviation',
+    'mask': 'idm',
+    'guidance': 'neutral',
+    'norm': 'l2',
+    'attention': 'figure',
+    'ssconv': 'shared',
+    'arm': 'full',
+}
 
 
 def reference(lq: Tensor, p: Weights, o: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
@@ -202,17 +224,26 @@ def reference(lq: Tensor, p: Weights, o: Mapping[str, Any]) -> tuple[Tensor, Ten
     idm = density.mean(dim=1, keepdim=True)
     if o['idm_unit'] == 'normalised':
         idm = idm / idm.mean(dim=(2, 3), keepdim=True)
-    guide = {'deviation': lambda: torch.log2(1 + (f - mu).abs()), 'bits': lambda: bits(f, mu, theta),
-             'bounded': lambda: 1 - 1 / (1 + (f - mu).abs()), 'density': lambda: density, 'idm': lambda: idm,
-             }.get(o['guide'], lambda: fixed_map(o['guide'], lq, o['gain']))()
+    guide = {
+        'deviation': lambda: torch.log2(1 + (f - mu).abs()),
+        'bits': lambda: bits(f, mu, theta),
+        'bounded': lambda: 1 - 1 / (1 + (f - mu).abs()),
+        'density': lambda: density,
+        'idm': lambda: idm,
+    }.get(o['guide'], lambda: fixed_map(o['guide'], lq, o['gain']))()
     mask = top(idm if o['mask'] == 'idm' else fixed_map(o['mask'], lq, o['gain']), o['k'])
     x = f0
     for i in range(o['num_block']):
         block = f'blocks.{i}.'
         kernel = {'shared': 'ssconvs.0.weight', 'own': f'ssconvs.{i}.weight', 'none': None}[o['ssconv']]
         both = conv(norm(x, p, f'{block}norm1', o['norm']), p, f'{block}ifem.expand')
-        x = x + igra(both[:, :C], guide, mask, p, f'{block}ifem.igra.', kernel and p[kernel], o['attention'],
-                     o['guidance']) + arm(both[:, C:], guide, p, f'{block}ifem.arm.', o['arm'])
+        x = (
+            x
+            + igra(
+                both[:, :C], guide, mask, p, f'{block}ifem.igra.', kernel and p[kernel], o['attention'], o['guidance']
+            )
+            + arm(both[:, C:], guide, p, f'{block}ifem.arm.', o['arm'])
+        )
         x = x + cgfn(norm(x, p, f'{block}norm2', o['norm']), p, f'{block}cgfn.', round(o['ffn_scale'] * C))
     y = guided_product(x, guide, p, 'fusion', o['guidance']) + mu / o['gain']
     y, s = conv(y, p, 'tail'), o['scale']
@@ -238,15 +269,50 @@ def pictures(*shape: int) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
 
-@pytest.mark.parametrize('options', [
-    {}, {'scale': 3}, {'scale': 4}, {'num_block': 3}, {'ffn_scale': 1}, {'k': 0.05}, {'k': 1.0}, {'gain': 3.0},
-    {'gdn': False}, {'ide': 'moments'}, {'ide': 'literal'}, {'ide': 'literal', 'gdn': False}, {'ide_kernel_size': 3},
-    {'idm_unit': 'theta'}, {'idm_unit': 'normalised', 'guide': 'idm'}, {'guide': 'bounded'}, {'guide': 'bits'},
-    {'guide': 'density'}, {'guide': 'density', 'idm_unit': 'theta'}, {'guide': 'idm'}, {'guide': 'sobel'},
-    {'guide': 'laplacian'}, {'guide': 'constant'}, {'mask': 'sobel'}, {'mask': 'laplacian'}, {'guidance': 'product'},
-    {'guidance': 'concat'}, {'norm': 'none'}, {'norm': 'layer'}, {'attention': 'text'}, {'attention': 'no_idm'},
-    {'attention': 'text', 'guidance': 'product'}, {'ssconv': 'own'}, {'ssconv': 'none'}, {'arm': 'no_idm'},
-    {'arm': 'off'}, {'sparse_backend': 'dense'}, {'arm': 'full', 'guide': 'idm', 'guidance': 'concat'}], ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        {'scale': 3},
+        {'scale': 4},
+        {'num_block': 3},
+        {'ffn_scale': 1},
+        {'k': 0.05},
+        {'k': 1.0},
+        {'gain': 3.0},
+        {'gdn': False},
+        {'ide': 'moments'},
+        {'ide': 'literal'},
+        {'ide': 'literal', 'gdn': False},
+        {'ide_kernel_size': 3},
+        {'idm_unit': 'theta'},
+        {'idm_unit': 'normalised', 'guide': 'idm'},
+        {'guide': 'bounded'},
+        {'guide': 'bits'},
+        {'guide': 'density'},
+        {'guide': 'density', 'idm_unit': 'theta'},
+        {'guide': 'idm'},
+        {'guide': 'sobel'},
+        {'guide': 'laplacian'},
+        {'guide': 'constant'},
+        {'mask': 'sobel'},
+        {'mask': 'laplacian'},
+        {'guidance': 'product'},
+        {'guidance': 'concat'},
+        {'norm': 'none'},
+        {'norm': 'layer'},
+        {'attention': 'text'},
+        {'attention': 'no_idm'},
+        {'attention': 'text', 'guidance': 'product'},
+        {'ssconv': 'own'},
+        {'ssconv': 'none'},
+        {'arm': 'no_idm'},
+        {'arm': 'off'},
+        {'sparse_backend': 'dense'},
+        {'arm': 'full', 'guide': 'idm', 'guidance': 'concat'},
+    ],
+    ids=str,
+)
 def test_the_net_is_figure_three(options):
     keywords = {**DEFAULTS, **options}
     net, lq = with_random_parameters(IAFMNet(**keywords)), pictures(2, 3, H, W)
@@ -291,8 +357,9 @@ def test_ifem_and_ifeb():
 
     def ifem(x: Tensor) -> Tensor:
         both = conv(x, p, 'ifem.expand')
-        return (igra(both[:, :C], guide, mask, p, 'ifem.igra.', ssconv.weight, 'figure', 'neutral')
-                + arm(both[:, C:], guide, p, 'ifem.arm.', 'full'))
+        return igra(both[:, :C], guide, mask, p, 'ifem.igra.', ssconv.weight, 'figure', 'neutral') + arm(
+            both[:, C:], guide, p, 'ifem.arm.', 'full'
+        )
 
     assert isinstance(block.ifem, IFEM)
     torch.testing.assert_close(block.ifem(x, by, ssconv), ifem(x))

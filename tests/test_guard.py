@@ -46,8 +46,9 @@ def same(ours: Any, theirs: Any) -> bool:
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
 @pytest.mark.parametrize('autocast', [None, 'bf16', 'fp16'])
-def test_a_bad_loss_changes_neither_weights_nor_moments(tmp_path: Path, caplog: pytest.LogCaptureFixture, value: float,
-                                                        autocast: str | None) -> None:
+def test_a_bad_loss_changes_neither_weights_nor_moments(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, value: float, autocast: str | None
+) -> None:
     model = built(tmp_path, train__autocast=autocast)
     step(model, 1, batch('good'))
     before = snapshot(model)
@@ -57,9 +58,10 @@ def test_a_bad_loss_changes_neither_weights_nor_moments(tmp_path: Path, caplog: 
     assert not same(snapshot(model), before)
     logging.getLogger('basicsr').propagate = True
     assert model.get_current_log()['skipped'] == 1
-    message, = {record.message for record in caplog.records if 'skipped' in record.message}
-    assert message == ('1 steps skipped, their loss or gradient is not finite; the last: iteration 2 (bad_0.png, '
-                       'bad_1.png)')
+    (message,) = {record.message for record in caplog.records if 'skipped' in record.message}
+    assert message == (
+        '1 steps skipped, their loss or gradient is not finite; the last: iteration 2 (bad_0.png, bad_1.png)'
+    )
     assert all(value.isfinite().all() for value in model.net_g_ema.state_dict().values())
 
 
@@ -101,11 +103,11 @@ def test_bad_steps_in_a_row_end_the_run_wherever_the_reports_fall(tmp_path: Path
 def test_the_search_for_a_scale_is_no_fault(tmp_path: Path) -> None:
     """A scaled gradient overflows, the step is left out and the scale halved; the run is told nothing."""
     model = built(tmp_path, train__autocast='fp16', train__max_bad_steps=1)
-    model.guard.scaler._init_scale = 2.0 ** 126
+    model.guard.scaler._init_scale = 2.0**126
     before = snapshot(model)
     step(model, 1, batch('good'))
     assert same(snapshot(model)['net'], before['net'])
-    assert model.guard.scaler.get_scale() == 2.0 ** 125
+    assert model.guard.scaler.get_scale() == 2.0**125
     assert 'skipped' not in model.get_current_log()
 
 
@@ -122,8 +124,7 @@ def test_the_scale_is_resumed(tmp_path: Path) -> None:
 @pytest.mark.parametrize('autocast', [None, 'bf16', 'fp16'])
 @pytest.mark.parametrize('ie', [True, False])
 def test_200_healthy_iterations_never_trip_it(tmp_path: Path, autocast: str | None, ie: bool) -> None:
-    model = built(tmp_path, train__autocast=autocast, train__max_bad_steps=1,
-                  **({} if ie else {'train__ie_opt': None}))
+    model = built(tmp_path, train__autocast=autocast, train__max_bad_steps=1, **({} if ie else {'train__ie_opt': None}))
     losses = []
     for iteration in range(1, 201):
         step(model, iteration, batch(str(iteration % 7)))

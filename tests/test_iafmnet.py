@@ -13,8 +13,16 @@ from iafmsr.layers.igra import down, up
 from iafmsr.losses import InformationEntropyLoss
 
 SMALL = {'num_feat': 8, 'num_block': 2}
-LITERAL = {'ide': 'literal', 'guide': 'idm', 'gain': 1.0, 'idm_unit': 'theta', 'detach_idm': False,
-           'detach_features': False, 'guidance': 'product', 'norm': 'none'}
+LITERAL = {
+    'ide': 'literal',
+    'guide': 'idm',
+    'gain': 1.0,
+    'idm_unit': 'theta',
+    'detach_idm': False,
+    'detach_features': False,
+    'guidance': 'product',
+    'norm': 'none',
+}
 
 
 @pytest.mark.parametrize('scale', [2, 3, 4])
@@ -40,13 +48,38 @@ def test_pictures_of_a_batch_do_not_mix():
     torch.testing.assert_close(net(lq)[1:2], net(lq[1:2]))
 
 
-@pytest.mark.parametrize('options', [
-    {}, LITERAL, {**LITERAL, 'ide_kernel_size': 3}, {'gdn': False}, {'ide_kernel_size': 3}, {'norm': 'none'},
-    {'norm': 'layer'}, {'attention': 'text'}, {'attention': 'no_idm'}, {'ssconv': 'none'}, {'ssconv': 'own'},
-    {'guide': 'bounded'}, {'arm': 'no_idm'},
-    {'arm': 'off'}, {'gain': 1.0}, {'k': 0.5}, {'k': 1.0}, {'sparse_backend': 'gather'}, {'ffn_scale': 1.5},
-    {'idm_unit': 'theta'}, {'guidance': 'product'}, {'guidance': 'concat'}, {'mask': 'random'}, {'mask': 'sobel'},
-    {'detach_idm': False}, {'detach_features': False}], ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        LITERAL,
+        {**LITERAL, 'ide_kernel_size': 3},
+        {'gdn': False},
+        {'ide_kernel_size': 3},
+        {'norm': 'none'},
+        {'norm': 'layer'},
+        {'attention': 'text'},
+        {'attention': 'no_idm'},
+        {'ssconv': 'none'},
+        {'ssconv': 'own'},
+        {'guide': 'bounded'},
+        {'arm': 'no_idm'},
+        {'arm': 'off'},
+        {'gain': 1.0},
+        {'k': 0.5},
+        {'k': 1.0},
+        {'sparse_backend': 'gather'},
+        {'ffn_scale': 1.5},
+        {'idm_unit': 'theta'},
+        {'guidance': 'product'},
+        {'guidance': 'concat'},
+        {'mask': 'random'},
+        {'mask': 'sobel'},
+        {'detach_idm': False},
+        {'detach_features': False},
+    ],
+    ids=str,
+)
 def test_gradients_of_both_losses_reach_every_parameter(options):
     torch.manual_seed(0)
     net = IAFMNet(**SMALL, **options)
@@ -111,13 +144,26 @@ def test_the_map_reaches_the_image_through_figure_three():
     torch.testing.assert_close(net(lq), expected)
 
 
-@pytest.mark.parametrize('options, name', [
-    ({'scale': 5}, 'scale'), ({'k': 0}, 'k must'), ({'k': 1.5}, 'k must'), ({'norm': 'batch'}, 'norm'),
-    ({'attention': 'self'}, 'attention'), ({'sparse_backend': 'magic'}, 'sparse backend'), ({'ide': 'x'}, 'ide'),
-    ({'gain': 0}, 'gain'), ({'idm_unit': 'nats'}, 'idm_unit'), ({'guide': 'canny'}, 'guide'),
-    ({'idm_unit': 'normalised'}, "guide must be 'idm'"), ({'mask': 'all'}, 'mask'),
-    ({'guidance': 'sum'}, 'guidance'), ({'ssconv': 'each'}, 'ssconv'),
-    ({'arm': 'half'}, 'arm')])
+@pytest.mark.parametrize(
+    'options, name',
+    [
+        ({'scale': 5}, 'scale'),
+        ({'k': 0}, 'k must'),
+        ({'k': 1.5}, 'k must'),
+        ({'norm': 'batch'}, 'norm'),
+        ({'attention': 'self'}, 'attention'),
+        ({'sparse_backend': 'magic'}, 'sparse backend'),
+        ({'ide': 'x'}, 'ide'),
+        ({'gain': 0}, 'gain'),
+        ({'idm_unit': 'nats'}, 'idm_unit'),
+        ({'guide': 'canny'}, 'guide'),
+        ({'idm_unit': 'normalised'}, "guide must be 'idm'"),
+        ({'mask': 'all'}, 'mask'),
+        ({'guidance': 'sum'}, 'guidance'),
+        ({'ssconv': 'each'}, 'ssconv'),
+        ({'arm': 'half'}, 'arm'),
+    ],
+)
 def test_bad_arguments_are_named(options, name):
     with pytest.raises(ValueError, match=name):
         IAFMNet(**options)
@@ -157,8 +203,11 @@ def test_fixed_maps_take_the_place_of_the_learned_one(guide):
     _, density = net(lq, return_density=True)
     _, again = net(lq, return_density=True)
     y = luma(lq)
-    expected = {'sobel': torch.log2(1 + 64 * sobel(y)), 'laplacian': torch.log2(1 + 64 * laplacian(y)),
-                'constant': torch.ones_like(y)}[guide]
+    expected = {
+        'sobel': torch.log2(1 + 64 * sobel(y)),
+        'laplacian': torch.log2(1 + 64 * laplacian(y)),
+        'constant': torch.ones_like(y),
+    }[guide]
     torch.testing.assert_close(density.guide, expected)
     assert torch.equal(density.mask, again.mask) and density.mask.sum() == num_active(16, 16, 0.05)
 
@@ -176,14 +225,17 @@ def test_a_guide_has_a_channel_for_each_feature(guide):
     net, lq = IAFMNet(**SMALL, guide=guide).eval(), torch.rand(1, 3, 16, 16)
     f0, (_, density) = net.head(lq), net(lq, return_density=True)
     exact = 64 * f0
-    expected = {'deviation': torch.log2(1 + (exact - density.mu).abs()),
-                'bits': information(exact, density.mu, density.theta),
-                'density': torch.log2(1 + density.theta)}[guide]
+    expected = {
+        'deviation': torch.log2(1 + (exact - density.mu).abs()),
+        'bits': information(exact, density.mu, density.theta),
+        'density': torch.log2(1 + density.theta),
+    }[guide]
     torch.testing.assert_close(density.guide, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize('guide, detached', [
-    ('deviation', True), ('bits', True), ('density', True), ('bits', False), ('density', False)])
+@pytest.mark.parametrize(
+    'guide, detached', [('deviation', True), ('bits', True), ('density', True), ('bits', False), ('density', False)]
+)
 def test_the_image_trains_theta_through_the_guide_where_that_is_wanted(guide, detached):
     parts = InformationDensity(4, guide=guide, detach_idm=detached)
     f0 = torch.rand(1, 4, 8, 8, requires_grad=True)

@@ -49,8 +49,12 @@ def pairs(root: Path, **changes: Any) -> dict[str, Any]:
 
 
 def hr_only(root: Path, **changes: Any) -> dict[str, Any]:
-    return pairs(root) | {'type': 'OnTheFlyDataset', 'dataroot_gt': str(root / 'hr'), 'io_backend': {'type': 'disk'},
-                          **changes}
+    return pairs(root) | {
+        'type': 'OnTheFlyDataset',
+        'dataroot_gt': str(root / 'hr'),
+        'io_backend': {'type': 'disk'},
+        **changes,
+    }
 
 
 def epoch(loader: Any, number: int = 0) -> list[dict[str, Any]]:
@@ -60,9 +64,10 @@ def epoch(loader: Any, number: int = 0) -> list[dict[str, Any]]:
 
 def same(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> bool:
     return len(ours) == len(theirs) > 0 and all(
-        a.keys() == b.keys() and all(torch.equal(a[key], b[key]) if isinstance(a[key], torch.Tensor)
-                                     else a[key] == b[key] for key in a)
-        for a, b in zip(ours, theirs, strict=True))
+        a.keys() == b.keys()
+        and all(torch.equal(a[key], b[key]) if isinstance(a[key], torch.Tensor) else a[key] == b[key] for key in a)
+        for a, b in zip(ours, theirs, strict=True)
+    )
 
 
 @pytest.mark.parametrize('kind', [pairs, hr_only])
@@ -71,8 +76,13 @@ def test_batches_are_those_of_data_workers_to_the_bit(root: Path, kind: Any, tur
     opt = kind(root, use_hflip=turns, use_rot=turns)
     dataset = build_dataset(opt)
     workers = build_dataloader(dataset, opt, sampler=EpochSampler(dataset, ratio=3, seed=7), seed=0)
-    ours = build_train_loader(build_dataset(opt | {'in_memory': 'host'}), opt | {'in_memory': 'host'}, num_gpu=0,
-                              sampler=EpochSampler(dataset, ratio=3, seed=7), seed=0)
+    ours = build_train_loader(
+        build_dataset(opt | {'in_memory': 'host'}),
+        opt | {'in_memory': 'host'},
+        num_gpu=0,
+        sampler=EpochSampler(dataset, ratio=3, seed=7),
+        seed=0,
+    )
     assert isinstance(ours, InMemoryLoader) and isinstance(workers, DataLoader)
     assert len(ours) == len(workers)
     for number in range(3):
@@ -86,9 +96,15 @@ def test_a_picture_that_small_patches_do_not_fit_into_is_replaced_as_workers_do_
         (tmp_path / folder).mkdir()
         for i, side in enumerate((12, 5, 16)):
             Image.fromarray(rng.integers(0, 256, (unit * side, unit * 14, 3), np.uint8)).save(
-                tmp_path / folder / f'{i}.png')
-    opt = pairs(tmp_path, dataroot_gt=str(tmp_path / 'hr'), dataroot_lq=str(tmp_path / 'lr'),
-                io_backend={'type': 'disk'}, batch_size_per_gpu=3)
+                tmp_path / folder / f'{i}.png'
+            )
+    opt = pairs(
+        tmp_path,
+        dataroot_gt=str(tmp_path / 'hr'),
+        dataroot_lq=str(tmp_path / 'lr'),
+        io_backend={'type': 'disk'},
+        batch_size_per_gpu=3,
+    )
     dataset = build_dataset(opt)
     memory = TrainSetInMemory(dataset, CPU, CPU)
     ours = epoch(InMemoryLoader(memory, 3, EpochSampler(dataset, ratio=4)))
@@ -105,8 +121,9 @@ def test_an_unreadable_picture_is_replaced_as_workers_do_it(root: Path, tmp_path
     dataset = build_dataset(opt)
     ours = epoch(InMemoryLoader(TrainSetInMemory(dataset, CPU, CPU), 4, EpochSampler(dataset, ratio=2)))
     assert same(ours, epoch(build_dataloader(dataset, opt, sampler=EpochSampler(dataset, ratio=2))))
-    assert any('key 004: not a picture' in line and 'key 005: empty' in line
-               for batch in ours for line in batch['unreadable'])
+    assert any(
+        'key 004: not a picture' in line and 'key 005: empty' in line for batch in ours for line in batch['unreadable']
+    )
 
 
 def test_a_picture_of_another_size_than_listed_is_unreadable(tmp_path: Path) -> None:
@@ -134,11 +151,13 @@ def test_the_two_ways_of_cutting_are_patch_cut(scale: int) -> None:
     sizes = [(9 * scale, 12 * scale), (7 * scale, 6 * scale), (20 * scale, 8 * scale)]
     pixels = Pixels(sizes, torch.randint(0, 256, (Pixels.count(sizes) + 5,), dtype=torch.uint8))
     numbers = [i % 3 for i in range(48)]
-    patches = [random_patch(sample_random(i), sizes[n][0] // scale, sizes[n][1] // scale, 6)
-               for i, n in enumerate(numbers)]
+    patches = [
+        random_patch(sample_random(i), sizes[n][0] // scale, sizes[n][1] // scale, 6) for i, n in enumerate(numbers)
+    ]
     assert len({(patch.hflip, patch.vflip, patch.transpose) for patch in patches}) == 8
-    expected = torch.stack([patch.cut(pixels.picture(n), scale).permute(2, 0, 1)
-                            for n, patch in zip(numbers, patches, strict=True)])
+    expected = torch.stack(
+        [patch.cut(pixels.picture(n), scale).permute(2, 0, 1) for n, patch in zip(numbers, patches, strict=True)]
+    )
     for cut in (pixels.cut, pixels._cut_each, pixels._cut_at_once):
         assert torch.equal(cut(numbers, patches, scale), expected)
 
@@ -154,18 +173,21 @@ def test_an_odd_last_batch_is_left_out_and_a_resume_goes_on_in_the_epoch(root: P
 
 @pytest.mark.parametrize('kind', [pairs, hr_only])
 def test_a_set_larger_than_memory_is_said_with_its_numbers_and_read_as_drawn(
-        root: Path, kind: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    root: Path, kind: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     logging.getLogger('basicsr').propagate = True
     opt = kind(root, in_memory='gpu', num_worker_per_gpu=0)
-    monkeypatch.setattr(in_memory, 'available_bytes', lambda: 2 ** 14)
+    monkeypatch.setattr(in_memory, 'available_bytes', lambda: 2**14)
     dataset = build_dataset(opt)
     loader = build_train_loader(dataset, opt, num_gpu=0, sampler=EpochSampler(dataset), seed=0)
     assert isinstance(loader, DataLoader) and epoch(loader)
     if kind is hr_only:
         assert loader.dataset.cached and not dataset.cached  # its own cache, which it did without before
-    line, = {record.message for record in caplog.records if 'in_memory' in record.message}
-    assert line == ('in_memory: gpu: the set takes 0.00 GiB, but there is no GPU; host memory has 0.00 GiB free, of '
-                    'which at most 80% are taken: pictures are read as they are drawn, by data workers')
+    (line,) = {record.message for record in caplog.records if 'in_memory' in record.message}
+    assert line == (
+        'in_memory: gpu: the set takes 0.00 GiB, but there is no GPU; host memory has 0.00 GiB free, of '
+        'which at most 80% are taken: pictures are read as they are drawn, by data workers'
+    )
 
 
 def test_options_are_checked(root: Path) -> None:
@@ -173,17 +195,21 @@ def test_options_are_checked(root: Path) -> None:
     opt['datasets']['val'] |= {'type': 'PairedSRDataset', 'in_memory': 'host'}
     faults = check_options(opt, True, str(root), files=False).faults
     assert [fault.partition(':')[0] for fault in faults] == [
-        'datasets.train.in_memory', 'datasets.train.color', 'datasets.val.in_memory']
+        'datasets.train.in_memory',
+        'datasets.train.color',
+        'datasets.val.in_memory',
+    ]
     good = options('x', datasets__train__in_memory='gpu')
     assert not check_options(good, True, str(root), files=False).faults
     hr = load_options(Path(__file__).parent.parent / 'options/train_IAFMNet_x4_hr_only.yml')
     hr['datasets']['train']['in_memory'] = 'ram'
     assert check_options(hr, True, str(root), files=False).faults == [
-        "datasets.train.in_memory: ~, host or gpu is wanted, got 'ram'"]
+        "datasets.train.in_memory: ~, host or gpu is wanted, got 'ram'"
+    ]
 
 
 # Run by torchrun: two processes have one memory; rank 1 reads its half of the pictures into it.
-TWO_RANKS = '''
+TWO_RANKS = """
 import sys
 
 sys.path.insert(0, sys.argv[2])
@@ -208,7 +234,7 @@ assert memory.lr.flat[0, 0] == 77
 torch.save({side: pixels.flat.clone() for side, pixels in memory.pixels.items()},
            f'{sys.argv[1]}/rank{dist.get_rank()}.pth')
 dist.barrier()
-'''
+"""
 
 
 def test_processes_of_a_machine_have_one_memory(tmp_path: Path) -> None:
@@ -217,9 +243,13 @@ def test_processes_of_a_machine_have_one_memory(tmp_path: Path) -> None:
         transaction.put(b'003', b'noise')
         transaction.put(b'004', b'noise')
     (tmp_path / 'two_ranks.py').write_text(TWO_RANKS)
-    done = subprocess.run([sys.executable, *TORCHRUN, str(tmp_path / 'two_ranks.py'), str(tmp_path),
-                           str(Path(__file__).parent)], capture_output=True, text=True, timeout=120,
-                          env=os.environ | {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''})
+    done = subprocess.run(
+        [sys.executable, *TORCHRUN, str(tmp_path / 'two_ranks.py'), str(tmp_path), str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''},
+    )
     assert done.returncode == 0, done.stderr
     alone = TrainSetInMemory(build_dataset(pairs(tmp_path)), CPU, CPU)
     alone.lr.flat[0] = 77

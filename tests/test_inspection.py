@@ -57,7 +57,8 @@ def test_figures_are_those_of_their_definitions(net, found):
     assert torch.equal(found.idm, density.idm[0, 0]) and torch.equal(found.mask, density.mask[0, 0])
     assert found.correlation['IDM'] == pytest.approx(rank_correlation(density.idm, error), abs=1e-6)
     assert found.correlation['Laplacian'] == pytest.approx(
-        rank_correlation(fixed_maps(lq)['laplacian'], error), abs=1e-6)
+        rank_correlation(fixed_maps(lq)['laplacian'], error), abs=1e-6
+    )
     assert found.history_correlation == {500: found.correlation['IDM']}
 
 
@@ -119,7 +120,11 @@ def test_the_page_holds_all_it_needs(found):
     data = data_of(html)
     assert data['name'] == 'a </script> name' and html.count('</script>') == 2
     assert {name: decoded(source).size for name, source in data['pictures'].items()} == {
-        'LR': (17, 13), 'bicubic': (34, 26), 'result': (34, 26), 'HR': (34, 26)}
+        'LR': (17, 13),
+        'bicubic': (34, 26),
+        'result': (34, 26),
+        'HR': (34, 26),
+    }
     assert np.array_equal(np.asarray(decoded(data['pictures']['result'])), found.sr.permute(1, 2, 0).numpy())
     idm = next(each for each in data['maps'] if each['name'] == 'IDM')
     image, levels = decoded(idm['source']), colour_levels(found.idm, SHARE)
@@ -129,11 +134,15 @@ def test_the_page_holds_all_it_needs(found):
 
 
 def test_text_and_json_give_the_mean_over_pictures():
-    figures = [Figures(name, {}, {'IDM': idm, 'Sobel': 0.5}, {10: idm / 2})
-               for name, idm in (('a', 0.25), ('bb', 0.75))]
+    figures = [
+        Figures(name, {}, {'IDM': idm, 'Sobel': 0.5}, {10: idm / 2}) for name, idm in (('a', 0.25), ('bb', 0.75))
+    ]
     lines = as_text(figures).splitlines()
     assert [line.split() for line in lines[3:6]] == [
-        ['a', '0.250', '0.500'], ['bb', '0.750', '0.500'], ['mean', '0.500', '0.500']]
+        ['a', '0.250', '0.500'],
+        ['bb', '0.750', '0.500'],
+        ['mean', '0.500', '0.500'],
+    ]
     assert lines[-1].split() == ['10', 'iterations', '0.250']
     found = json.loads(as_json(figures, 'w.pth', 4))
     assert found['mean'] == {'IDM': 0.5, 'Sobel': 0.5} and found['pictures'][1]['correlation']['IDM'] == 0.75
@@ -157,13 +166,16 @@ def test_true_pictures_are_found_by_name(tmp_path):
         (tmp_path / name).touch()
     lr, hr, other = (tmp_path / name for name in ('lr', 'hr', 'other'))
     assert [(s.lr.name, s.hr.name) for s in find_sources([lr], hr, False, 4)] == [
-        ('ax4.png', 'a.png'), ('b.png', 'b.png')]
+        ('ax4.png', 'a.png'),
+        ('b.png', 'b.png'),
+    ]
     assert [(s.lr, s.hr) for s in find_sources([hr / 'a.png'], None, True, 4)] == [(None, hr / 'a.png')]
     for images, hr_path, fault in [
-            ([tmp_path / 'none.png'], None, 'none.png: no such file'),
-            ([lr, other], None, 'b.jpg: its figure would be that of .*b.png'),
-            ([lr], other, 'no picture ax4 in it'),
-            ([lr], hr / 'a.png', '2 pictures want a folder')]:
+        ([tmp_path / 'none.png'], None, 'none.png: no such file'),
+        ([lr, other], None, 'b.jpg: its figure would be that of .*b.png'),
+        ([lr], other, 'no picture ax4 in it'),
+        ([lr], hr / 'a.png', '2 pictures want a folder'),
+    ]:
         with pytest.raises(UserError, match=fault) as caught:
             find_sources(images, hr_path, False, 4)
         assert '\n' not in str(caught.value)
@@ -185,13 +197,28 @@ def folder(tmp_path, net):
 
 
 def test_the_command_names_what_fails_and_goes_on(folder, capsys):
-    failed = main(['inspect', str(folder / 'pictures'), '--downscale', '--run', str(folder / 'run'),
-                   '--output', str(folder / 'out')])
+    failed = main(
+        [
+            'inspect',
+            str(folder / 'pictures'),
+            '--downscale',
+            '--run',
+            str(folder / 'run'),
+            '--output',
+            str(folder / 'out'),
+        ]
+    )
     out, err = capsys.readouterr()
     assert failed == 1 and [line for line in err.splitlines() if 'error' in line] == [
-        line for line in err.splitlines() if line.startswith(f'iafmsr: error: {folder}/pictures/a2.png: ')]
+        line for line in err.splitlines() if line.startswith(f'iafmsr: error: {folder}/pictures/a2.png: ')
+    ]
     assert sorted(path.name for path in (folder / 'out').iterdir()) == [
-        'a_inspect.html', 'a_inspect.png', 'b_inspect.html', 'b_inspect.png', 'inspect.json']
+        'a_inspect.html',
+        'a_inspect.png',
+        'b_inspect.html',
+        'b_inspect.png',
+        'inspect.json',
+    ]
     figures = json.loads((folder / 'out/inspect.json').read_text())
     assert figures['scale'] == 2 and [each['name'] for each in figures['pictures']] == ['a', 'b']
     assert f'{figures["mean"]["IDM"]:.3f}' in out and list(figures['pictures'][0]['history_correlation']) == ['5']
@@ -203,19 +230,21 @@ def test_the_command_refuses_what_it_cannot_show(folder, capsys):
     image, run, weights = (str(folder / name) for name in ('pictures/a.png', 'run', 'run/models/net_g_5.pth'))
     (folder / 'file').touch()
     for arguments, fault in [
-            ([image, '--weights', str(folder / 'smfanet.pth')], 'smfanet.pth: SMFANet has no information density map'),
-            ([image, '--weights', image], 'a.png: not a file of weights'),
-            ([image, '--run', str(folder)], 'no weights models/net_g_ITERATION.pth in it'),
-            ([str(folder / 'none'), '--run', run], 'none: no such file'),
-            ([image, '--weights', weights, '--output', str(folder / 'file')], 'cannot be written')]:
+        ([image, '--weights', str(folder / 'smfanet.pth')], 'smfanet.pth: SMFANet has no information density map'),
+        ([image, '--weights', image], 'a.png: not a file of weights'),
+        ([image, '--run', str(folder)], 'no weights models/net_g_ITERATION.pth in it'),
+        ([str(folder / 'none'), '--run', run], 'none: no such file'),
+        ([image, '--weights', weights, '--output', str(folder / 'file')], 'cannot be written'),
+    ]:
         with pytest.raises(SystemExit) as stop:
             main(['inspect', *arguments])
         out, err = capsys.readouterr()
         assert stop.value.code == 2 and err.count('\n') == 1 and fault in err, err
 
 
-@pytest.mark.skipif(not (shutil.which('chromium') and shutil.which('chromedriver')),
-                    reason='no chromium and chromedriver')
+@pytest.mark.skipif(
+    not (shutil.which('chromium') and shutil.which('chromedriver')), reason='no chromium and chromedriver'
+)
 def test_the_page_in_a_browser_reads_values_off_its_maps(found, tmp_path):
     pytest.importorskip('selenium', reason="the extra 'browser' is not installed")
     from selenium.webdriver.common.action_chains import ActionChains
@@ -223,6 +252,7 @@ def test_the_page_in_a_browser_reads_values_off_its_maps(found, tmp_path):
     from selenium.webdriver.support.ui import Select
 
     from iafmsr.serve.browser import chromium
+
     (tmp_path / 'page.html').write_text(page(found), encoding='utf-8')
     with chromium(1200, 1600, tmp_path) as browser:
         browser.get((tmp_path / 'page.html').as_uri())
@@ -230,14 +260,17 @@ def test_the_page_in_a_browser_reads_values_off_its_maps(found, tmp_path):
 
         panel, row, column = browser.find_elements(By.CSS_SELECTOR, '#maps figure')[0], 3, 11
         picture = panel.find_element(By.CSS_SELECTOR, '.picture')
-        offset = [round(side * ((place + 0.5) / count - 0.5)) for side, place, count in
-                  ((picture.size['width'], column, 17), (picture.size['height'], row, 13))]
+        offset = [
+            round(side * ((place + 0.5) / count - 0.5))
+            for side, place, count in ((picture.size['width'], column, 17), (picture.size['height'], row, 13))
+        ]
         ActionChains(browser).move_to_element_with_offset(picture, *offset).perform()
         place, value = panel.find_element(By.CSS_SELECTOR, '.value').text.split(': ')
         levels = colour_levels(found.idm, SHARE)
         assert place == f'column {column}, row {row}'
         assert float(value.removeprefix('at least ')) == pytest.approx(
-            min(float(found.idm[row, column]), levels.high), abs=(levels.high - levels.low) / 100)
+            min(float(found.idm[row, column]), levels.high), abs=(levels.high - levels.low) / 100
+        )
 
         Select(browser.find_element(By.ID, 'over')).select_by_visible_text('error')
         over = browser.find_elements(By.CSS_SELECTOR, '#view img')[2]

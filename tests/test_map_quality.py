@@ -16,7 +16,7 @@ def test_errors_are_averaged_over_the_pixels_of_one_lr_pixel():
 
 def test_rank_correlation_is_spearmans_with_mean_ranks():
     a = torch.tensor([1.0, 2.0, 2.0, 3.0])
-    assert rank_correlation(a, a ** 3) == pytest.approx(1)
+    assert rank_correlation(a, a**3) == pytest.approx(1)
     assert rank_correlation(a, -a) == pytest.approx(-1)
     # ranks 1, 2.5, 2.5, 4 against 1, 2, 3, 4: covariance 4.5 over sqrt(4.5 * 5)
     assert rank_correlation(a, torch.tensor([1.0, 2.0, 3.0, 4.0])) == pytest.approx(4.5 / (4.5 * 5) ** 0.5)

@@ -18,12 +18,26 @@ METRICS = {'psnr': {'type': 'calculate_psnr', 'crop_border': 4, 'test_y_channel'
 
 def options(model_type: str, network: dict, **extra) -> dict:
     opt = {
-        'name': 'test', 'model_type': model_type, 'scale': 4, 'num_gpu': 0, 'dist': False, 'rank': 0, 'world_size': 1,
-        'is_train': True, 'network_g': network, 'path': {},
-        'train': {'ema_decay': 0.9, 'optim_g': ADAM, 'total_iter': 100, 'pixel_opt': {'type': 'L1Loss'},
-                  'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [100], 'eta_min': 1e-5}},
+        'name': 'test',
+        'model_type': model_type,
+        'scale': 4,
+        'num_gpu': 0,
+        'dist': False,
+        'rank': 0,
+        'world_size': 1,
+        'is_train': True,
+        'network_g': network,
+        'path': {},
+        'train': {
+            'ema_decay': 0.9,
+            'optim_g': ADAM,
+            'total_iter': 100,
+            'pixel_opt': {'type': 'L1Loss'},
+            'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [100], 'eta_min': 1e-5},
+        },
         'val': {'metrics': METRICS},
-        **extra}
+        **extra,
+    }
     return copy.deepcopy(opt)
 
 
@@ -83,10 +97,17 @@ def test_entropy_loss_wants_an_arch_with_a_density():
 
 
 def test_runs_under_esrgan():
-    opt = options('ESRGANModel', IAFMNET, network_d={'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 4,
-                                                     'input_size': 128})
-    opt['train'].update(optim_d=ADAM, net_d_iters=1, net_d_init_iters=0,
-                        gan_opt={'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 5e-3})
+    opt = options(
+        'ESRGANModel',
+        IAFMNET,
+        network_d={'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 4, 'input_size': 128},
+    )
+    opt['train'].update(
+        optim_d=ADAM,
+        net_d_iters=1,
+        net_d_init_iters=0,
+        gan_opt={'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 5e-3},
+    )
     model = build_model(opt)
     model.feed_data(batch(32))
     model.optimize_parameters(1)
@@ -119,8 +140,11 @@ class Pictures(Dataset):
 def test_validation_is_logged_within_the_run_and_leaves_sets_without_gt_unmeasured(monkeypatch):
     model = build_model(with_entropy_loss(IAFMNET))
     logged = []
-    monkeypatch.setattr(type(model), '_log_validation_metric_values',
-                        lambda self, current_iter, name, _: logged.append((current_iter, name)))
+    monkeypatch.setattr(
+        type(model),
+        '_log_validation_metric_values',
+        lambda self, current_iter, name, _: logged.append((current_iter, name)),
+    )
     for name, with_gt in (('a', True), ('b', False), ('c', True)):
         model.validation(DataLoader(Pictures(name, with_gt)), 102, None)
     assert logged == [(100, 'a'), (100, 'c')]  # BasicSR calls with total_iter + 2 at the end

@@ -33,7 +33,7 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> N
 
 @pytest.mark.parametrize('shape', [(4, 8, 24), (4, 24, 8), (1, 5, 5)])
 def test_singular_values_become_one_and_directions_stay(shape: tuple[int, ...]) -> None:
-    sizes = 10 ** torch.arange(-3., -3 + shape[0])[:, None, None]
+    sizes = 10 ** torch.arange(-3.0, -3 + shape[0])[:, None, None]
     matrices = sizes * torch.randn(shape, generator=torch.Generator().manual_seed(1))
     u, s, vh = torch.linalg.svd(matrices, full_matrices=False)
     assert (s[:, 0] / s[:, -1]).min() > 1.5
@@ -51,7 +51,7 @@ def test_an_update_of_nothing_is_nothing() -> None:
 def test_momentum_looks_ahead_and_updates_have_adam_s_size_over_all_taps(kernel: int) -> None:
     """The formulas of a single matrix, in their own words: m = .95 m + .05 g, update .2 sqrt(max(O, I K^2)) / K^2 of
     the orthogonal matrix nearest to .95 m + .05 g."""
-    taps, shape = kernel ** 2, (6, 20, kernel, kernel)
+    taps, shape = kernel**2, (6, 20, kernel, kernel)
     size = 0.2 * (20 * taps) ** 0.5 / taps
     weight = nn.Parameter(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
     optimizer, m = Muon([weight], lr=0.5), torch.zeros(6, 20 * taps)
@@ -114,9 +114,16 @@ def test_a_saved_run_goes_on_to_the_bit(tmp_path: Path) -> None:
     for i in range(1, 3):
         step(first, i, batch('abc'[i - 1]))
     second.net_g.load_state_dict(first.net_g.state_dict())
-    second.resume_training(copy.deepcopy({
-        'optimizers': [first.optimizer_g.state_dict()], 'epoch': 0, 'iter': 2,
-        'schedulers': [scheduler.state_dict() for scheduler in first.schedulers]}))
+    second.resume_training(
+        copy.deepcopy(
+            {
+                'optimizers': [first.optimizer_g.state_dict()],
+                'epoch': 0,
+                'iter': 2,
+                'schedulers': [scheduler.state_dict() for scheduler in first.schedulers],
+            }
+        )
+    )
     step(second, 3, batch('c'))
     assert same(second.net_g.state_dict(), whole.net_g.state_dict())
 
@@ -135,8 +142,9 @@ def test_the_guard_and_the_schedule_know_it(tmp_path: Path) -> None:
 def test_only_our_model_class_takes_it(repo_root: Path) -> None:
     def faults(model_type: str) -> list[str]:
         opt = load_options(repo_root / 'options/train_SAFMN_x4.yml', [f'model_type={model_type}'])
-        opt['train'] = {key: value for key, value in opt['train'].items()
-                        if key not in ('fft_opt', 'autocast', 'channels_last')} | {'optim_g': MUON}
+        opt['train'] = {
+            key: value for key, value in opt['train'].items() if key not in ('fft_opt', 'autocast', 'channels_last')
+        } | {'optim_g': MUON}
         return check_options(opt, True, str(repo_root), files=False).faults
 
     assert faults('IAFMNetModel') == []
@@ -145,8 +153,9 @@ def test_only_our_model_class_takes_it(repo_root: Path) -> None:
 
 def test_weight_decay_shrinks_the_matrices_alone_and_not_in_a_step_left_out() -> None:
     models = [net() for _ in range(3)]
-    optimizers = [Muon(model.parameters(), lr=0.1, weight_decay=decay)
-                  for model, decay in zip(models, (0, 0.5, 0.5), strict=True)]
+    optimizers = [
+        Muon(model.parameters(), lr=0.1, weight_decay=decay) for model, decay in zip(models, (0, 0.5, 0.5), strict=True)
+    ]
     start = copy.deepcopy(models[0].state_dict())
     optimizers[2].found_inf = torch.tensor(1.0)
     for model, optimizer in zip(models, optimizers, strict=True):
@@ -158,9 +167,16 @@ def test_weight_decay_shrinks_the_matrices_alone_and_not_in_a_step_left_out() ->
         assert torch.equal(left_out[name], before)
 
 
-@pytest.mark.parametrize(('fault', 'arguments'), [
-    ('weight_decay', {'weight_decay': -0.1}), ('weight_decay', {'lr': 0.1, 'weight_decay': 10.0}),
-    ('momentum', {'momentum': 1.0}), ('momentum', {'momentum': -0.1}), ('learning rate', {'lr': -1.0})])
+@pytest.mark.parametrize(
+    ('fault', 'arguments'),
+    [
+        ('weight_decay', {'weight_decay': -0.1}),
+        ('weight_decay', {'lr': 0.1, 'weight_decay': 10.0}),
+        ('momentum', {'momentum': 1.0}),
+        ('momentum', {'momentum': -0.1}),
+        ('learning rate', {'lr': -1.0}),
+    ],
+)
 def test_arguments_out_of_range_are_refused(fault: str, arguments: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=fault):
         Muon([nn.Parameter(torch.zeros(2, 2, 1, 1))], **arguments)

@@ -65,7 +65,7 @@ def test_what_the_file_says_stands_above_the_option_file_of_its_run(tmp_path: Pa
     file = tmp_path / 'run/models/net_g_latest.pth'
     torch.save({'params': tiny(k=0.5).state_dict(), 'network_g': SAID | {'k': 0.5}}, file)
     (tmp_path / 'run/run.yml').write_text(yaml.safe_dump({'name': 'run', 'scale': 2, 'network_g': SAID | {'k': 0.05}}))
-    spec, = parse_nets([str(file)], 2, tmp_path)
+    (spec,) = parse_nets([str(file)], 2, tmp_path)
     assert spec.name == 'run'
     for net in (load_net(file).net, spec.build()):
         assert net.density.k == 0.5 and same(net, tiny(k=0.5))
@@ -74,7 +74,7 @@ def test_what_the_file_says_stands_above_the_option_file_of_its_run(tmp_path: Pa
 def test_every_tool_builds_one_net_from_one_file(tmp_path: Path) -> None:
     keywords = {'k': 0.2, 'gain': 16.0, 'norm': 'none', 'mask': 'sobel', 'guide': 'constant'}
     torch.save({'params': tiny(**keywords).state_dict(), 'network_g': SAID | keywords}, tmp_path / 'a.pth')
-    spec, = parse_nets([f'mine={tmp_path}/a.pth'], 2, tmp_path)
+    (spec,) = parse_nets([f'mine={tmp_path}/a.pth'], 2, tmp_path)
     assert same(load_net(tmp_path / 'a.pth').net, tiny(**keywords)) and same(spec.build(), tiny(**keywords))
 
 
@@ -96,6 +96,7 @@ def test_an_option_file_names_network_and_weights(tmp_path: Path) -> None:
 
 def test_a_net_of_basicsr_is_built_by_what_its_file_says(tmp_path: Path) -> None:
     from basicsr.archs.edsr_arch import EDSR
+
     keywords = {'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'upscale': 2}
     torch.save({'params': EDSR(**keywords).state_dict(), 'network_g': {'type': 'EDSR', **keywords}}, tmp_path / 'a.pth')
     trained = load_net(tmp_path / 'a.pth')
@@ -112,8 +113,18 @@ def test_a_gray_net_is_one(tmp_path: Path) -> None:
 
 
 # -- what shapes tell, and what they do not ---------------------------------------------------------------------------
-@pytest.mark.parametrize('changes', [{}, {'guide': 'constant'}, {'k': 0.5}, {'mask': 'sobel'}, {'norm': 'none'},
-                                     {'guidance': 'product', 'attention': 'no_idm'}], ids=str)
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {},
+        {'guide': 'constant'},
+        {'k': 0.5},
+        {'mask': 'sobel'},
+        {'norm': 'none'},
+        {'guidance': 'product', 'attention': 'no_idm'},
+    ],
+    ids=str,
+)
 def test_a_bare_file_that_could_be_several_nets_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
     """The forms leave no trace in the weights, or others do not: which one it is has to be said."""
     torch.save(tiny(**changes).state_dict(), tmp_path / 'bare.pth')
@@ -123,7 +134,7 @@ def test_a_bare_file_that_could_be_several_nets_is_refused(changes: dict[str, An
         with pytest.raises(UserError, match='leave no trace'):
             parse_nets([f'{name}={tmp_path}/bare.pth'], 2, tmp_path)
     keys = ','.join(f'{key}={value}' for key, value in changes.items()) or 'type=IAFMNet'
-    spec, = parse_nets([f'mine={tmp_path}/bare.pth:{keys}'], 2, tmp_path)
+    (spec,) = parse_nets([f'mine={tmp_path}/bare.pth:{keys}'], 2, tmp_path)
     assert same(spec.build(), tiny(**changes))
     assert same(load_net(*find_weights(f'{tmp_path}/bare.pth:{keys}')).net, tiny(**changes))
 
@@ -149,12 +160,15 @@ def test_peers_are_told_by_their_shapes(arch: str, tmp_path: Path) -> None:
 
 
 def test_published_weights_are_known(data_root: Path) -> None:
-    found = {file.stem: (load_net(file), file) for folder in ('IMDN', 'SMFANet')
-             for file in sorted((data_root / 'weights' / folder).glob('*.pth'))}
+    found = {
+        file.stem: (load_net(file), file)
+        for folder in ('IMDN', 'SMFANet')
+        for file in sorted((data_root / 'weights' / folder).glob('*.pth'))
+    }
     assert found
     for name, (trained, file) in found.items():
         assert trained.arch == name.split('_')[0] and f'x{trained.scale}' in name
-        spec, = parse_nets([str(file)], trained.scale, data_root)
+        (spec,) = parse_nets([str(file)], trained.scale, data_root)
         assert same(spec.build(), trained.net)
 
 
@@ -164,12 +178,20 @@ def prefixed(prefix: str) -> dict[str, torch.Tensor]:
 
 
 OTHERS = {
-    'bare': lambda: prefixed(''), **{key: (lambda key=key: {key: prefixed('')}) for key in (
-        'model', 'net', 'generator', 'model_state_dict', 'params-ema', 'state_dict', 'params', 'netG')},
-    'module.': lambda: {'params': prefixed('module.')}, '_orig_mod.': lambda: {'model': prefixed('_orig_mod.')},
-    'module._orig_mod.': lambda: prefixed('module._orig_mod.'), 'net.': lambda: {'state_dict': prefixed('net.')},
-    'Lightning': lambda: {'epoch': 3, 'optimizer_states': [{'state': {}}], 'state_dict': prefixed('model.') | {
-        'loss.vgg.weight': torch.ones(2)}},
+    'bare': lambda: prefixed(''),
+    **{
+        key: (lambda key=key: {key: prefixed('')})
+        for key in ('model', 'net', 'generator', 'model_state_dict', 'params-ema', 'state_dict', 'params', 'netG')
+    },
+    'module.': lambda: {'params': prefixed('module.')},
+    '_orig_mod.': lambda: {'model': prefixed('_orig_mod.')},
+    'module._orig_mod.': lambda: prefixed('module._orig_mod.'),
+    'net.': lambda: {'state_dict': prefixed('net.')},
+    'Lightning': lambda: {
+        'epoch': 3,
+        'optimizer_states': [{'state': {}}],
+        'state_dict': prefixed('model.') | {'loss.vgg.weight': torch.ones(2)},
+    },
     'Lightning, compiled': lambda: {'state_dict': prefixed('model._orig_mod.')},
     'nested': lambda: {'state_dict': {'generator': prefixed(''), 'discriminator': {'a': torch.ones(1)}}},
     'GAN': lambda: {'generator': prefixed(''), 'discriminator': {'a': torch.ones(1)}, 'epoch': 5},
@@ -205,7 +227,7 @@ def test_what_is_none_of_ours_is_spandrels(prefix: str, tmp_path: Path) -> None:
     net = archs.Spandrel(id='SPAN', num_in_ch=3, num_out_ch=3, feature_channels=8, upscale=2).eval()
     torch.save({'state_dict': {prefix + k: v for k, v in net.net.state_dict().items()}}, tmp_path / 'a.pth')
     trained = load_net(tmp_path / 'a.pth')
-    spec, = parse_nets([f'a={tmp_path}/a.pth'], 2, tmp_path)
+    (spec,) = parse_nets([f'a={tmp_path}/a.pth'], 2, tmp_path)
     assert (trained.arch, trained.scale) == ('Spandrel', 2)
     assert same(trained.net, net) and same(spec.build(), net)
 
@@ -214,6 +236,7 @@ def test_what_is_none_of_ours_is_spandrels(prefix: str, tmp_path: Path) -> None:
 def test_a_mark_among_the_weights_tells_the_network(tmp_path: Path) -> None:
     """RealCUGAN "pro" computes differently; a plain number says so."""
     from spandrel.architectures.RealCUGAN import UpCunet2x
+
     torch.manual_seed(0)
     net = UpCunet2x(in_channels=3, out_channels=3, pro=True).eval()
     weights = {name: value for name, value in net.state_dict().items() if name != 'pro'}
@@ -229,6 +252,7 @@ def test_a_mark_among_the_weights_tells_the_network(tmp_path: Path) -> None:
 def test_a_gray_net_of_spandrel_is_one_and_leaves_its_input_alone(tmp_path: Path) -> None:
     from spandrel.architectures.Compact import Compact
     from spandrel.architectures.RCAN import RCAN
+
     gray = Compact(num_in_ch=1, num_out_ch=1, num_feat=8, num_conv=2, upscale=2)
     torch.save(gray.state_dict(), tmp_path / 'gray.pth')
     trained = load_net(tmp_path / 'gray.pth')
@@ -242,17 +266,27 @@ def test_a_gray_net_of_spandrel_is_one_and_leaves_its_input_alone(tmp_path: Path
 
 
 # -- refused ----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize('content', [
-    {'params': {'conv.weight': torch.zeros(3, 3, 3, 3)}}, {'conv.weight': torch.zeros(3)}, {}, {'params': {}},
-    {'blocks.0.ifem.expand.weight': torch.zeros(3, 3, 1, 1)}, {'epoch': 3, 'optimizer': {}},
-    {'params': {'a': torch.zeros(1)}, 'network_g': {'type': 'NoNet'}},
-    {'params': {'a': torch.zeros(1)}, 'network_g': {'type': 'IAFMNet', 'widht': 3}},
-    {'params': {'a': torch.zeros(1)}, 'network_g': {'type': 'IAFMNet', 'num_feat': 8}},
-    {'params': {'a': torch.zeros(1)}, 'network_g': 5}, {'params': {'a': torch.zeros(1)}, 'network_g': {'scale': 2}},
-    {'params': {'a': torch.zeros(1)}, 'network_g': {'type': ['IAFMNet'], 3: 4}},
-], ids=range(12))
-def test_weights_of_another_program_are_refused_in_a_line(content: dict, tmp_path: Path,
-                                                          capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize(
+    'content',
+    [
+        {'params': {'conv.weight': torch.zeros(3, 3, 3, 3)}},
+        {'conv.weight': torch.zeros(3)},
+        {},
+        {'params': {}},
+        {'blocks.0.ifem.expand.weight': torch.zeros(3, 3, 1, 1)},
+        {'epoch': 3, 'optimizer': {}},
+        {'params': {'a': torch.zeros(1)}, 'network_g': {'type': 'NoNet'}},
+        {'params': {'a': torch.zeros(1)}, 'network_g': {'type': 'IAFMNet', 'widht': 3}},
+        {'params': {'a': torch.zeros(1)}, 'network_g': {'type': 'IAFMNet', 'num_feat': 8}},
+        {'params': {'a': torch.zeros(1)}, 'network_g': 5},
+        {'params': {'a': torch.zeros(1)}, 'network_g': {'scale': 2}},
+        {'params': {'a': torch.zeros(1)}, 'network_g': {'type': ['IAFMNet'], 3: 4}},
+    ],
+    ids=range(12),
+)
+def test_weights_of_another_program_are_refused_in_a_line(
+    content: dict, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     torch.save(content, tmp_path / 'theirs.pth')
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / 'a.png')
     with pytest.raises(SystemExit) as stop:
@@ -267,27 +301,35 @@ def changed(change: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, torch.T
     return weights | {'tail.weight': change(weights['tail.weight'])}
 
 
-@pytest.mark.parametrize(('change', 'fault'), [
-    (lambda value: value.fill_(float('nan')), 'not finite'),
-    (lambda value: value.index_fill(0, torch.tensor([2]), float('inf')), 'not finite'),
-    (lambda value: value.half() * 1e30, 'not finite'),
-    (lambda value: value.to_sparse(), 'sparse'), (lambda value: value.flatten(1).to_sparse_csr(), 'tail.weight'),
-    (lambda value: value.to(torch.complex64), 'complex'), (lambda value: value.to('meta'), 'without data'),
-    (lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8), 'quantised'),
-], ids=['nan', 'inf', 'half', 'sparse', 'csr', 'complex', 'meta', 'quantised'])
+@pytest.mark.parametrize(
+    ('change', 'fault'),
+    [
+        (lambda value: value.fill_(float('nan')), 'not finite'),
+        (lambda value: value.index_fill(0, torch.tensor([2]), float('inf')), 'not finite'),
+        (lambda value: value.half() * 1e30, 'not finite'),
+        (lambda value: value.to_sparse(), 'sparse'),
+        (lambda value: value.flatten(1).to_sparse_csr(), 'tail.weight'),
+        (lambda value: value.to(torch.complex64), 'complex'),
+        (lambda value: value.to('meta'), 'without data'),
+        (lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8), 'quantised'),
+    ],
+    ids=['nan', 'inf', 'half', 'sparse', 'csr', 'complex', 'meta', 'quantised'],
+)
 def test_tensors_that_are_no_weights_are_refused(change: Callable, fault: str, tmp_path: Path) -> None:
     torch.save({'params': changed(change), 'network_g': SAID}, tmp_path / 'a.pth')
     line = refused(tmp_path / 'a.pth')
     assert 'tail.weight' in line and fault in line
-    spec, = parse_nets([f'mine={tmp_path}/a.pth'], 2, tmp_path)
+    (spec,) = parse_nets([f'mine={tmp_path}/a.pth'], 2, tmp_path)
     with pytest.raises(UserError, match='tail.weight'):
         spec.build()
 
 
 def test_a_compressed_file_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     torch.save({'params': {'a': torch.zeros(5_000_000)}}, tmp_path / 'a.pth')
-    with zipfile.ZipFile(tmp_path / 'a.pth') as stored, zipfile.ZipFile(
-            tmp_path / 'bomb.pth', 'w', zipfile.ZIP_DEFLATED) as packed:
+    with (
+        zipfile.ZipFile(tmp_path / 'a.pth') as stored,
+        zipfile.ZipFile(tmp_path / 'bomb.pth', 'w', zipfile.ZIP_DEFLATED) as packed,
+    ):
         for name in stored.namelist():
             packed.writestr(name, stored.read(name))
     assert os.path.getsize(tmp_path / 'bomb.pth') < 100_000
@@ -295,17 +337,18 @@ def test_a_compressed_file_is_refused_before_it_is_unpacked(tmp_path: Path) -> N
     assert load_checkpoint(tmp_path / 'a.pth')['params']['a'].numel() == 5_000_000
 
 
-@pytest.mark.parametrize('keywords', [{'num_block': 10 ** 9}, {'num_feat': 10 ** 6}], ids=str)
-def test_options_of_a_huge_net_beside_small_weights_take_neither_time_nor_memory(keywords: dict, tmp_path: Path
-                                                                               ) -> None:
+@pytest.mark.parametrize('keywords', [{'num_block': 10**9}, {'num_feat': 10**6}], ids=str)
+def test_options_of_a_huge_net_beside_small_weights_take_neither_time_nor_memory(
+    keywords: dict, tmp_path: Path
+) -> None:
     torch.save({'params': tiny().state_dict(), 'network_g': SAID | keywords}, tmp_path / 'a.pth')
     assert 'far larger than its weights' in refused(tmp_path / 'a.pth')
 
 
 def test_an_expanded_view_takes_no_memory(tmp_path: Path) -> None:
-    torch.save({'params': {'a': torch.zeros(1).expand(10 ** 12)}, 'network_g': SAID}, tmp_path / 'a.pth')
+    torch.save({'params': {'a': torch.zeros(1).expand(10**12)}, 'network_g': SAID}, tmp_path / 'a.pth')
     assert 'does not fit IAFMNet' in refused(tmp_path / 'a.pth')
-    torch.save({'params': {'a': torch.zeros(1).expand(10 ** 12)}}, tmp_path / 'b.pth')
+    torch.save({'params': {'a': torch.zeros(1).expand(10**12)}}, tmp_path / 'b.pth')
     assert 'no network that is known here' in refused(tmp_path / 'b.pth')
 
 
@@ -365,10 +408,18 @@ DESCRIBED = '{"arch": "Nearest", "scale": 2, "precision": "float32"}'
 def nearest(described: str | None = DESCRIBED, output: str = 'sr', outside: str = '') -> bytes:
     """An ONNX file that enlarges twice by repeating pixels; ``outside`` is where it reads a summand from a file."""
     from onnx import TensorProto, helper
-    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ['batch', 3, h, w])
-             for name, h, w in (('lq', 'height', 'width'), (output, 'rows', 'columns'))]
-    nodes, tensors = [helper.make_node('Concat', ['lq'] * 4, ['four'], axis=1),
-                      helper.make_node('DepthToSpace', ['four'], ['large'], blocksize=2)], []
+
+    value = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ['batch', 3, h, w])
+        for name, h, w in (('lq', 'height', 'width'), (output, 'rows', 'columns'))
+    ]
+    nodes, tensors = (
+        [
+            helper.make_node('Concat', ['lq'] * 4, ['four'], axis=1),
+            helper.make_node('DepthToSpace', ['four'], ['large'], blocksize=2),
+        ],
+        [],
+    )
     summand = TensorProto(name='summand', data_type=TensorProto.FLOAT, dims=[1])
     summand.float_data.append(0)
     if outside:
@@ -380,8 +431,11 @@ def nearest(described: str | None = DESCRIBED, output: str = 'sr', outside: str 
     else:
         tensors.append(summand)
     nodes.append(helper.make_node('Add', ['large', 'summand'], [output]))
-    model = helper.make_model(helper.make_graph(nodes, 'nearest', value[:1], value[1:], tensors), ir_version=8,
-                              opset_imports=[helper.make_opsetid('', 18)])
+    model = helper.make_model(
+        helper.make_graph(nodes, 'nearest', value[:1], value[1:], tensors),
+        ir_version=8,
+        opset_imports=[helper.make_opsetid('', 18)],
+    )
     if described is not None:
         model.metadata_props.add(key='iafmsr', value=described)
     return model.SerializeToString()
@@ -395,21 +449,41 @@ def test_an_onnx_file_is_a_net_like_others(tmp_path: Path, capsys: pytest.Captur
     assert (trained.arch, trained.scale) == ('Nearest', 2)
     assert torch.equal(trained.net(lq), lq.repeat_interleave(2, 2).repeat_interleave(2, 3))
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / 'a.png')
-    main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / 'b.png'), '--weights', str(tmp_path / 'a.onnx'),
-          '--precision', 'bf16'])
+    main(
+        [
+            'upscale',
+            str(tmp_path / 'a.png'),
+            str(tmp_path / 'b.png'),
+            '--weights',
+            str(tmp_path / 'a.onnx'),
+            '--precision',
+            'bf16',
+        ]
+    )
     err = capsys.readouterr().err
     assert '--precision bf16: an ONNX file computes as it was exported' in err and 'whole picture' not in err
 
 
 @needs_onnx
-@pytest.mark.parametrize(('described', 'fault'), [
-    (None, 'not written by iafmsr export'), ('no JSON', 'damaged'), ('[1, 2]', 'damaged'), ('5', 'damaged'),
-    ('{"arch": "A"}', 'damaged'), ('{"scale": 2}', 'damaged'), ('[' * 100_000, 'damaged'),
-    ('{"arch": "A", "scale": 3}', 'says scale 3, and enlarges by 2'),
-    ('{"arch": "A", "scale": "2"}', "says scale '2', and enlarges by 2"),
-    ('{"arch": "A", "scale": -2}', 'says scale -2, and enlarges by 2')], ids=range(10))
-def test_an_onnx_file_that_says_nothing_of_its_net_is_refused(described: str | None, fault: str, tmp_path: Path
-                                                             ) -> None:
+@pytest.mark.parametrize(
+    ('described', 'fault'),
+    [
+        (None, 'not written by iafmsr export'),
+        ('no JSON', 'damaged'),
+        ('[1, 2]', 'damaged'),
+        ('5', 'damaged'),
+        ('{"arch": "A"}', 'damaged'),
+        ('{"scale": 2}', 'damaged'),
+        ('[' * 100_000, 'damaged'),
+        ('{"arch": "A", "scale": 3}', 'says scale 3, and enlarges by 2'),
+        ('{"arch": "A", "scale": "2"}', "says scale '2', and enlarges by 2"),
+        ('{"arch": "A", "scale": -2}', 'says scale -2, and enlarges by 2'),
+    ],
+    ids=range(10),
+)
+def test_an_onnx_file_that_says_nothing_of_its_net_is_refused(
+    described: str | None, fault: str, tmp_path: Path
+) -> None:
     (tmp_path / 'a.onnx').write_bytes(nearest(described))
     assert fault in refused(tmp_path / 'a.onnx')
     (tmp_path / 'b.onnx').write_bytes(nearest(output='other'))
@@ -438,10 +512,16 @@ def equal(net: nn.Module, weights: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
 
 
-@pytest.mark.parametrize('content', [
-    lambda weights: weights, lambda weights: {'params_ema': weights}, lambda weights: {'params': weights},
-    lambda weights: {'state_dict': {f'model.{name}': value for name, value in weights.items()}}],
-    ids=['bare', 'average alone', 'params', 'Lightning'])
+@pytest.mark.parametrize(
+    'content',
+    [
+        lambda weights: weights,
+        lambda weights: {'params_ema': weights},
+        lambda weights: {'params': weights},
+        lambda weights: {'state_dict': {f'model.{name}': value for name, value in weights.items()}},
+    ],
+    ids=['bare', 'average alone', 'params', 'Lightning'],
+)
 def test_a_training_with_an_average_starts_from_the_weights_of_any_trainer(content: Callable, tmp_path: Path) -> None:
     torch.save(content(tiny_x4()), tmp_path / 'a.pth')
     model = built(tmp_path, path__pretrain_network_g=str(tmp_path / 'a.pth'))
@@ -450,28 +530,38 @@ def test_a_training_with_an_average_starts_from_the_weights_of_any_trainer(conte
 
 def test_what_fits_is_taken_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from basicsr.utils import get_root_logger
+
     get_root_logger().propagate = True
     caplog.set_level(logging.INFO, logger='basicsr')
     torch.save({'params': tiny().state_dict()}, tmp_path / 'x2.pth')
     model = built(tmp_path, path__pretrain_network_g=str(tmp_path / 'x2.pth'), path__strict_load_g=False)
     count = len(tiny_x4())
     said = {record.message for record in caplog.records if 'tensors of IAFMNet taken' in record.message}
-    assert said == {f'{count - 2} of {count} tensors of IAFMNet taken from {tmp_path}/x2.pth; new are tail.bias, '
-                    'tail.weight'}
+    assert said == {
+        f'{count - 2} of {count} tensors of IAFMNet taken from {tmp_path}/x2.pth; new are tail.bias, tail.weight'
+    }
     taken = {name: value for name, value in tiny().state_dict().items() if not name.startswith('tail')}
     assert equal(model.net_g_ema, model.net_g.state_dict()) and equal(model.net_g, model.net_g.state_dict() | taken)
 
 
-@pytest.mark.parametrize(('content', 'options', 'fault'), [
-    (lambda: {'params': {f'body.{name}': value for name, value in tiny_x4().items()}}, {'path__strict_load_g': False},
-     r'a.pth: none of its \d+ tensors fits IAFMNet'),
-    (lambda: {'params': SMFANet(scale=4, dim=8, n_blocks=1).state_dict()}, {}, 'a.pth does not fit IAFMNet'),
-    (lambda: {'params': tiny_x4()}, {'path__param_key_g': 'parms_emma'}, 'a.pth: no parms_emma in it, only params'),
-    (lambda: {'params': tiny_x4() | {'tail.bias': torch.full((48,), float('nan'))}}, {}, 'tail.bias holds values'),
-    (lambda: {'epoch': 3}, {'path__strict_load_g': False}, 'a.pth: no weights in it, only epoch'),
-], ids=['another net', 'another net, strict', 'unknown key', 'NaN', 'no weights'])
-def test_a_training_does_not_start_from_nothing(content: Callable, options: dict[str, Any], fault: str, tmp_path: Path
-                                                ) -> None:
+@pytest.mark.parametrize(
+    ('content', 'options', 'fault'),
+    [
+        (
+            lambda: {'params': {f'body.{name}': value for name, value in tiny_x4().items()}},
+            {'path__strict_load_g': False},
+            r'a.pth: none of its \d+ tensors fits IAFMNet',
+        ),
+        (lambda: {'params': SMFANet(scale=4, dim=8, n_blocks=1).state_dict()}, {}, 'a.pth does not fit IAFMNet'),
+        (lambda: {'params': tiny_x4()}, {'path__param_key_g': 'parms_emma'}, 'a.pth: no parms_emma in it, only params'),
+        (lambda: {'params': tiny_x4() | {'tail.bias': torch.full((48,), float('nan'))}}, {}, 'tail.bias holds values'),
+        (lambda: {'epoch': 3}, {'path__strict_load_g': False}, 'a.pth: no weights in it, only epoch'),
+    ],
+    ids=['another net', 'another net, strict', 'unknown key', 'NaN', 'no weights'],
+)
+def test_a_training_does_not_start_from_nothing(
+    content: Callable, options: dict[str, Any], fault: str, tmp_path: Path
+) -> None:
     torch.save(content(), tmp_path / 'a.pth')
     with pytest.raises(UserError, match=fault) as error:
         built(tmp_path, path__pretrain_network_g=str(tmp_path / 'a.pth'), **options)
@@ -479,11 +569,14 @@ def test_a_training_does_not_start_from_nothing(content: Callable, options: dict
 
 
 def test_the_option_check_says_so_before_the_run(tmp_path: Path) -> None:
-    opt = options('run', network_g=X4) | {'path': {'pretrain_network_g': str(tmp_path / 'a.pth'),
-                                                   'param_key_g': 'parms_emma'}}
+    opt = options('run', network_g=X4) | {
+        'path': {'pretrain_network_g': str(tmp_path / 'a.pth'), 'param_key_g': 'parms_emma'}
+    }
     torch.save({'params': tiny_x4()}, tmp_path / 'a.pth')
-    assert (f'path.pretrain_network_g: {tmp_path}/a.pth: no parms_emma in it, only params'
-            in check_options(opt, True, str(tmp_path)).faults)
+    assert (
+        f'path.pretrain_network_g: {tmp_path}/a.pth: no parms_emma in it, only params'
+        in check_options(opt, True, str(tmp_path)).faults
+    )
 
 
 def test_a_run_goes_on_from_its_own_checkpoint_whatever_key_it_started_from(tmp_path: Path) -> None:
@@ -496,8 +589,9 @@ def test_a_run_goes_on_from_its_own_checkpoint_whatever_key_it_started_from(tmp_
     assert equal(model.net_g, tiny_x4())
 
 
-def test_auto_resume_passes_over_a_network_that_carries_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                             capsys: pytest.CaptureFixture) -> None:
+def test_auto_resume_passes_over_a_network_that_carries_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     """Also where the state's check sum of it agrees."""
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
     model = built(tmp_path)

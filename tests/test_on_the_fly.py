@@ -38,14 +38,26 @@ def folder(tmp_path: Path) -> Path:
 
 
 def options(root: Path, **more) -> dict:
-    return {'name': 'test', 'type': 'OnTheFlyDataset', 'dataroot_gt': str(root), 'io_backend': {'type': 'disk'},
-            'phase': 'train', 'scale': 4, 'gt_size': 32, 'use_hflip': True, 'use_rot': True, **more}
+    return {
+        'name': 'test',
+        'type': 'OnTheFlyDataset',
+        'dataroot_gt': str(root),
+        'io_backend': {'type': 'disk'},
+        'phase': 'train',
+        'scale': 4,
+        'gt_size': 32,
+        'use_hflip': True,
+        'use_rot': True,
+        **more,
+    }
 
 
 def turns(image: Tensor) -> list[Tensor]:
     """The eight turns of a square picture (3, H, W)."""
-    return [t.flip(2) if f else t for t, f in itertools.product((torch.rot90(image, k, (1, 2)) for k in range(4)),
-                                                                (False, True))]
+    return [
+        t.flip(2) if f else t
+        for t, f in itertools.product((torch.rot90(image, k, (1, 2)) for k in range(4)), (False, True))
+    ]
 
 
 @pytest.mark.parametrize('scale', [2, 3, 4])
@@ -55,7 +67,7 @@ def test_a_patch_of_lr_is_the_patch_of_the_whole_lr(scale):
     whole = imresize(hr, Fraction(1, scale))
     for size in (1, 7, 19):
         for top, left in itertools.product(range(0, 19 - size + 1), range(0, 23 - size + 1)):
-            assert torch.equal(lr_patch(hr, scale, top, left, size), whole[:, top:top + size, left:left + size])
+            assert torch.equal(lr_patch(hr, scale, top, left, size), whole[:, top : top + size, left : left + size])
 
 
 @pytest.mark.parametrize('scale', [2, 3, 4])
@@ -70,13 +82,18 @@ def test_pairs_are_patches_of_the_pairs_that_preparation_makes(folder, scale, ca
         lq, gt = ((255 * pair[key]).round().to(torch.uint8) for key in ('lq', 'gt'))
         assert lq.shape == (3, 12, 12) and gt.shape == (3, 12 * scale, 12 * scale)
         hr = torch.from_numpy(np.array(Image.open(pair['gt_path']))).permute(2, 0, 1)
-        hr = hr[:, :hr.shape[1] // scale * scale, :hr.shape[2] // scale * scale]
+        hr = hr[:, : hr.shape[1] // scale * scale, : hr.shape[2] // scale * scale]
         lr = imresize(hr, Fraction(1, scale))
-        places = [(top, left, turn) for top in range(lr.shape[1] - 11) for left in range(lr.shape[2] - 11)
-                  for turn, turned in enumerate(turns(lr[:, top:top + 12, left:left + 12])) if torch.equal(turned, lq)]
+        places = [
+            (top, left, turn)
+            for top in range(lr.shape[1] - 11)
+            for left in range(lr.shape[2] - 11)
+            for turn, turned in enumerate(turns(lr[:, top : top + 12, left : left + 12]))
+            if torch.equal(turned, lq)
+        ]
         assert len(places) == 1
         top, left, turn = places[0]
-        original = hr[:, scale * top:scale * (top + 12), scale * left:scale * (left + 12)]
+        original = hr[:, scale * top : scale * (top + 12), scale * left : scale * (left + 12)]
         assert torch.equal(turns(original)[turn], gt)
         seen.add(turn)
     assert len(seen) > 4
@@ -117,7 +134,7 @@ def test_pairs_are_a_function_of_seed_epoch_and_index_whatever_the_workers(folde
 
 def test_memory_for_pictures_is_bounded(folder):
     first = 61 * 53 * 3
-    dataset = OnTheFlyDataset(options(folder, cache_mib=(first + 100) / 2 ** 20))
+    dataset = OnTheFlyDataset(options(folder, cache_mib=(first + 100) / 2**20))
     assert len(dataset.cached) == 1
     assert sum(picture.numel() for picture in dataset.cached.values()) <= first + 100
 
@@ -148,7 +165,7 @@ def test_what_is_no_whole_picture_is_left_out_by_name(folder, cache_mib, caplog)
     """At the start where the file's header tells; else, when it is drawn, with the next picture in its place."""
     (folder / 'empty.png').touch()
     whole = (folder / 'a.png').read_bytes()
-    (folder / 'aa truncated.png').write_bytes(whole[:len(whole) // 2])
+    (folder / 'aa truncated.png').write_bytes(whole[: len(whole) // 2])
     Image.fromarray(picture(31, 90)).save(folder / 'small.png')
     dataset = OnTheFlyDataset(options(folder, cache_mib=cache_mib))
     names = [Path(source.name).name for source in dataset.sources]
@@ -165,10 +182,11 @@ def test_what_is_no_whole_picture_is_left_out_by_name(folder, cache_mib, caplog)
 
 def test_no_data_is_said_in_one_line(tmp_path, folder):
     for root, more, message in [
-            (tmp_path / 'none', {}, 'no such folder'),
-            (tmp_path / 'none.lmdb', {'io_backend': {'type': 'lmdb'}}, 'no LMDB'),
-            (folder, {'gt_size': 100}, 'no picture is large enough'),
-            (folder, {'gt_size': 30}, 'gt_size: 30 is no multiple')]:
+        (tmp_path / 'none', {}, 'no such folder'),
+        (tmp_path / 'none.lmdb', {'io_backend': {'type': 'lmdb'}}, 'no LMDB'),
+        (folder, {'gt_size': 100}, 'no picture is large enough'),
+        (folder, {'gt_size': 30}, 'gt_size: 30 is no multiple'),
+    ]:
         with pytest.raises(UserError, match=message) as error:
             OnTheFlyDataset(options(root, **more))
         assert '\n' not in str(error.value)
@@ -183,16 +201,24 @@ def test_an_option_file_trains_from_hr_alone(repo_root):
     assert opt | {'name': theirs['name']} == theirs
     opt['datasets']['train'] = ours | {'cache_mb': 64}
     assert check_options(opt, True, str(repo_root), files=False).faults == [
-        'datasets.train.cache_mb: unknown key (did you mean cache_mib?)']
+        'datasets.train.cache_mb: unknown key (did you mean cache_mib?)'
+    ]
 
 
 def test_loading_is_measured_beside_training(folder, repo_root, tmp_path):
     file = tmp_path / 'small.yml'
-    file.write_text(yaml.safe_dump({
-        'base': str(repo_root / 'options/train_IAFMNet_x4_hr_only.yml'),
-        'datasets': {'train': {'dataroot_gt': str(folder), 'gt_size': 32, 'total_batch_size': 2,
-                               'num_worker_per_gpu': 1}},
-        'network_g': {'type': 'SAFMN', 'scale': 4, 'dim': 8, 'n_blocks': 1}, 'train': {'ie_opt': None}}))
+    file.write_text(
+        yaml.safe_dump(
+            {
+                'base': str(repo_root / 'options/train_IAFMNet_x4_hr_only.yml'),
+                'datasets': {
+                    'train': {'dataroot_gt': str(folder), 'gt_size': 32, 'total_batch_size': 2, 'num_worker_per_gpu': 1}
+                },
+                'network_g': {'type': 'SAFMN', 'scale': 4, 'dim': 8, 'n_blocks': 1},
+                'train': {'ie_opt': None},
+            }
+        )
+    )
     speed = measure_loading(str(file), repo_root, batches=3, iterations=1)
     assert (speed.dataset, speed.workers, speed.batch) == ('OnTheFlyDataset', 1, 2)
     assert speed.start_s > 0 and speed.load_ms > 0 and speed.train_ms > 0

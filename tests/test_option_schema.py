@@ -41,8 +41,14 @@ def test_defaults_are_filled_in_once() -> None:
 
 
 def test_what_the_file_says_stands() -> None:
-    opt = changed(**{'train.warmup_iter': 7, 'train.max_bad_steps': None, 'datasets.train.filename_tmpl': None,
-                     'path.strict_load_g': False})
+    opt = changed(
+        **{
+            'train.warmup_iter': 7,
+            'train.max_bad_steps': None,
+            'datasets.train.filename_tmpl': None,
+            'path.strict_load_g': False,
+        }
+    )
     given = filled(opt)
     assert given['train']['warmup_iter'] == 7 and given['path']['strict_load_g'] is False
     # ~ is 'not given'
@@ -77,6 +83,7 @@ def test_filled_options_pass_again() -> None:
 # -- a new key --------------------------------------------------------------------------------------------------------
 def test_a_new_key_of_train_is_a_line_of_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its type, its default, its nearest name, the models that read it and its line in the page come with that line."""
+
     class NewTrain(Train):
         clip_norm: Number = key('largest norm of a gradient', 1.5, ('IAFMNetModel',))
 
@@ -94,7 +101,8 @@ def test_a_new_key_of_train_is_a_line_of_the_schema(monkeypatch: pytest.MonkeyPa
     assert faults(**{'train.clip_norm': 'x'}) == ["train.clip_norm: a number is wanted, got 'x'"]
     assert faults(**{'train.clip_nrm': 2}) == ['train.clip_nrm: unknown key (did you mean clip_norm?)']
     assert faults(**{'train.clip_norm': 2, 'train.ie_opt': None, 'model_type': 'SRModel'}) == [
-        'train.clip_norm: SRModel makes no use of it, IAFMNetModel does']
+        'train.clip_norm: SRModel makes no use of it, IAFMNetModel does'
+    ]
     assert filled(train_options())['train']['clip_norm'] == 1.5
     assert '| `clip_norm` | a number | `1.5` | largest norm of a gradient (IAFMNetModel) |' in page.markdown()
     assert page.schema()['$defs']['NewTrain']['properties']['clip_norm']['anyOf'][0]['type'] == 'number'
@@ -127,13 +135,22 @@ def test_an_editor_finds_no_fault_in_the_projects_files(file: Path) -> None:
     validator.validate(load_options(file))
 
 
-@pytest.mark.parametrize(('name', 'value', 'path'), [
-    ('trian', {}, '$'), ('scale', 'four', '$.scale'), ('train.totl_iter', 5, '$.train'),
-    ('train.autocast', 'fp8', '$.train'), ('datasets.train.gt_sise', 5, '$.datasets.train'),
-    ('datasets.val.io_backend.type', 'disc', '$.datasets.val'), ('val.metrics.psnr.better', 'more', '$.val'),
-    ('path.strict_load_g', 'yes', '$.path.strict_load_g'), ('logger.keep_last', 0, '$.logger')])
+@pytest.mark.parametrize(
+    ('name', 'value', 'path'),
+    [
+        ('trian', {}, '$'),
+        ('scale', 'four', '$.scale'),
+        ('train.totl_iter', 5, '$.train'),
+        ('train.autocast', 'fp8', '$.train'),
+        ('datasets.train.gt_sise', 5, '$.datasets.train'),
+        ('datasets.val.io_backend.type', 'disc', '$.datasets.val'),
+        ('val.metrics.psnr.better', 'more', '$.val'),
+        ('path.strict_load_g', 'yes', '$.path.strict_load_g'),
+        ('logger.keep_last', 0, '$.logger'),
+    ],
+)
 def test_an_editor_marks_what_is_wrong(name: str, value: Any, path: str) -> None:
     validator = Draft202012Validator(page.schema())
     validator.validate(train_options())
-    error, = validator.iter_errors(changed(**{name: value}))
+    (error,) = validator.iter_errors(changed(**{name: value}))
     assert error.json_path == path

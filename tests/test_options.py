@@ -46,89 +46,126 @@ def test_option_files_of_the_project_pass(file: Path, repo_root: Path) -> None:
     assert report.faults == [] and report.warnings == []
 
 
-@pytest.mark.parametrize('key, value, culprit, near', [
-    # misspelt keys, section by section
-    ('modl_type', 'SRModel', 'modl_type: unknown key', 'model_type'),
-    ('netwrok_d', {}, 'netwrok_d: unknown key', 'network_d'),
-    ('datasets.train.gt_sise', 32, 'datasets.train.gt_sise: unknown key', 'gt_size'),
-    ('datasets.train.total_batchsize', 4, 'datasets.train.total_batchsize: unknown key', 'total_batch_size'),
-    ('datasets.train.io_backend.typ', 'lmdb', 'datasets.train.io_backend.typ: unknown key', 'type'),
-    ('datasets.val.filename_templ', '{}', 'datasets.val.filename_templ: unknown key', 'filename_tmpl'),
-    ('network_g.num_feats', 8, 'network_g.num_feats: unknown key', 'num_feat'),
-    ('path.pretrained_network_g', 'x.pth', 'path.pretrained_network_g: unknown key', 'pretrain_network_g'),
-    ('train.optimg', {}, 'train.optimg: unknown key', 'optim_g'),
-    ('train.pixle_opt', {}, 'train.pixle_opt: unknown key', 'pixel_opt'),
-    ('train.optim_g.weight_decai', 0, 'train.optim_g.weight_decai: unknown key', 'weight_decay'),
-    ('train.scheduler.etamin', 0, 'train.scheduler.etamin: unknown key', 'eta_min'),
-    ('train.pixel_opt.loss_wieght', 1, 'train.pixel_opt.loss_wieght: unknown key', 'loss_weight'),
-    ('train.ie_opt.reductoin', 'mean', 'train.ie_opt.reductoin: unknown key', 'reduction'),
-    ('val.val_freqs', 5, 'val.val_freqs: unknown key', 'val_freq'),
-    ('val.metrics.psnr.crop_boarder', 4, 'val.metrics.psnr.crop_boarder: unknown key', 'crop_border'),
-    ('logger.print_frq', 5, 'logger.print_frq: unknown key', 'print_freq'),
-    ('logger.wandb', {'projct': 'x'}, 'logger.wandb.projct: unknown key', 'project'),
-    ('dist_params', {'backnd': 'nccl'}, 'dist_params.backnd: unknown key', 'backend'),
-    # misspelt names of classes
-    ('model_type', 'IAFMNetmodel', "model_type: 'IAFMNetmodel' is not known", 'IAFMNetModel'),
-    ('network_g.type', 'IAFMNett', "network_g.type: 'IAFMNett' is not known", 'IAFMNet'),
-    ('datasets.val.type', 'PairedImageDatset', "datasets.val.type: 'PairedImageDatset'", 'PairedImageDataset'),
-    ('train.pixel_opt.type', 'L1', "train.pixel_opt.type: 'L1' is not known", 'L1Loss'),
-    ('train.optim_g.type', 'adam', "train.optim_g.type: 'adam' is not known", 'Adam'),
-    ('train.scheduler.type', 'CosineAnnealingLR', "'CosineAnnealingLR' is not known", 'CosineAnnealingRestartLR'),
-    ('val.metrics.psnr.type', 'psnr', "val.metrics.psnr.type: 'psnr' is not known", 'calculate_psnr'),
-])
-def test_misspelt_is_refused_with_the_nearest_name(refused: Callable[..., list[str]], key: str, value: Any,
-                                                   culprit: str, near: str) -> None:
+@pytest.mark.parametrize(
+    'key, value, culprit, near',
+    [
+        # misspelt keys, section by section
+        ('modl_type', 'SRModel', 'modl_type: unknown key', 'model_type'),
+        ('netwrok_d', {}, 'netwrok_d: unknown key', 'network_d'),
+        ('datasets.train.gt_sise', 32, 'datasets.train.gt_sise: unknown key', 'gt_size'),
+        ('datasets.train.total_batchsize', 4, 'datasets.train.total_batchsize: unknown key', 'total_batch_size'),
+        ('datasets.train.io_backend.typ', 'lmdb', 'datasets.train.io_backend.typ: unknown key', 'type'),
+        ('datasets.val.filename_templ', '{}', 'datasets.val.filename_templ: unknown key', 'filename_tmpl'),
+        ('network_g.num_feats', 8, 'network_g.num_feats: unknown key', 'num_feat'),
+        ('path.pretrained_network_g', 'x.pth', 'path.pretrained_network_g: unknown key', 'pretrain_network_g'),
+        ('train.optimg', {}, 'train.optimg: unknown key', 'optim_g'),
+        ('train.pixle_opt', {}, 'train.pixle_opt: unknown key', 'pixel_opt'),
+        ('train.optim_g.weight_decai', 0, 'train.optim_g.weight_decai: unknown key', 'weight_decay'),
+        ('train.scheduler.etamin', 0, 'train.scheduler.etamin: unknown key', 'eta_min'),
+        ('train.pixel_opt.loss_wieght', 1, 'train.pixel_opt.loss_wieght: unknown key', 'loss_weight'),
+        ('train.ie_opt.reductoin', 'mean', 'train.ie_opt.reductoin: unknown key', 'reduction'),
+        ('val.val_freqs', 5, 'val.val_freqs: unknown key', 'val_freq'),
+        ('val.metrics.psnr.crop_boarder', 4, 'val.metrics.psnr.crop_boarder: unknown key', 'crop_border'),
+        ('logger.print_frq', 5, 'logger.print_frq: unknown key', 'print_freq'),
+        ('logger.wandb', {'projct': 'x'}, 'logger.wandb.projct: unknown key', 'project'),
+        ('dist_params', {'backnd': 'nccl'}, 'dist_params.backnd: unknown key', 'backend'),
+        # misspelt names of classes
+        ('model_type', 'IAFMNetmodel', "model_type: 'IAFMNetmodel' is not known", 'IAFMNetModel'),
+        ('network_g.type', 'IAFMNett', "network_g.type: 'IAFMNett' is not known", 'IAFMNet'),
+        ('datasets.val.type', 'PairedImageDatset', "datasets.val.type: 'PairedImageDatset'", 'PairedImageDataset'),
+        ('train.pixel_opt.type', 'L1', "train.pixel_opt.type: 'L1' is not known", 'L1Loss'),
+        ('train.optim_g.type', 'adam', "train.optim_g.type: 'adam' is not known", 'Adam'),
+        ('train.scheduler.type', 'CosineAnnealingLR', "'CosineAnnealingLR' is not known", 'CosineAnnealingRestartLR'),
+        ('val.metrics.psnr.type', 'psnr', "val.metrics.psnr.type: 'psnr' is not known", 'calculate_psnr'),
+    ],
+)
+def test_misspelt_is_refused_with_the_nearest_name(
+    refused: Callable[..., list[str]], key: str, value: Any, culprit: str, near: str
+) -> None:
     lines = refused(changed(**{key: value}))
     assert any(line.startswith('x.yml: ') and culprit in line and f'(did you mean {near}?)' in line for line in lines)
 
 
-@pytest.mark.parametrize('key, value, culprit', [
-    *[(key, DELETE, f'x.yml: {key}: missing') for key in (
-        'name', 'model_type', 'scale', 'num_gpu', 'manual_seed', 'datasets', 'network_g', 'path', 'train', 'logger',
-        'datasets.train',
-        'datasets.val.name', 'datasets.val.type', 'datasets.val.dataroot_lq', 'datasets.train.gt_size',
-        'datasets.train.batch_size_per_gpu', 'datasets.train.num_worker_per_gpu', 'network_g.type',
-        'train.total_iter', 'train.optim_g', 'train.optim_g.lr', 'train.scheduler', 'train.scheduler.periods',
-        'val.val_freq', 'val.save_img', 'val.metrics.psnr.crop_border', 'logger.print_freq',
-        'logger.save_checkpoint_freq', 'logger.use_tb_logger')],
-    ('train.pixel_opt', DELETE, 'train: a loss is missing'),
-    ('name', 'a/../b', 'name: a plain folder name'),
-    ('name', 7, 'name: a string is wanted, got 7'),
-    ('scale', 'four', "scale: a whole number from 1 is wanted, got 'four'"),
-    ('num_gpu', 'all', 'num_gpu: auto or a whole number'),
-    ('network_g.num_feat', 'wide', "network_g.num_feat: a number is wanted, got 'wide'"),
-    ('network_g.k', 5, 'network_g: IAFMNet cannot be built: k must be in (0, 1], got 5'),
-    ('network_g.scale', 2, 'network_g.scale: 2, but the scale of the option file is 4'),
-    ('datasets.train.gt_size', 34, 'datasets.train.gt_size: 34 is no multiple of the scale, 4'),
-    ('datasets.train.gt_size', '32px', "datasets.train.gt_size: a whole number from 1 is wanted, got '32px'"),
-    ('datasets.train.prefetch_mode', 'gpu', 'datasets.train.prefetch_mode: ~, cpu or cuda'),
-    ('datasets.val.persistent_workers', True, 'datasets.val.persistent_workers: there are no workers'),
-    ('datasets.val.io_backend.type', 'disc', 'datasets.val.io_backend.type: disk, lmdb'),
-    ('datasets.extra', {}, 'datasets.extra: unknown phase'),
-    ('train.autocast', 'fp8', "train.autocast: bf16 or fp16 is wanted, got 'fp8'"),
-    ('train.max_bad_steps', 0, 'train.max_bad_steps: a whole number from 1'),
-    ('logger.keep_last', 'all', 'logger.keep_last: a whole number from 1'),
-    ('datasets.train', {'type': 'PairedSRDataset', 'max_unreadable': 5}, 'max_unreadable: a number from 0 to 1'),
-    ('train.total_iter', 0, 'train.total_iter: a whole number from 1 is wanted, got 0'),
-    ('train.total_iter', 21, 'train.scheduler.periods: they end at iteration 20, before total_iter, 21'),
-    ('train.scheduler.restart_weights', [1, 1], 'periods and restart_weights differ in length: 1, 2'),
-    ('train.optim_g.lr', 'fast', "train.optim_g.lr: a number is wanted, got 'fast'"),
-    ('network_g.gdn', 'no', "network_g.gdn: true or false is wanted, got 'no'"),
-    ('network_g.type', ['IAFMNet'], "network_g.type: ['IAFMNet'] is not known"),
-    ('path.pretrain_network_g', 5, 'path.pretrain_network_g: a string is wanted, got 5'),
-    ('val.val_freq', -5, 'val.val_freq: a whole number from 1 is wanted, got -5'),
-    ('train.optim_g.lr', -1, 'train.optim_g: Adam cannot be built: Invalid learning rate: -1'),
-    ('train.pixel_opt.reduction', 'avg', 'train.pixel_opt: L1Loss cannot be built: Unsupported reduction mode: avg'),
-    ('train.scheduler.periods', [20, 'x'], 'train.scheduler.periods: a list of numbers is wanted'),
-    ('val.metrics.psnr.crop_border', 'x4', 'val.metrics.psnr.crop_border: a whole number from 0'),
-    ('val.metrics.psnr.test_y_channel', 'yes', 'val.metrics.psnr.test_y_channel: true or false'),
-    ('val.metrics.psnr.better', 'more', 'val.metrics.psnr.better: higher or lower'),
-    ('model_type', 'SRModel', 'train.ie_opt: SRModel makes no use of it, IAFMNetModel does'),
-    ('model_type', 'ESRGANModel', 'train.gan_opt: missing'),
-    ('network_g', {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 4}, 'train.ie_opt: EDSR gives no'),
-    ('network_g', {'type': 'EDSR', 'num_in_ch': 3, 'upscale': 4}, 'network_g.num_out_ch: missing, EDSR needs it'),
-    ('network_g', {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 2}, 'network_g.upscale: 2, but'),
-])
+@pytest.mark.parametrize(
+    'key, value, culprit',
+    [
+        *[
+            (key, DELETE, f'x.yml: {key}: missing')
+            for key in (
+                'name',
+                'model_type',
+                'scale',
+                'num_gpu',
+                'manual_seed',
+                'datasets',
+                'network_g',
+                'path',
+                'train',
+                'logger',
+                'datasets.train',
+                'datasets.val.name',
+                'datasets.val.type',
+                'datasets.val.dataroot_lq',
+                'datasets.train.gt_size',
+                'datasets.train.batch_size_per_gpu',
+                'datasets.train.num_worker_per_gpu',
+                'network_g.type',
+                'train.total_iter',
+                'train.optim_g',
+                'train.optim_g.lr',
+                'train.scheduler',
+                'train.scheduler.periods',
+                'val.val_freq',
+                'val.save_img',
+                'val.metrics.psnr.crop_border',
+                'logger.print_freq',
+                'logger.save_checkpoint_freq',
+                'logger.use_tb_logger',
+            )
+        ],
+        ('train.pixel_opt', DELETE, 'train: a loss is missing'),
+        ('name', 'a/../b', 'name: a plain folder name'),
+        ('name', 7, 'name: a string is wanted, got 7'),
+        ('scale', 'four', "scale: a whole number from 1 is wanted, got 'four'"),
+        ('num_gpu', 'all', 'num_gpu: auto or a whole number'),
+        ('network_g.num_feat', 'wide', "network_g.num_feat: a number is wanted, got 'wide'"),
+        ('network_g.k', 5, 'network_g: IAFMNet cannot be built: k must be in (0, 1], got 5'),
+        ('network_g.scale', 2, 'network_g.scale: 2, but the scale of the option file is 4'),
+        ('datasets.train.gt_size', 34, 'datasets.train.gt_size: 34 is no multiple of the scale, 4'),
+        ('datasets.train.gt_size', '32px', "datasets.train.gt_size: a whole number from 1 is wanted, got '32px'"),
+        ('datasets.train.prefetch_mode', 'gpu', 'datasets.train.prefetch_mode: ~, cpu or cuda'),
+        ('datasets.val.persistent_workers', True, 'datasets.val.persistent_workers: there are no workers'),
+        ('datasets.val.io_backend.type', 'disc', 'datasets.val.io_backend.type: disk, lmdb'),
+        ('datasets.extra', {}, 'datasets.extra: unknown phase'),
+        ('train.autocast', 'fp8', "train.autocast: bf16 or fp16 is wanted, got 'fp8'"),
+        ('train.max_bad_steps', 0, 'train.max_bad_steps: a whole number from 1'),
+        ('logger.keep_last', 'all', 'logger.keep_last: a whole number from 1'),
+        ('datasets.train', {'type': 'PairedSRDataset', 'max_unreadable': 5}, 'max_unreadable: a number from 0 to 1'),
+        ('train.total_iter', 0, 'train.total_iter: a whole number from 1 is wanted, got 0'),
+        ('train.total_iter', 21, 'train.scheduler.periods: they end at iteration 20, before total_iter, 21'),
+        ('train.scheduler.restart_weights', [1, 1], 'periods and restart_weights differ in length: 1, 2'),
+        ('train.optim_g.lr', 'fast', "train.optim_g.lr: a number is wanted, got 'fast'"),
+        ('network_g.gdn', 'no', "network_g.gdn: true or false is wanted, got 'no'"),
+        ('network_g.type', ['IAFMNet'], "network_g.type: ['IAFMNet'] is not known"),
+        ('path.pretrain_network_g', 5, 'path.pretrain_network_g: a string is wanted, got 5'),
+        ('val.val_freq', -5, 'val.val_freq: a whole number from 1 is wanted, got -5'),
+        ('train.optim_g.lr', -1, 'train.optim_g: Adam cannot be built: Invalid learning rate: -1'),
+        (
+            'train.pixel_opt.reduction',
+            'avg',
+            'train.pixel_opt: L1Loss cannot be built: Unsupported reduction mode: avg',
+        ),
+        ('train.scheduler.periods', [20, 'x'], 'train.scheduler.periods: a list of numbers is wanted'),
+        ('val.metrics.psnr.crop_border', 'x4', 'val.metrics.psnr.crop_border: a whole number from 0'),
+        ('val.metrics.psnr.test_y_channel', 'yes', 'val.metrics.psnr.test_y_channel: true or false'),
+        ('val.metrics.psnr.better', 'more', 'val.metrics.psnr.better: higher or lower'),
+        ('model_type', 'SRModel', 'train.ie_opt: SRModel makes no use of it, IAFMNetModel does'),
+        ('model_type', 'ESRGANModel', 'train.gan_opt: missing'),
+        ('network_g', {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 4}, 'train.ie_opt: EDSR gives no'),
+        ('network_g', {'type': 'EDSR', 'num_in_ch': 3, 'upscale': 4}, 'network_g.num_out_ch: missing, EDSR needs it'),
+        ('network_g', {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 2}, 'network_g.upscale: 2, but'),
+    ],
+)
 def test_wrong_value_is_refused(refused: Callable[..., list[str]], key: str, value: Any, culprit: str) -> None:
     assert any(culprit in line for line in refused(changed(**{key: value})))
 
@@ -145,15 +182,18 @@ def test_all_faults_are_listed_at_once(refused: Callable[..., list[str]]) -> Non
     assert all(any(name in line for line in lines) for name in ('scal', 'optimg', 'nowhere'))
 
 
-@pytest.mark.parametrize('text, culprit', [
-    ('name: [run', 'x.yml, line 1: not valid YAML'),
-    ('name: run\nname: other\n', 'x.yml, line 2: not valid YAML: name is given twice'),
-    ('- a\n- b\n', 'x.yml: not an option file'),
-    ('', 'x.yml: not an option file'),
-    ("name: !!python/object/apply:os.mkdir ['hacked']\n", 'x.yml, line 1: not valid YAML'),
-])
+@pytest.mark.parametrize(
+    'text, culprit',
+    [
+        ('name: [run', 'x.yml, line 1: not valid YAML'),
+        ('name: run\nname: other\n', 'x.yml, line 2: not valid YAML: name is given twice'),
+        ('- a\n- b\n', 'x.yml: not an option file'),
+        ('', 'x.yml: not an option file'),
+        ("name: !!python/object/apply:os.mkdir ['hacked']\n", 'x.yml, line 1: not valid YAML'),
+    ],
+)
 def test_file_that_is_no_mapping_is_refused(refused: Callable[..., list[str]], text: str, culprit: str) -> None:
-    line, = refused(text)
+    (line,) = refused(text)
     assert line.startswith(culprit)
 
 
@@ -175,15 +215,18 @@ def test_numbers_in_scientific_notation_are_numbers(parse: Callable[..., Any]) -
     assert opt['train']['total_iter'] == 20
 
 
-@pytest.mark.parametrize('entry, culprit', [
-    ('trian:total_iter=5', '--force_yml trian:total_iter=5: no section trian (did you mean train?)'),
-    ('train:totl_iter=5', '--force_yml: train.totl_iter: unknown key (did you mean total_iter?)'),
-    ('train:total_iter=soon', "--force_yml: train.total_iter: a whole number from 1 is wanted, got 'soon'"),
-    ('train:total_iter', '--force_yml train:total_iter: section:key=value is wanted'),
-    ('train"]=1;x["total_iter=5', 'section:key=value is wanted'),
-])
+@pytest.mark.parametrize(
+    'entry, culprit',
+    [
+        ('trian:total_iter=5', '--force_yml trian:total_iter=5: no section trian (did you mean train?)'),
+        ('train:totl_iter=5', '--force_yml: train.totl_iter: unknown key (did you mean total_iter?)'),
+        ('train:total_iter=soon', "--force_yml: train.total_iter: a whole number from 1 is wanted, got 'soon'"),
+        ('train:total_iter', '--force_yml train:total_iter: section:key=value is wanted'),
+        ('train"]=1;x["total_iter=5', 'section:key=value is wanted'),
+    ],
+)
 def test_force_yml_is_checked(refused: Callable[..., list[str]], entry: str, culprit: str) -> None:
-    line, = refused(train_options(), '--force_yml', entry)
+    (line,) = refused(train_options(), '--force_yml', entry)
     assert culprit in line
 
 
@@ -201,19 +244,20 @@ def test_total_batch_sets_the_batch_of_a_gpu(parse: Callable[..., Any], capsys: 
 
 def test_total_batch_that_does_not_divide_names_its_neighbours() -> None:
     opt = changed(**{'datasets.train.total_batch_size': 64})
-    fault, = check_options(opt, True, '', 3, distributed=True, files=False).faults
+    (fault,) = check_options(opt, True, '', 3, distributed=True, files=False).faults
     assert 'total_batch_size: 64 is no multiple of 3' in fault and '63, 66' in fault
 
 
-def test_launcher_without_its_environment_is_refused(refused: Callable[..., list[str]],
-                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+def test_launcher_without_its_environment_is_refused(
+    refused: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv('WORLD_SIZE', raising=False)
-    line, = refused(train_options(), '--launcher', 'pytorch')
+    (line,) = refused(train_options(), '--launcher', 'pytorch')
     assert 'WORLD_SIZE' in line and 'torchrun' in line
 
 
 def test_too_few_pictures_for_a_batch_are_refused(refused: Callable[..., list[str]], parse: Callable[..., Any]) -> None:
-    line, = refused(changed(**{'datasets.train.batch_size_per_gpu': 17}))
+    (line,) = refused(changed(**{'datasets.train.batch_size_per_gpu': 17}))
     assert 'datasets.train.dataset_enlarge_ratio: 1: 8 pictures do not fill a batch of 17; 3 will do' in line
     parse(changed(**{'datasets.train.batch_size_per_gpu': 17, 'datasets.train.dataset_enlarge_ratio': 3}))
 
@@ -235,10 +279,12 @@ def test_dataset_class_may_declare_its_keys(monkeypatch: pytest.MonkeyPatch) -> 
         OPTION_KEYS = ('dataroot_gt', 'gt_size', 'cache_size', 'use_hflip', 'use_rot')
 
     monkeypatch.setitem(DATASET_REGISTRY._obj_map, 'OwnDataset', OwnDataset)
-    opt = changed(**{'datasets.train.type': 'OwnDataset', 'datasets.train.dataroot_lq': DELETE,
-                     'datasets.train.cache_siz': 1})
+    opt = changed(
+        **{'datasets.train.type': 'OwnDataset', 'datasets.train.dataroot_lq': DELETE, 'datasets.train.cache_siz': 1}
+    )
     assert check_options(opt, True, '', files=False).faults == [
-        'datasets.train.cache_siz: unknown key (did you mean cache_size?)']
+        'datasets.train.cache_siz: unknown key (did you mean cache_size?)'
+    ]
 
 
 def test_arch_that_takes_any_keyword_takes_any(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,46 +326,64 @@ def _other_key(name: str, old: str, new: str) -> Callable[[Path], None]:
         with lmdb.open(str(data / name)) as env, env.begin(write=True) as transaction:
             transaction.put(new.encode(), transaction.pop(old.encode()))
         _replace(f'{name}/meta_info.txt', f'{old}.png', f'{new}.png')(data)
+
     return rename
 
 
-@pytest.mark.parametrize('damage, culprits', [
-    (_remove('gt.lmdb/data.mdb'), ['train.dataroot_gt', 'gt.lmdb', 'data.mdb is missing']),
-    (_remove('lq.lmdb/meta_info.txt'), ['train.dataroot_lq', 'lq.lmdb', 'meta_info.txt is missing']),
-    (_write('lq.lmdb/meta_info.txt', b''), ['train.dataroot_lq', 'lq.lmdb', 'lists no picture']),
-    (_replace('lq.lmdb/meta_info.txt', '03.png (', '03.png '), ['lq.lmdb', 'line 4', 'not `name.png']),
-    (_replace('lq.lmdb/meta_info.txt', '03.png', '13.png'), ['lq.lmdb', 'not in data.mdb, but in meta_info.txt: 13']),
-    (_other_key('lq.lmdb', '03', '13'), ['8 keys', 'only in one of them: 03, 13']),
-    (_replace('lq.lmdb/meta_info.txt', '07.png (16,12,3) 1\n', ''), ['lq.lmdb', '8 pictures', '7 in meta_info']),
-    (_replace('lq.lmdb/meta_info.txt', '(16,12,3)', '(16,16,3)'), ['HR must be 4 x LR', '48x64', '16x16', '7 more']),
-    (_cut('gt.lmdb/data.mdb', 0.5), ['train.dataroot_gt', 'gt.lmdb', 'cut short']),
-    (_write('gt.lmdb/data.mdb', b'no database'), ['train.dataroot_gt', 'gt.lmdb', 'cannot be opened']),
-    (_remove('val_lq/bx4.png'), ['val.dataroot_lq: 1 pictures, dataroot_gt has 2']),
-    (lambda data: (data / 'val_lq/bx4.png').rename(data / 'val_lq/b.png'), ['val.dataroot_lq', 'bx4.png: no such']),
-    (_write('val_gt/b.png', b''), ['val.dataroot_gt', 'b.png: not a picture']),
-    (_cut('val_gt/b.png', 0.6), ['val.dataroot_gt', 'b.png: not a picture']),
-    (_picture('val_gt/b.png', 40, 52), ['HR must be 4 x LR', 'b.png is 52x40 and 12x10']),
-    (_picture('val_gt/b.png', 40, 47), ['HR must be 4 x LR', 'b.png is 47x40 and 12x10']),
-])
-def test_damaged_data_is_named(refused: Callable[..., list[str]], root: Path, damage: Callable[[Path], Any],
-                               culprits: list[str]) -> None:
+@pytest.mark.parametrize(
+    'damage, culprits',
+    [
+        (_remove('gt.lmdb/data.mdb'), ['train.dataroot_gt', 'gt.lmdb', 'data.mdb is missing']),
+        (_remove('lq.lmdb/meta_info.txt'), ['train.dataroot_lq', 'lq.lmdb', 'meta_info.txt is missing']),
+        (_write('lq.lmdb/meta_info.txt', b''), ['train.dataroot_lq', 'lq.lmdb', 'lists no picture']),
+        (_replace('lq.lmdb/meta_info.txt', '03.png (', '03.png '), ['lq.lmdb', 'line 4', 'not `name.png']),
+        (
+            _replace('lq.lmdb/meta_info.txt', '03.png', '13.png'),
+            ['lq.lmdb', 'not in data.mdb, but in meta_info.txt: 13'],
+        ),
+        (_other_key('lq.lmdb', '03', '13'), ['8 keys', 'only in one of them: 03, 13']),
+        (_replace('lq.lmdb/meta_info.txt', '07.png (16,12,3) 1\n', ''), ['lq.lmdb', '8 pictures', '7 in meta_info']),
+        (
+            _replace('lq.lmdb/meta_info.txt', '(16,12,3)', '(16,16,3)'),
+            ['HR must be 4 x LR', '48x64', '16x16', '7 more'],
+        ),
+        (_cut('gt.lmdb/data.mdb', 0.5), ['train.dataroot_gt', 'gt.lmdb', 'cut short']),
+        (_write('gt.lmdb/data.mdb', b'no database'), ['train.dataroot_gt', 'gt.lmdb', 'cannot be opened']),
+        (_remove('val_lq/bx4.png'), ['val.dataroot_lq: 1 pictures, dataroot_gt has 2']),
+        (lambda data: (data / 'val_lq/bx4.png').rename(data / 'val_lq/b.png'), ['val.dataroot_lq', 'bx4.png: no such']),
+        (_write('val_gt/b.png', b''), ['val.dataroot_gt', 'b.png: not a picture']),
+        (_cut('val_gt/b.png', 0.6), ['val.dataroot_gt', 'b.png: not a picture']),
+        (_picture('val_gt/b.png', 40, 52), ['HR must be 4 x LR', 'b.png is 52x40 and 12x10']),
+        (_picture('val_gt/b.png', 40, 47), ['HR must be 4 x LR', 'b.png is 47x40 and 12x10']),
+    ],
+)
+def test_damaged_data_is_named(
+    refused: Callable[..., list[str]], root: Path, damage: Callable[[Path], Any], culprits: list[str]
+) -> None:
     damage(root / 'data')
-    line, = refused(train_options())
+    (line,) = refused(train_options())
     assert all(culprit in line for culprit in culprits), line
 
 
-@pytest.mark.parametrize('keys, culprit', [
-    ({'datasets.val.dataroot_gt': 'data/none'}, 'datasets.val.dataroot_gt: {root}/data/none: no such folder'),
-    ({'datasets.val.dataroot_gt': 'empty'}, 'datasets.val.dataroot_gt: {root}/empty: no pictures'),
-    ({'datasets.val.filename_tmpl': '{x}'}, "datasets.val.filename_tmpl: '{{x}}' is no template"),
-    ({'datasets.train.io_backend.type': 'disk'}, 'data/gt.lmdb: an LMDB: set io_backend'),
-    ({'datasets.train.gt_size': 52}, 'datasets.train.gt_size: patches of 52 do not fit into 00, 48x64 (and 7 more)'),
-    ({'datasets.val.meta_info_file': 'none.txt'}, 'datasets.val.meta_info_file: {root}/none.txt: cannot be read'),
-    ({'datasets.val.meta_info_file': 'up.txt'}, 'up.txt: ../precious.png leads out of the data folder'),
-    ({'datasets.val.meta_info_file': 'absolute.txt'}, 'absolute.txt: /etc/passwd leads out of the data folder'),
-])
-def test_wrong_data_option_is_refused(refused: Callable[..., list[str]], root: Path, keys: dict[str, Any],
-                                      culprit: str) -> None:
+@pytest.mark.parametrize(
+    'keys, culprit',
+    [
+        ({'datasets.val.dataroot_gt': 'data/none'}, 'datasets.val.dataroot_gt: {root}/data/none: no such folder'),
+        ({'datasets.val.dataroot_gt': 'empty'}, 'datasets.val.dataroot_gt: {root}/empty: no pictures'),
+        ({'datasets.val.filename_tmpl': '{x}'}, "datasets.val.filename_tmpl: '{{x}}' is no template"),
+        ({'datasets.train.io_backend.type': 'disk'}, 'data/gt.lmdb: an LMDB: set io_backend'),
+        (
+            {'datasets.train.gt_size': 52},
+            'datasets.train.gt_size: patches of 52 do not fit into 00, 48x64 (and 7 more)',
+        ),
+        ({'datasets.val.meta_info_file': 'none.txt'}, 'datasets.val.meta_info_file: {root}/none.txt: cannot be read'),
+        ({'datasets.val.meta_info_file': 'up.txt'}, 'up.txt: ../precious.png leads out of the data folder'),
+        ({'datasets.val.meta_info_file': 'absolute.txt'}, 'absolute.txt: /etc/passwd leads out of the data folder'),
+    ],
+)
+def test_wrong_data_option_is_refused(
+    refused: Callable[..., list[str]], root: Path, keys: dict[str, Any], culprit: str
+) -> None:
     (root / 'empty').mkdir()
     (root / 'up.txt').write_text('a.png (32,35,3)\n../precious.png (1,1,3)\n')
     (root / 'absolute.txt').write_text('/etc/passwd\n')
@@ -330,13 +394,21 @@ def test_wrong_data_option_is_refused(refused: Callable[..., list[str]], root: P
 def test_listing_and_relative_paths_are_taken(parse: Callable[..., Any], root: Path) -> None:
     (root / 'list.txt').write_text('a.png (32,35,3)\n')
     assert parse(changed(**{'datasets.val.meta_info_file': 'list.txt'}))['datasets']['val']['meta_info_file'] == str(
-        root / 'list.txt')
+        root / 'list.txt'
+    )
 
 
 def test_test_options_may_lack_ground_truth(parse: Callable[..., Any]) -> None:
     opt = {key: value for key, value in train_options().items() if key not in ('train', 'logger')}
-    opt['datasets'] = {'test_1': opt['datasets']['val'], 'test_2': {
-        'name': 'LR', 'type': 'SingleImageDataset', 'dataroot_lq': 'data/val_lq', 'io_backend': {'type': 'disk'}}}
+    opt['datasets'] = {
+        'test_1': opt['datasets']['val'],
+        'test_2': {
+            'name': 'LR',
+            'type': 'SingleImageDataset',
+            'dataroot_lq': 'data/val_lq',
+            'io_backend': {'type': 'disk'},
+        },
+    }
     assert parse(opt, is_train=False)['datasets']['test_2']['phase'] == 'test'
 
 
@@ -347,11 +419,12 @@ def test_checkpoint_that_fits_is_taken(parse: Callable[..., Any], root: Path) ->
     assert opt['path']['pretrain_network_g'] == str(root / 'net.pth')
 
 
-def test_checkpoint_of_another_scale_names_the_keys(refused: Callable[..., list[str]], parse: Callable[..., Any],
-                                                    root: Path) -> None:
+def test_checkpoint_of_another_scale_names_the_keys(
+    refused: Callable[..., list[str]], parse: Callable[..., Any], root: Path
+) -> None:
     torch.save({'params': IAFMNet(scale=2, **TINY).state_dict()}, root / 'x2.pth')
     opt = changed(**{'path.pretrain_network_g': 'x2.pth'})
-    line, = refused(opt)
+    (line,) = refused(opt)
     assert 'path.pretrain_network_g' in line and 'x2.pth does not fit IAFMNet: 2 of another shape' in line
     assert 'tail.weight (12, 8, 3, 3) instead of (48, 8, 3, 3)' in line
     set_key(opt, 'path.strict_load_g', False)
@@ -360,7 +433,7 @@ def test_checkpoint_of_another_scale_names_the_keys(refused: Callable[..., list[
 
 def test_checkpoint_of_another_arch_names_the_keys(refused: Callable[..., list[str]], root: Path) -> None:
     torch.save({'params': EDSR(3, 3, num_feat=8, num_block=1).state_dict()}, root / 'edsr.pth')
-    line, = refused(changed(**{'path.pretrain_network_g': 'edsr.pth'}))
+    (line,) = refused(changed(**{'path.pretrain_network_g': 'edsr.pth'}))
     assert 'missing: ' in line and 'head.weight' not in line.split('unexpected')[1]
     assert 'unexpected: body.0.conv1.bias' in line
 
@@ -370,22 +443,26 @@ class _Malicious:
         return os.mkdir, ('hacked',)
 
 
-@pytest.mark.parametrize('content, culprit', [
-    (None, 'no such file'),
-    (b'not a checkpoint', 'not a file of weights that loads safely'),
-    (pickle.dumps({'params': _Malicious()}), 'not a file of weights that loads safely'),
-])
-def test_file_that_is_no_checkpoint_is_refused(refused: Callable[..., list[str]], root: Path, content: bytes | None,
-                                               culprit: str) -> None:
+@pytest.mark.parametrize(
+    'content, culprit',
+    [
+        (None, 'no such file'),
+        (b'not a checkpoint', 'not a file of weights that loads safely'),
+        (pickle.dumps({'params': _Malicious()}), 'not a file of weights that loads safely'),
+    ],
+)
+def test_file_that_is_no_checkpoint_is_refused(
+    refused: Callable[..., list[str]], root: Path, content: bytes | None, culprit: str
+) -> None:
     if content is not None:
         (root / 'net.pth').write_bytes(content)
-    line, = refused(changed(**{'path.pretrain_network_g': 'net.pth'}))
+    (line,) = refused(changed(**{'path.pretrain_network_g': 'net.pth'}))
     assert f'path.pretrain_network_g: {root}/net.pth: {culprit}' in line
 
 
 def test_state_without_its_weights_is_refused(refused: Callable[..., list[str]], root: Path) -> None:
     torch.save({'iter': 10, 'epoch': 0, 'optimizers': [], 'schedulers': []}, root / '10.state')
-    line, = refused(changed(**{'path.resume_state': '10.state'}))
+    (line,) = refused(changed(**{'path.resume_state': '10.state'}))
     assert f'the weights of its iteration 10 are missing: {root}/experiments/run/models/net_g_10.pth' in line
 
 
@@ -403,7 +480,8 @@ def test_a_file_that_starts_from_another(tmp_path: Path) -> None:
     base = {'name': 'base', 'scale': 4, 'network_g': {'type': 'A', 'width': 40}, 'train': {'ie_opt': {'type': 'L'}}}
     (tmp_path / 'base.yml').write_text(yaml.safe_dump(base))
     (tmp_path / 'sub/x.yml').write_text(
-        'base: ../base.yml\nname: x\nnetwork_g: {width: 32, k: 1e-1}\ntrain: {ie_opt: ~}\n')
+        'base: ../base.yml\nname: x\nnetwork_g: {width: 32, k: 1e-1}\ntrain: {ie_opt: ~}\n'
+    )
     (tmp_path / 'y.yml').write_text('base: sub/x.yml\nname: y\nnetwork_g: {type: B, depth: 2}\n')
     x = {'name': 'x', 'scale': 4, 'network_g': {'type': 'A', 'width': 32, 'k': 0.1}, 'train': {}}
     assert load_options(tmp_path / 'sub/x.yml') == x  # ~ took a section out
@@ -426,22 +504,39 @@ def test_a_base_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 # -- any option file at all (1,000 of them under scripts/test.sh --full) ----------------------------------------------
 def keys_of(opt: dict[str, Any], where: str = '') -> list[str]:
-    return [path for key, value in opt.items() for path in
-            [f'{where}{key}', *(keys_of(value, f'{where}{key}.') if isinstance(value, dict) else [])]]
+    return [
+        path
+        for key, value in opt.items()
+        for path in [f'{where}{key}', *(keys_of(value, f'{where}{key}.') if isinstance(value, dict) else [])]
+    ]
 
 
-SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-3, 300), st.floats(), st.text(max_size=8), st.dates(),
-                    st.sampled_from(['IAFMNet', 'SRModel', 'EDSR', 'lmdb', 'auto', 'data/gt.lmdb', '../..', '1e-4']))
-VALUES = st.one_of(SCALARS, st.lists(SCALARS, max_size=3), st.dictionaries(st.text(max_size=8), SCALARS, max_size=3),
-                   st.just(DELETE))
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 300),
+    st.floats(),
+    st.text(max_size=8),
+    st.dates(),
+    st.sampled_from(['IAFMNet', 'SRModel', 'EDSR', 'lmdb', 'auto', 'data/gt.lmdb', '../..', '1e-4']),
+)
+VALUES = st.one_of(
+    SCALARS, st.lists(SCALARS, max_size=3), st.dictionaries(st.text(max_size=8), SCALARS, max_size=3), st.just(DELETE)
+)
 CHANGES = st.lists(st.tuples(st.sampled_from(keys_of(train_options())), VALUES), min_size=1, max_size=3)
 
 
-@settings(max_examples=1000 if os.environ.get('IAFMSR_FULL') == '1' else 40, deadline=None, database=None,
-          derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=1000 if os.environ.get('IAFMSR_FULL') == '1' else 40,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(changes=CHANGES)
-def test_any_options_are_taken_or_refused_in_our_lines(parse: Callable[..., Any], capsys: pytest.CaptureFixture[str],
-                                                       root: Path, changes: list[tuple[str, Any]]) -> None:
+def test_any_options_are_taken_or_refused_in_our_lines(
+    parse: Callable[..., Any], capsys: pytest.CaptureFixture[str], root: Path, changes: list[tuple[str, Any]]
+) -> None:
     opt = train_options()
     for key, value in changes:
         try:
@@ -459,15 +554,17 @@ def test_any_options_are_taken_or_refused_in_our_lines(parse: Callable[..., Any]
     assert sorted(root.glob('experiments/**')) == before
 
 
-@settings(max_examples=1000 if os.environ.get('IAFMSR_FULL') == '1' else 40, deadline=None, database=None,
-          derandomize=True)
+@settings(
+    max_examples=1000 if os.environ.get('IAFMSR_FULL') == '1' else 40, deadline=None, database=None, derandomize=True
+)
 @given(position=st.floats(0, 1), text=st.text(max_size=6), cut=st.integers(0, 40))
-def test_any_text_is_read_or_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, position: float, text: str,
-                                                 cut: int) -> None:
+def test_any_text_is_read_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, position: float, text: str, cut: int
+) -> None:
     file = tmp_path_factory.getbasetemp() / 'any.yml'
     whole = yaml.safe_dump(train_options())
     start = int(position * len(whole))
-    file.write_text(whole[:start] + text + whole[start + cut:], encoding='utf-8', errors='replace')
+    file.write_text(whole[:start] + text + whole[start + cut :], encoding='utf-8', errors='replace')
     try:
         assert isinstance(load_options(file), dict)
     except UserError as error:

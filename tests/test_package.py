@@ -1,4 +1,5 @@
 """The package: its pins, its metadata, its installer, and what it says where it cannot run."""
+
 import os
 import re
 import shutil
@@ -33,7 +34,8 @@ def tree(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120)
+        command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
+    )
 
 
 def test_the_installed_stack_is_the_pinned_one(repo_root: Path) -> None:
@@ -66,9 +68,11 @@ def test_the_distributions_carry_pins_but_never_ask_pip_for_basicsr(tree: Path, 
 @pytest.mark.parametrize('python', [(3, 10), (3, 13)])
 def test_another_python_is_told_why_not(tree: Path, python: tuple[int, int]) -> None:
     # setuptools itself does not take a lie about the version: a stand-in for it
-    code = ('import runpy, sys, types; '
-            'sys.modules["setuptools"] = types.SimpleNamespace(setup=None, find_packages=None); '
-            f'sys.version_info = {python}; runpy.run_path("setup.py")')
+    code = (
+        'import runpy, sys, types; '
+        'sys.modules["setuptools"] = types.SimpleNamespace(setup=None, find_packages=None); '
+        f'sys.version_info = {python}; runpy.run_path("setup.py")'
+    )
     done = run(sys.executable, '-c', code, cwd=tree)
     assert done.returncode == 1
     assert done.stderr.count('\n') == 1
@@ -79,8 +83,10 @@ def test_a_missing_basicsr_is_named_with_its_cure(repo_root: Path) -> None:
     code = 'import sys; sys.modules["basicsr"] = None; from iafmsr import train; train.main()'
     done = run(sys.executable, '-c', code, cwd=repo_root)
     assert done.returncode == 2
-    assert done.stderr == f'iafmsr: error: BasicSR {read_pins(repo_root)["basicsr"]} is not installed; ' \
-                          'run: bash scripts/install.sh\n'
+    assert (
+        done.stderr == f'iafmsr: error: BasicSR {read_pins(repo_root)["basicsr"]} is not installed; '
+        'run: bash scripts/install.sh\n'
+    )
 
 
 def test_the_installer_keeps_its_hands_off_a_foreign_environment(tree: Path) -> None:
@@ -111,7 +117,8 @@ def test_a_finished_install_is_taken_as_it_is_and_an_outdated_one_is_not(tree: P
         '#!/bin/sh\n'
         'case "$*" in\n'
         f'"-m venv "*) echo made >> "{tmp_path}/log"; mkdir "$3/bin"; ln -s /bin/true "$3/bin/python";;\n'
-        'esac\n')
+        'esac\n'
+    )
     python.chmod(0o755)
 
     def installs() -> int:

@@ -20,10 +20,14 @@ needs_spandrel = pytest.mark.skipif(find_spec('spandrel') is None, reason="needs
 
 
 # -- sizes ------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize('net, params', [
-    pytest.param(SAFMN, (227_820, 232_695, 239_520), id='SAFMN'),
-    pytest.param(SMFANet, (185_628, 190_503, 197_328), id='SMFANet'),
-    pytest.param(IMDN, (694_404, 703_059, 715_176), id='IMDN')])
+@pytest.mark.parametrize(
+    'net, params',
+    [
+        pytest.param(SAFMN, (227_820, 232_695, 239_520), id='SAFMN'),
+        pytest.param(SMFANet, (185_628, 190_503, 197_328), id='SMFANet'),
+        pytest.param(IMDN, (694_404, 703_059, 715_176), id='IMDN'),
+    ],
+)
 def test_parameters_are_the_published_ones(net, params):
     assert tuple(count(net(scale=s), s, (64, 64)).params for s in (2, 3, 4)) == params
 
@@ -45,10 +49,12 @@ def test_small_distillation_net_is_of_its_peers_size():
 
 
 # -- networks ---------------------------------------------------------------------------------------------------------
-SMALL = [pytest.param(lambda: SAFMN(scale=3, dim=8, n_blocks=2), id='SAFMN'),
-         pytest.param(lambda: SMFANet(scale=3, dim=8, n_blocks=2), id='SMFANet'),
-         pytest.param(lambda: IMDN(scale=3, num_feat=16, num_block=2), id='IMDN'),
-         pytest.param(lambda: RDESA(scale=3, num_feat=8, num_block=2), id='RDESA')]
+SMALL = [
+    pytest.param(lambda: SAFMN(scale=3, dim=8, n_blocks=2), id='SAFMN'),
+    pytest.param(lambda: SMFANet(scale=3, dim=8, n_blocks=2), id='SMFANet'),
+    pytest.param(lambda: IMDN(scale=3, num_feat=16, num_block=2), id='IMDN'),
+    pytest.param(lambda: RDESA(scale=3, num_feat=8, num_block=2), id='RDESA'),
+]
 
 
 @pytest.mark.parametrize('net', SMALL)
@@ -71,10 +77,15 @@ def test_weights_saved_are_weights_loaded(net):
     assert torch.equal(first(lq), second(lq))
 
 
-@pytest.mark.parametrize('file, net', [
-    ('SMFANet/SMFANet_DF2K_100w_x2SR', lambda: SMFANet(scale=2)),
-    ('SMFANet/SMFANet_plus_DF2K_100w_x4SR', lambda: SMFANet(scale=4, dim=48, n_blocks=12)),
-    ('IMDN/IMDN_x3', lambda: IMDN(scale=3))], ids=lambda v: v if isinstance(v, str) else '')
+@pytest.mark.parametrize(
+    'file, net',
+    [
+        ('SMFANet/SMFANet_DF2K_100w_x2SR', lambda: SMFANet(scale=2)),
+        ('SMFANet/SMFANet_plus_DF2K_100w_x4SR', lambda: SMFANet(scale=4, dim=48, n_blocks=12)),
+        ('IMDN/IMDN_x3', lambda: IMDN(scale=3)),
+    ],
+    ids=lambda v: v if isinstance(v, str) else '',
+)
 def test_authors_weights_load_as_they_are(data_root: Path, file, net):
     """Whole and strictly, through BasicSR's own loader too; weights of another scale are refused by name."""
     path, net = str(data_root / 'weights' / f'{file}.pth'), net()
@@ -82,8 +93,9 @@ def test_authors_weights_load_as_they_are(data_root: Path, file, net):
     weights = torch.load(path, map_location='cpu', weights_only=True)
     weights = {name.removeprefix('module.'): value for name, value in weights.get('params', weights).items()}
     net.load_state_dict(weights)
-    assert (sorted(float(value.double().sum()) for value in weights.values())
-            == sorted(float(value.double().sum()) for value in net.state_dict().values()))
+    assert sorted(float(value.double().sum()) for value in weights.values()) == sorted(
+        float(value.double().sum()) for value in net.state_dict().values()
+    )
     other = SMFANet(scale=3) if 'IMDN' not in file else IMDN(scale=2)
     with pytest.raises(UserError, match=r'does not fit \w+: .*of another shape'):
         weights_for(other, path)
@@ -104,6 +116,7 @@ def test_frequency_loss_is_the_mean_difference_of_the_spectra():
 @pytest.mark.parametrize('scale', [2, 3, 4])
 def test_three_nets_train_under_one_recipe(repo_root: Path, scale):
     """The option files differ in the network and in the loss that is its own; else in their name alone."""
+
     def parts(net: str) -> tuple[dict, dict, dict]:
         opt = load_options(repo_root / f'options/train_{net}_x{scale}.yml')
         assert not check_options(opt, True, str(repo_root), files=False).faults
@@ -127,13 +140,21 @@ def test_a_model_class_that_would_ignore_the_frequency_loss_is_refused(repo_root
     opt = load_options(repo_root / 'options/train_SAFMN_x4.yml', ['model_type=SRModel'])
     keys = ('fft_opt', 'autocast', 'channels_last')
     assert sorted(check_options(opt, True, str(repo_root), files=False).faults) == [
-        f'train.{key}: SRModel makes no use of it, IAFMNetModel does' for key in sorted(keys)]
+        f'train.{key}: SRModel makes no use of it, IAFMNetModel does' for key in sorted(keys)
+    ]
 
 
 def test_the_model_class_trains_with_the_frequency_loss(repo_root: Path):
     opt = load_options(repo_root / 'options/train_SAFMN_x4.yml')
-    opt |= {'num_gpu': 0, 'dist': False, 'rank': 0, 'world_size': 1, 'is_train': True, 'path': {},
-            'network_g': {'type': 'SAFMN', 'scale': 4, 'dim': 8, 'n_blocks': 1}}
+    opt |= {
+        'num_gpu': 0,
+        'dist': False,
+        'rank': 0,
+        'world_size': 1,
+        'is_train': True,
+        'path': {},
+        'network_g': {'type': 'SAFMN', 'scale': 4, 'dim': 8, 'n_blocks': 1},
+    }
     torch.manual_seed(0)
     model = build_model(opt)
     model.feed_data({'lq': torch.rand(2, 3, 8, 8), 'gt': torch.rand(2, 3, 32, 32)})
@@ -151,13 +172,26 @@ def test_without_spandrel_its_extra_is_named(monkeypatch):
 
 
 @needs_spandrel
-@pytest.mark.parametrize('id, hyper', [
-    ('SwinIR', {'upscale': 2, 'embed_dim': 12, 'depths': [2], 'num_heads': [2], 'window_size': 8,
-                'upsampler': 'pixelshuffledirect'}),
-    ('SAFMN', {'dim': 8, 'n_blocks': 2, 'upscaling_factor': 2}),
-    ('SeemoRe', {'scale': 2, 'num_experts': 3, 'num_layers': 2, 'embedding_dim': 16, 'lr_space': 'exp'}),
-    ('SPAN', {'num_in_ch': 3, 'num_out_ch': 3, 'feature_channels': 8, 'upscale': 2}),
-    ('PLKSR', {'dim': 16, 'n_blocks': 2, 'upscaling_factor': 2})])
+@pytest.mark.parametrize(
+    'id, hyper',
+    [
+        (
+            'SwinIR',
+            {
+                'upscale': 2,
+                'embed_dim': 12,
+                'depths': [2],
+                'num_heads': [2],
+                'window_size': 8,
+                'upsampler': 'pixelshuffledirect',
+            },
+        ),
+        ('SAFMN', {'dim': 8, 'n_blocks': 2, 'upscaling_factor': 2}),
+        ('SeemoRe', {'scale': 2, 'num_experts': 3, 'num_layers': 2, 'embedding_dim': 16, 'lr_space': 'exp'}),
+        ('SPAN', {'num_in_ch': 3, 'num_out_ch': 3, 'feature_channels': 8, 'upscale': 2}),
+        ('PLKSR', {'dim': 16, 'n_blocks': 2, 'upscaling_factor': 2}),
+    ],
+)
 def test_a_net_of_spandrel_takes_any_size_and_its_authors_weights(id, hyper):
     torch.manual_seed(0)
     net = Spandrel(id=id, **hyper).eval()

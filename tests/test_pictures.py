@@ -38,6 +38,7 @@ def tiff(pixels: np.ndarray, **keywords) -> bytes:
 
 # ---------------------------------------------------------------- TIFF
 
+
 @pytest.mark.parametrize('kind', [np.uint8, np.uint16])
 @pytest.mark.parametrize('compression', [None, 'zlib'])
 @pytest.mark.parametrize('form', ['contig', 'separate', 'tiled', 'big', 'motorola'])
@@ -45,11 +46,16 @@ def tiff(pixels: np.ndarray, **keywords) -> bytes:
 def test_a_tiff_is_read_in_every_layout(kind: type, compression: str | None, form: str, channels: int) -> None:
     pixels = noise(channels, kind)
     separate = form == 'separate' and channels > 1
-    content = tiff(pixels.transpose(2, 0, 1) if separate else pixels if channels > 1 else pixels[..., 0],
-                   photometric='rgb' if channels > 2 else 'minisblack', compression=compression,
-                   planarconfig=None if channels == 1 else 'separate' if separate else 'contig',
-                   extrasamples=None if channels % 2 else ['unassalpha'], tile=(16, 16) if form == 'tiled' else None,
-                   bigtiff=form == 'big', byteorder='>' if form == 'motorola' else '<')
+    content = tiff(
+        pixels.transpose(2, 0, 1) if separate else pixels if channels > 1 else pixels[..., 0],
+        photometric='rgb' if channels > 2 else 'minisblack',
+        compression=compression,
+        planarconfig=None if channels == 1 else 'separate' if separate else 'contig',
+        extrasamples=None if channels % 2 else ['unassalpha'],
+        tile=(16, 16) if form == 'tiled' else None,
+        bigtiff=form == 'big',
+        byteorder='>' if form == 'motorola' else '<',
+    )
     found = read(content)
     count = channels - (channels + 1) % 2
     assert found.colour.dtype == kind and np.array_equal(found.colour, pixels[..., :count])
@@ -75,25 +81,33 @@ def test_colours_that_alpha_was_multiplied_into_are_divided_again() -> None:
 
 def test_lzw_of_16_bits_is_read_where_one_decoder_is_right() -> None:
     pixels = noise(3, np.uint16)
-    content = cv2.imencode('.tif', np.ascontiguousarray(pixels[..., ::-1]),
-                           [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_LZW])[1].tobytes()
+    content = cv2.imencode(
+        '.tif',
+        np.ascontiguousarray(pixels[..., ::-1]),
+        [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_LZW],
+    )[1].tobytes()
     assert tifffile.TiffFile(io.BytesIO(content)).pages[0].compression == 5
     assert np.array_equal(read(content).colour, pixels)
 
 
-@pytest.mark.parametrize(('pixels', 'keywords', 'said'), [
-    (noise(1)[..., 0].astype(np.float32), {'photometric': 'minisblack'}, '32-bit floating-point numbers'),
-    (noise(1)[..., 0].astype(np.float16), {'photometric': 'minisblack'}, '16-bit floating-point numbers'),
-    (noise(1)[..., 0].astype(np.int16), {'photometric': 'minisblack'}, '16-bit signed integers'),
-    (noise(1)[..., 0].astype(np.int8), {'photometric': 'minisblack'}, '8-bit signed integers'),
-    (noise(1)[..., 0].astype(np.uint32), {'photometric': 'minisblack'}, '32 bits'),
-    (noise(4, np.uint16), {'photometric': 'separated'}, 'SEPARATED'),
-    (noise(3, np.uint16), {'photometric': 'cielab'}, 'CIELAB'),
-    (noise(3), {'photometric': 'rgb', 'extratags': [(50706, 'B', 4, (1, 4, 0, 0), True)]}, 'raw photograph'),
-    (noise(1)[..., 0], {'photometric': 'minisblack', 'subfiletype': 1}, 'raw photograph'),
-], ids=range(9))
-def test_a_tiff_of_other_numbers_is_refused_by_name(tmp_path: Path, pixels: np.ndarray, keywords: dict, said: str
-                                                    ) -> None:
+@pytest.mark.parametrize(
+    ('pixels', 'keywords', 'said'),
+    [
+        (noise(1)[..., 0].astype(np.float32), {'photometric': 'minisblack'}, '32-bit floating-point numbers'),
+        (noise(1)[..., 0].astype(np.float16), {'photometric': 'minisblack'}, '16-bit floating-point numbers'),
+        (noise(1)[..., 0].astype(np.int16), {'photometric': 'minisblack'}, '16-bit signed integers'),
+        (noise(1)[..., 0].astype(np.int8), {'photometric': 'minisblack'}, '8-bit signed integers'),
+        (noise(1)[..., 0].astype(np.uint32), {'photometric': 'minisblack'}, '32 bits'),
+        (noise(4, np.uint16), {'photometric': 'separated'}, 'SEPARATED'),
+        (noise(3, np.uint16), {'photometric': 'cielab'}, 'CIELAB'),
+        (noise(3), {'photometric': 'rgb', 'extratags': [(50706, 'B', 4, (1, 4, 0, 0), True)]}, 'raw photograph'),
+        (noise(1)[..., 0], {'photometric': 'minisblack', 'subfiletype': 1}, 'raw photograph'),
+    ],
+    ids=range(9),
+)
+def test_a_tiff_of_other_numbers_is_refused_by_name(
+    tmp_path: Path, pixels: np.ndarray, keywords: dict, said: str
+) -> None:
     path = tmp_path / 'a.tif'
     path.write_bytes(tiff(pixels, **keywords))
     with pytest.raises(UnreadableError, match=said) as caught:
@@ -114,23 +128,43 @@ def test_a_tiff_cut_short_is_refused_by_its_header(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- colours
 
+
 def cmyk_profile() -> bytes:
     """A printer whose paper is orange whatever is printed on it: no formula knows that."""
     orange = (65535 * 70 // 100, 65535 * 66 // 100, 65535 * 70 // 100)  # CIE Lab of 16 bits
     curve = struct.pack('>2H', 0, 65535)
-    table = (b'mft2' + bytes(4) + struct.pack('>4B', 4, 3, 2, 0) + struct.pack('>9i', *(
-        65536 if i % 4 == 0 else 0 for i in range(9))) + struct.pack('>2H', 2, 2) + curve * 4
-        + struct.pack('>3H', *orange) * 16 + curve * 3)
-    tags = {b'desc': b'desc' + bytes(4) + struct.pack('>I', 2) + b'a\0' + bytes(78),
-            b'wtpt': b'XYZ ' + bytes(4) + struct.pack('>3i', 63190, 65536, 54061), b'A2B0': table, b'A2B1': table}
+    table = (
+        b'mft2'
+        + bytes(4)
+        + struct.pack('>4B', 4, 3, 2, 0)
+        + struct.pack('>9i', *(65536 if i % 4 == 0 else 0 for i in range(9)))
+        + struct.pack('>2H', 2, 2)
+        + curve * 4
+        + struct.pack('>3H', *orange) * 16
+        + curve * 3
+    )
+    tags = {
+        b'desc': b'desc' + bytes(4) + struct.pack('>I', 2) + b'a\0' + bytes(78),
+        b'wtpt': b'XYZ ' + bytes(4) + struct.pack('>3i', 63190, 65536, 54061),
+        b'A2B0': table,
+        b'A2B1': table,
+    }
     place, entries, content = 132 + 12 * len(tags), b'', b''
     for name, value in tags.items():
         value += bytes(-len(value) % 4)
         entries += name + struct.pack('>2I', place + len(content), len(value))
         content += value
     size = place + len(content)
-    header = (struct.pack('>I', size) + bytes(4) + struct.pack('>I', 0x02400000) + b'prtrCMYKLab ' + bytes(12) + b'acsp'
-              + bytes(28) + struct.pack('>3i', 63190, 65536, 54061))
+    header = (
+        struct.pack('>I', size)
+        + bytes(4)
+        + struct.pack('>I', 0x02400000)
+        + b'prtrCMYKLab '
+        + bytes(12)
+        + b'acsp'
+        + bytes(28)
+        + struct.pack('>3i', 63190, 65536, 54061)
+    )
     return header.ljust(128, b'\0') + struct.pack('>I', len(tags)) + entries + content
 
 
@@ -140,8 +174,13 @@ def test_cmyk_goes_by_its_profile(kind: str) -> None:
     pixels = Image.fromarray(noise(4), 'CMYK')
     pixels.save(buffer, kind, icc_profile=profile)
     found = read(buffer.getvalue())
-    by_profile = ImageCms.profileToProfile(pixels, ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-                                           ImageCms.createProfile('sRGB'), ImageCms.Intent.RELATIVE_COLORIMETRIC, 'RGB')
+    by_profile = ImageCms.profileToProfile(
+        pixels,
+        ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+        ImageCms.createProfile('sRGB'),
+        ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        'RGB',
+    )
     colour = np.unique(found.colour.reshape(-1, 3), axis=0)
     assert len(colour) == 1 and np.abs(colour[0].astype(int) - np.asarray(by_profile)[0, 0]).max() <= 1
     assert found.profile == b''  # it is sRGB now
@@ -170,11 +209,12 @@ def test_colours_under_alpha_0_are_those_of_the_nearest_visible_pixel() -> None:
 
 # ---------------------------------------------------------------- beside the pixels
 
+
 @pytest.fixture(scope='module')
 def rich() -> Picture:
     exif = Image.Exif()
-    exif[0x0110], exif[0x013b] = 'camera', 'Zoë'.encode()
-    exif[0x8769] = {0x829a: (1, 125), 0x9003: '2020:01:01 00:00:00', 0xa002: 17}
+    exif[0x0110], exif[0x013B] = 'camera', 'Zoë'.encode()
+    exif[0x8769] = {0x829A: (1, 125), 0x9003: '2020:01:01 00:00:00', 0xA002: 17}
     exif[0x8825] = {1: 'N', 2: (1.0, 2.0, 3.0)}
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
     return Picture(noise(), None, profile, exif.tobytes()[6:], (300.0, 150.0))
@@ -193,11 +233,11 @@ def test_profile_exif_and_resolution_are_kept(tmp_path: Path, rich: Picture, suf
     assert found.profile == rich.profile and found.dpi == pytest.approx(rich.dpi, rel=1e-3)
     exif = Image.Exif()
     exif.load(b'Exif\0\0' + found.exif)
-    assert exif[0x013b].encode('latin-1').decode() == 'Zoë'
+    assert exif[0x013B].encode('latin-1').decode() == 'Zoë'
     assert exif[0x0110] == 'camera' and exif.get_ifd(0x8769)[0x9003] == '2020:01:01 00:00:00'
-    assert exif.get_ifd(0x8769)[0x829a] in ((1, 125), 1 / 125)
+    assert exif.get_ifd(0x8769)[0x829A] in ((1, 125), 1 / 125)
     assert exif.get_ifd(0x8825)[1] == 'N'
-    assert 0xa002 not in exif.get_ifd(0x8769)  # a width that is true no more
+    assert 0xA002 not in exif.get_ifd(0x8769)  # a width that is true no more
     with Image.open(path) as image:  # what other programs see
         assert suffix == '.webp' or image.info['dpi'] == pytest.approx(rich.dpi, rel=1e-3)
         assert image.info['icc_profile'] == rich.profile
@@ -210,8 +250,9 @@ def test_a_bmp_keeps_its_resolution(tmp_path: Path, rich: Picture) -> None:
 
 @pytest.mark.parametrize('orientation', range(1, 9))
 @pytest.mark.parametrize('suffix', ['png', 'late.png', 'jpg', 'tif', 'deep.tif', 'webp'])
-def test_a_size_is_that_of_the_picture_as_shown(tmp_path: Path, suffix: str, orientation: int,
-                                                monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_size_is_that_of_the_picture_as_shown(
+    tmp_path: Path, suffix: str, orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, exif = tmp_path / f'a.{suffix}', Image.Exif()
     exif[0x0112] = orientation
     if suffix == 'deep.tif':
@@ -221,7 +262,7 @@ def test_a_size_is_that_of_the_picture_as_shown(tmp_path: Path, suffix: str, ori
     if suffix == 'late.png':  # the chunk behind the pixels, where it may stand too
         content = path.read_bytes()
         start = content.index(b'eXIf') - 4
-        chunk = content[start:start + 12 + struct.unpack('>I', content[start:start + 4])[0]]
+        chunk = content[start : start + 12 + struct.unpack('>I', content[start : start + 4])[0]]
         path.write_bytes(content.replace(chunk, b'')[:-12] + chunk + content[-12:])
     shown = read(path).colour.shape[:2]
     assert shown == ((17, 12) if orientation > 4 else (12, 17))
@@ -231,14 +272,19 @@ def test_a_size_is_that_of_the_picture_as_shown(tmp_path: Path, suffix: str, ori
 
 # ---------------------------------------------------------------- 8-bit RGB
 
+
 def test_one_rule_makes_8_bit_rgb_for_all(tmp_path: Path) -> None:
     pixels = noise(kind=np.uint16)
     write(Picture(pixels), tmp_path / 'deep.png')
     write(Picture(noise(1)), tmp_path / 'gray.png')
     write(Picture(noise(), np.full((12, 17, 1), 255, np.uint8)), tmp_path / 'opaque.png')
     write(Picture(noise()), tmp_path / 'plain.png')
-    for name, wanted in (('deep', pixels >> 8), ('gray', noise(1).repeat(3, 2)), ('opaque', noise()),
-                         ('plain', noise())):
+    for name, wanted in (
+        ('deep', pixels >> 8),
+        ('gray', noise(1).repeat(3, 2)),
+        ('opaque', noise()),
+        ('plain', noise()),
+    ):
         path = tmp_path / f'{name}.png'
         assert np.array_equal(read_rgb8(path.read_bytes()), wanted), name
         assert torch.equal(read_picture(path), torch.from_numpy(wanted.astype(np.uint8)).permute(2, 0, 1)), name
@@ -246,8 +292,11 @@ def test_one_rule_makes_8_bit_rgb_for_all(tmp_path: Path) -> None:
     write(Picture(noise(kind=np.uint16) >> 4), tmp_path / 'twelve.png')
     keyed = Image.new('RGB', (4, 4), (1, 2, 3))
     keyed.save(tmp_path / 'keyed.png', transparency=(1, 2, 3))
-    for name, said in (('seen through', 'has transparent pixels'), ('keyed', 'has transparent pixels'),
-                       ('twelve', '16 bits a channel with values of at most 40')):
+    for name, said in (
+        ('seen through', 'has transparent pixels'),
+        ('keyed', 'has transparent pixels'),
+        ('twelve', '16 bits a channel with values of at most 40'),
+    ):
         path = tmp_path / f'{name}.png'
         for look in (lambda path=path: read_rgb8(path.read_bytes()), lambda path=path: read_picture(path)):
             with pytest.raises(UnreadableError, match=said):
@@ -256,6 +305,7 @@ def test_one_rule_makes_8_bit_rgb_for_all(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- files
+
 
 def test_pipes_and_links_to_nowhere_are_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / 'pipe.png')
@@ -269,12 +319,14 @@ def test_pipes_and_links_to_nowhere_are_named(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
-    code = ('import os, signal, sys\nfrom pathlib import Path\nfrom iafmsr.files import whole\n'
-            'def stop(number):\n    print("begun", flush=True)\n    signal.pause()\n'
-            'os.fsync = stop\nwhole.replace_file(Path(sys.argv[1]), b"half")')
+    code = (
+        'import os, signal, sys\nfrom pathlib import Path\nfrom iafmsr.files import whole\n'
+        'def stop(number):\n    print("begun", flush=True)\n    signal.pause()\n'
+        'os.fsync = stop\nwhole.replace_file(Path(sys.argv[1]), b"half")'
+    )
     process = subprocess.Popen([sys.executable, '-c', code, str(tmp_path / 'a.png')], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b'begun\n'
-    partial, = tmp_path.iterdir()
+    (partial,) = tmp_path.iterdir()
     assert partial.name.startswith('.a.png.') and partial.name.endswith('.partial')
     check_writable(tmp_path / 'b.png')
     assert list(tmp_path.iterdir()) == [partial]

@@ -78,14 +78,16 @@ def test_sub_images_are_crops_of_the_whole_pictures_pair(pictures, tmp_path):
         whole = hr if scale == 1 else imresize(mod_crop(hr, scale), Fraction(1, scale))
         whole = whole.permute(1, 2, 0).numpy()
         for n, (top, left, height, width) in enumerate(boxes, 1):
-            crop = whole[top // scale:(top + height) // scale, left // scale:(left + width) // scale]
+            crop = whole[top // scale : (top + height) // scale, left // scale : (left + width) // scale]
             np.testing.assert_array_equal(decode(entries[scale][f'a_s{n:03d}']), crop)
             assert f'a_s{n:03d}.png ({height // scale},{width // scale},3) 1' in meta[scale]
         assert len(meta[scale]) == len(entries[scale]) == len(boxes) + 2  # the narrow picture gives 2 of 48x36
 
 
-@pytest.mark.parametrize(('size', 'starts'), [(480, [0]), (491, [0]), (492, [0, 12]), (720, [0, 240]),
-                                              (1356, [0, 240, 480, 720, 876]), (100, [0])])
+@pytest.mark.parametrize(
+    ('size', 'starts'),
+    [(480, [0]), (491, [0]), (492, [0, 12]), (720, [0, 240]), (1356, [0, 240, 480, 720, 876]), (100, [0])],
+)
 def test_the_last_crop_is_flush_with_the_border(size, starts):
     assert sorted({top for top, _, _, _ in SubImages(480, 240, 96).boxes(size, 480)}) == starts
 
@@ -93,16 +95,26 @@ def test_the_last_crop_is_flush_with_the_border(size, starts):
 def test_every_pixel_of_the_grid_is_in_a_crop():
     covered = np.zeros((1104, 828), dtype=bool)
     for top, left, height, width in SubImages().boxes(1115, 830):
-        covered[top:top + height, left:left + width] = True
+        covered[top : top + height, left : left + width] = True
     assert covered.all()
 
 
 def test_basicsr_trains_from_the_lmdbs(pictures, tmp_path):
     prepare([pictures], tmp_path / 'out', [3], SMALL)
-    dataset = build_dataset({
-        'name': 'x', 'type': 'PairedImageDataset', 'phase': 'train', 'scale': 3, 'gt_size': 36, 'use_hflip': False,
-        'use_rot': False, 'dataroot_gt': str(tmp_path / 'out/HR_sub.lmdb'), 'io_backend': {'type': 'lmdb'},
-        'dataroot_lq': str(tmp_path / 'out/LR_bicubic_X3_sub.lmdb')})
+    dataset = build_dataset(
+        {
+            'name': 'x',
+            'type': 'PairedImageDataset',
+            'phase': 'train',
+            'scale': 3,
+            'gt_size': 36,
+            'use_hflip': False,
+            'use_rot': False,
+            'dataroot_gt': str(tmp_path / 'out/HR_sub.lmdb'),
+            'io_backend': {'type': 'lmdb'},
+            'dataroot_lq': str(tmp_path / 'out/LR_bicubic_X3_sub.lmdb'),
+        }
+    )
     report = json.loads((tmp_path / 'out/prepare.json').read_text())['report']
     assert len(dataset) == report['pieces']
     for pair in (dataset[i] for i in range(len(dataset))):
@@ -114,10 +126,18 @@ def test_basicsr_trains_from_the_lmdbs(pictures, tmp_path):
 
 def test_basicsr_validates_on_whole_pictures(pictures, tmp_path):
     prepare([pictures], tmp_path / 'out', [4], WholePictures())
-    dataset = build_dataset({
-        'name': 'x', 'type': 'PairedImageDataset', 'phase': 'val', 'scale': 4, 'filename_tmpl': '{}x4',
-        'dataroot_gt': str(tmp_path / 'out/HR'), 'dataroot_lq': str(tmp_path / 'out/LR_bicubic/X4'),
-        'io_backend': {'type': 'disk'}})
+    dataset = build_dataset(
+        {
+            'name': 'x',
+            'type': 'PairedImageDataset',
+            'phase': 'val',
+            'scale': 4,
+            'filename_tmpl': '{}x4',
+            'dataroot_gt': str(tmp_path / 'out/HR'),
+            'dataroot_lq': str(tmp_path / 'out/LR_bicubic/X4'),
+            'io_backend': {'type': 'disk'},
+        }
+    )
     assert {pair['gt'].shape for pair in dataset} == {(3, 100, 128), (3, 60, 36)}
     assert decode((tmp_path / 'out/HR/a.png').read_bytes()).shape == (101, 130, 3)
 
@@ -172,7 +192,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_an_undisturbed_one(pictures, tmp
 
 def test_a_run_that_dies_between_two_renames_is_finished_by_the_next(pictures, tmp_path, monkeypatch):
     png = (pictures / 'a.png').read_bytes()
-    (pictures / 'truncated.png').write_bytes(png[:len(png) // 2])
+    (pictures / 'truncated.png').write_bytes(png[: len(png) // 2])
     prepare([pictures], tmp_path / 'undisturbed', [2, 4], SMALL)
     finish, calls = stores.LmdbStore.finish, []
 
@@ -196,10 +216,25 @@ def test_kill_9_leaves_nothing_that_looks_whole_and_a_rerun_finishes(tmp_path, r
     for n in range(24):
         save_picture(folder / f'{n}.png', 240, 240, seed=n)
     out = tmp_path / 'out'
-    command = [sys.executable, str(repo_root / 'scripts/data_preparation/prepare.py'), '--input', str(folder),
-               '--output', str(out), '--scale', '4', '--crop-size', '96', '--step', '48', '--min-size', '96']
-    process = subprocess.Popen([*command, '--workers', '1'], stderr=subprocess.DEVNULL,
-                               env={**os.environ, 'PYTHONPATH': str(repo_root)})
+    command = [
+        sys.executable,
+        str(repo_root / 'scripts/data_preparation/prepare.py'),
+        '--input',
+        str(folder),
+        '--output',
+        str(out),
+        '--scale',
+        '4',
+        '--crop-size',
+        '96',
+        '--step',
+        '48',
+        '--min-size',
+        '96',
+    ]
+    process = subprocess.Popen(
+        [*command, '--workers', '1'], stderr=subprocess.DEVNULL, env={**os.environ, 'PYTHONPATH': str(repo_root)}
+    )
     begun = out / 'HR_sub.lmdb.partial' / 'data.mdb'
     deadline = time.monotonic() + 60
     while not (begun.exists() and begun.stat().st_size > 400_000):
@@ -239,8 +274,9 @@ def test_the_estimate_is_near_what_is_written(pictures, tmp_path, capsys):
     assert written < estimate * 1e9 + 5e6 < 1.5 * written + 1e7
 
 
-@pytest.mark.parametrize('bad', [
-    {'inputs': ['missing']}, {'scales': [5]}, {'scales': []}, {'workers': 0}, {'output': 'pictures/a.png/out'}])
+@pytest.mark.parametrize(
+    'bad', [{'inputs': ['missing']}, {'scales': [5]}, {'scales': []}, {'workers': 0}, {'output': 'pictures/a.png/out'}]
+)
 def test_a_bad_argument_is_one_line_that_names_it(pictures, tmp_path, bad):
     arguments = {'inputs': [pictures], 'output': 'out', 'scales': [4], 'form': SMALL, **bad}
     arguments['inputs'] = [tmp_path / folder for folder in arguments['inputs']]
@@ -287,8 +323,21 @@ def test_sets_that_were_made_otherwise_are_not_touched(pictures, tmp_path):
 
 
 def test_keys_are_safe_and_injective(tmp_path):
-    stems = ['a', 'a b', 'a%20b', 'a_b', 'a.b', 'a%2Eb', 'a-b', '\u00e4', 'a\u0308', '鳥', 'a\tb',
-             os.fsdecode(b'\xff'), '_s001']
+    stems = [
+        'a',
+        'a b',
+        'a%20b',
+        'a_b',
+        'a.b',
+        'a%2Eb',
+        'a-b',
+        '\u00e4',
+        'a\u0308',
+        '鳥',
+        'a\tb',
+        os.fsdecode(b'\xff'),
+        '_s001',
+    ]
     keys = [PictureFile(tmp_path / f'{stem}.png', 0).key for stem in stems]
     assert len(set(keys)) == len(set(stems)) == len(stems)
     for key in keys:
@@ -343,14 +392,15 @@ def test_exif_orientation_is_applied(tmp_path):
     exif[0x0112] = 6  # shown turned by a quarter clockwise
     image.save(tmp_path / 'turned.png', exif=exif)
     assert picture_size(tmp_path / 'turned.png') == (64, 48)
-    np.testing.assert_array_equal(read_picture(tmp_path / 'turned.png').permute(1, 2, 0).numpy(),
-                                  np.rot90(np.asarray(image), -1))
+    np.testing.assert_array_equal(
+        read_picture(tmp_path / 'turned.png').permute(1, 2, 0).numpy(), np.rot90(np.asarray(image), -1)
+    )
 
 
 def broken_files(folder):
     save_picture(folder / 'whole.png', 96, 96)
     png = (folder / 'whole.png').read_bytes()
-    (folder / 'truncated.png').write_bytes(png[:len(png) // 2])
+    (folder / 'truncated.png').write_bytes(png[: len(png) // 2])
     flipped = bytearray(png)
     flipped[len(png) // 2] ^= 0xFF
     (folder / 'flipped.png').write_bytes(flipped)
@@ -390,12 +440,30 @@ def test_nothing_usable_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(('break_one', 'code'), [(False, 0), (True, 1)])
-def test_the_command_says_by_its_exit_code_that_a_file_was_broken(pictures, tmp_path, repo_root, monkeypatch,
-                                                                  break_one, code):
+def test_the_command_says_by_its_exit_code_that_a_file_was_broken(
+    pictures, tmp_path, repo_root, monkeypatch, break_one, code
+):
     if break_one:
         (pictures / 'broken.png').write_bytes(b'')
-    monkeypatch.setattr(sys, 'argv', ['prepare.py', '--input', str(pictures), '--output', str(tmp_path / 'out'),
-                                      '--scale', '4', '--crop-size', '48', '--step', '24', '--min-size', '24'])
+    monkeypatch.setattr(
+        sys,
+        'argv',
+        [
+            'prepare.py',
+            '--input',
+            str(pictures),
+            '--output',
+            str(tmp_path / 'out'),
+            '--scale',
+            '4',
+            '--crop-size',
+            '48',
+            '--step',
+            '24',
+            '--min-size',
+            '24',
+        ],
+    )
     for _ in range(2):  # the second time there is nothing to do
         with pytest.raises(SystemExit) as end:
             runpy.run_path(str(repo_root / 'scripts/data_preparation/prepare.py'), run_name='__main__')

@@ -40,11 +40,21 @@ def write(root: Path, **changes: Any) -> Path:
 
 
 def test_contestants_differ_by_one_switch_each(root: Path) -> None:
-    opt = options_of_training(write(root, train__autocast='bf16', datasets__train__in_memory='host',
-                                    network_g__sparse_backend='gather'), root)
+    opt = options_of_training(
+        write(root, train__autocast='bf16', datasets__train__in_memory='host', network_g__sparse_backend='gather'), root
+    )
     found = contestants_of(opt, on_gpu=False)
-    names = ['BasicSR', 'plain', '+ memory kept', '+ channels_last', '+ sparse_backend: auto', '+ autocast: bf16',
-             '+ in_memory: host', '+ compile: default', 'the file as it is']
+    names = [
+        'BasicSR',
+        'plain',
+        '+ memory kept',
+        '+ channels_last',
+        '+ sparse_backend: auto',
+        '+ autocast: bf16',
+        '+ in_memory: host',
+        '+ compile: default',
+        'the file as it is',
+    ]
     assert list(found) == names
     assert [name for name, contestant in found.items() if not contestant.keeps_memory] == ['BasicSR', 'plain']
     found = {name: contestant.options for name, contestant in found.items()}
@@ -54,11 +64,14 @@ def test_contestants_differ_by_one_switch_each(root: Path) -> None:
     assert stock['network_g']['sparse_backend'] == 'dense'
     assert not {'ie_opt', 'autocast', 'channels_last'} & stock['train'].keys()
     for before, after in zip(names[2:-2], names[3:-1], strict=True):
-        differences = [(section, key) for section, key in
-                       ((s, k) for s in ('train', 'network_g') for k in found[after][s]) if
-                       found[before][section].get(key) != found[after][section][key]]
-        differences += [key for key in found[after]['datasets']['train']
-                        if key not in found[before]['datasets']['train']]
+        differences = [
+            (section, key)
+            for section, key in ((s, k) for s in ('train', 'network_g') for k in found[after][s])
+            if found[before][section].get(key) != found[after][section][key]
+        ]
+        differences += [
+            key for key in found[after]['datasets']['train'] if key not in found[before]['datasets']['train']
+        ]
         assert len(differences) == 1, (before, after)
     assert found['the file as it is']['train']['autocast'] == 'bf16'
 
@@ -95,8 +108,10 @@ def test_what_was_replaced_is_put_back_after_an_error_too() -> None:
             return 1
 
     owner = Owner()
-    with pytest.raises(ZeroDivisionError), replaced((owner, 'method', lambda f: lambda: f() + 1),
-                                                    (Owner, 'nothing', lambda f: f)):
+    with (
+        pytest.raises(ZeroDivisionError),
+        replaced((owner, 'method', lambda f: lambda: f() + 1), (Owner, 'nothing', lambda f: f)),
+    ):
         assert owner.method() == 2
         raise ZeroDivisionError
     assert owner.method() == 1 and not vars(owner)
@@ -114,7 +129,7 @@ def test_a_turn_trains_and_its_stages_are_the_iteration(root: Path) -> None:
         seconds, stages = runner.medians()
         assert set(stages) == set(STAGES) and all(stages[stage] > 0 for stage in STAGES)
         assert 0.5 * seconds < sum(stages.values()) < 1.5 * seconds
-        weights = sum(parameter.nbytes for parameter in runner.model.net_g.parameters()) / 2 ** 20
+        weights = sum(parameter.nbytes for parameter in runner.model.net_g.parameters()) / 2**20
         assert 4 * weights < runner.peak_mib < 100  # weights, their average, two moments, and the batch
 
 
@@ -140,7 +155,7 @@ def test_contestants_with_the_same_data_share_a_set_in_memory(root: Path) -> Non
 def test_the_floor_is_that_of_the_batch(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opt = options_of_training(write(root), root)
     monkeypatch.setattr(floor_module, 'has_bf16', lambda device: False)
-    small, = floor_of(opt, CPU)
+    (small,) = floor_of(opt, CPU)
     monkeypatch.setattr(floor_module, 'has_bf16', lambda device: True)
     monkeypatch.setattr(floor_module, '_rate', lambda device, dtype: 1.0)
     opt['datasets']['train']['batch_size_per_gpu'] *= 3
@@ -151,8 +166,11 @@ def test_the_floor_is_that_of_the_batch(root: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_command_refuses_in_one_line(root: Path, repo_root: Path) -> None:
-    done = subprocess.run([sys.executable, str(repo_root / 'scripts/profile_training.py'), '-opt',
-                           str(root / 'none.yml')], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(repo_root / 'scripts/profile_training.py'), '-opt', str(root / 'none.yml')],
+        capture_output=True,
+        text=True,
+    )
     assert (done.returncode, done.stderr.count('\n')) == (2, 1) and 'none.yml' in done.stderr
 
 
@@ -160,8 +178,10 @@ def test_the_profile_says_what_it_measured(root: Path, tmp_path: Path, monkeypat
     monkeypatch.setenv('CXX', 'no-compiler-here')
     monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', str(tmp_path))
     profile = profile_training(str(write(root, train__autocast='bf16')), root, iterations=1, turns=1)
-    assert [row.name for row in profile.rows][-2:] == ['+ compile: default (not possible: as it is)',
-                                                       'the file as it is']
+    assert [row.name for row in profile.rows][-2:] == [
+        '+ compile: default (not possible: as it is)',
+        'the file as it is',
+    ]
     figures = json.loads(profile.as_json())
     assert figures['rows'][0]['times_stock'] == 1 and set(figures['rows'][1]['stages_ms']) == set(STAGES)
     text = profile.as_text()

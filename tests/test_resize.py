@@ -11,8 +11,17 @@ from PIL import Image
 
 from iafmsr.ops.resize import imresize, mod_crop
 
-FACTORS = [Fraction(1, 2), Fraction(1, 3), Fraction(1, 4), Fraction(2), Fraction(3), Fraction(4), Fraction(3, 2),
-           Fraction(2, 3), Fraction(5, 7)]
+FACTORS = [
+    Fraction(1, 2),
+    Fraction(1, 3),
+    Fraction(1, 4),
+    Fraction(2),
+    Fraction(3),
+    Fraction(4),
+    Fraction(3, 2),
+    Fraction(2, 3),
+    Fraction(5, 7),
+]
 
 
 def load(path):

@@ -54,6 +54,7 @@ def test_interpolation_leaves_flat_colours_alone():
 
     def bicubic(lq):
         return F.interpolate(lq, scale_factor=3, mode='bicubic')
+
     found = robustness(Net(bicubic), 3)
     assert (found.flat_off, found.broken, found.solid_levels) == (0.0, 0, 0.0)
     for low, high in (found.drawn_range, found.pattern_range):
@@ -63,6 +64,7 @@ def test_interpolation_leaves_flat_colours_alone():
 def test_a_fault_on_one_colour_is_one_broken_background():
     def faulty(lq):
         return nearest(lq) + 0.2 * is_yellow(nearest(lq))
+
     found = robustness(Net(faulty), 4)
     assert (found.broken, found.solid_levels) == (1, 51.0)  # 0.2 of 255 in blue; red and green are clamped
     assert found.drawn_range == found.pattern_range == (0.0, pytest.approx(1.2))
@@ -73,8 +75,10 @@ def test_a_fault_on_one_colour_is_one_broken_background():
 
 def test_a_fault_of_16_levels_passes_and_one_of_17_does_not():
     for levels, broken in ((16, 0), (17, 27)):
+
         def shifted(lq, step=levels / 255):
             return nearest(lq) + torch.where(nearest(lq) > 0.5, -step, step)
+
         found = robustness(Net(shifted), 4)
         assert (found.broken, found.solid_levels, found.flat_off) == (broken, levels, float(broken > 0))
 
@@ -86,10 +90,12 @@ def test_values_that_are_no_numbers_are_off():
 
 def test_few_pixels_are_no_broken_background():
     """Published nets are off at corners: a handful of pixels, which is counted in the share alone."""
+
     def corner(lq):
         sr = nearest(lq).clone()
         sr[..., :4, :4] = 1 - sr[..., :4, :4].round()
         return sr
+
     found = robustness(Net(corner), 4)
     assert found.broken == 0 and 0 < found.flat_off < 0.001 and found.solid_levels > 100
 

@@ -64,9 +64,11 @@ def session(pid: int) -> list[int]:
 @pytest.mark.parametrize('workers, persistent', [(0, False), (1, False), (1, True)])
 @pytest.mark.parametrize('mode', [None, 'cpu'])
 @pytest.mark.parametrize('in_memory', [None, 'host'])
-def test_nothing_that_makes_batches_outlives_them(tmp_path: Path, mode: str | None, workers: int, persistent: bool,
-                                                  in_memory: str | None) -> None:
+def test_nothing_that_makes_batches_outlives_them(
+    tmp_path: Path, mode: str | None, workers: int, persistent: bool, in_memory: str | None
+) -> None:
     """And they are the batches of a loader that does nothing ahead."""
+
     def batches(folder: str, iteration: int, **data: Any) -> Batches:
         root = tmp_path / folder  # an LMDB is opened once in a process
         root.mkdir()
@@ -80,8 +82,17 @@ def test_nothing_that_makes_batches_outlives_them(tmp_path: Path, mode: str | No
         expected = [next(plain)['lq'] for _ in range(10)][3:]
     threads = set(threading.enumerate())
     seen = []
-    with pytest.raises(ZeroDivisionError), batches('ahead', 3, prefetch_mode=mode, num_worker_per_gpu=workers,
-                                                   persistent_workers=persistent, in_memory=in_memory) as ahead:
+    with (
+        pytest.raises(ZeroDivisionError),
+        batches(
+            'ahead',
+            3,
+            prefetch_mode=mode,
+            num_worker_per_gpu=workers,
+            persistent_workers=persistent,
+            in_memory=in_memory,
+        ) as ahead,
+    ):
         for _ in range(7):  # an epoch has 5
             seen.append(next(ahead)['lq'])
         assert ahead.epoch == 1
@@ -96,8 +107,13 @@ def test_nothing_that_makes_batches_outlives_them(tmp_path: Path, mode: str | No
 @pytest.mark.parametrize('way', ['end', 'signal', 'fault'])
 @pytest.mark.parametrize('persistent', [False, True] if FULL else [True])
 def test_a_run_that_reads_ahead_ends_on_every_way_out(root: Path, way: str, persistent: bool) -> None:
-    opt = options(f'ahead_{way}', total_iter=12 if way == 'end' else 4000, datasets__train__prefetch_mode='cpu',
-                  datasets__train__persistent_workers=persistent, train__max_bad_steps=3)
+    opt = options(
+        f'ahead_{way}',
+        total_iter=12 if way == 'end' else 4000,
+        datasets__train__prefetch_mode='cpu',
+        datasets__train__persistent_workers=persistent,
+        train__max_bad_steps=3,
+    )
     if way == 'fault':
         opt['train']['scheduler'] = {'type': 'MultiStepLR', 'milestones': [4], 'gamma': 1e25}
     begin = time.monotonic()
@@ -135,14 +151,18 @@ def test_a_second_run_of_the_same_name_is_refused(root: Path) -> None:
     assert code == 75, log
     for code, log in refused:
         assert code == 2
-        assert log.splitlines()[-1] == (f'iafmsr: error: {root}/experiments/one: process {process.pid} is at work in '
-                                        'it; wait for its end, or take another name')
+        assert log.splitlines()[-1] == (
+            f'iafmsr: error: {root}/experiments/one: process {process.pid} is at work in '
+            'it; wait for its end, or take another name'
+        )
     assert not list(root.glob('experiments/*_archived_*'))
 
 
 def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
-    code = ('import sys, time; from pathlib import Path; from iafmsr.training.lock import folder_lock\n'
-            f'with folder_lock(Path({str(tmp_path / "run")!r})): print("held", flush=True); time.sleep(60)')
+    code = (
+        'import sys, time; from pathlib import Path; from iafmsr.training.lock import folder_lock\n'
+        f'with folder_lock(Path({str(tmp_path / "run")!r})): print("held", flush=True); time.sleep(60)'
+    )
     with subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == 'held\n'
         with pytest.raises(UserError, match=f'process {process.pid} is at work'), folder_lock(tmp_path / 'run'):
@@ -157,8 +177,13 @@ def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize('spike', [12, 15])
 def test_the_last_state_saved_is_good(root: Path, spike: int) -> None:
     """One step of an enormous rate, between two saves and at one: what follows is skipped, and not saved."""
-    opt = options(f'spike{spike}', logger__save_checkpoint_freq=5, logger__keep_last=2, logger__keep_best=True,
-                  logger__print_freq=1000)
+    opt = options(
+        f'spike{spike}',
+        logger__save_checkpoint_freq=5,
+        logger__keep_last=2,
+        logger__keep_best=True,
+        logger__print_freq=1000,
+    )
     opt['train']['scheduler'] = {'type': 'MultiStepLR', 'milestones': [spike - 1], 'gamma': 1e22}
     opt['val']['val_freq'] = 5
     code, log = finish(start(root, opt))
@@ -196,8 +221,11 @@ def test_a_fault_of_weights_is_seen(tmp_path: Path) -> None:
 def test_what_waits_for_a_report_is_bounded(tmp_path: Path) -> None:
     model = built(tmp_path, train__max_bad_steps=5)
     generator = torch.Generator().manual_seed(0)
-    batch = {'lq': torch.rand(1, 3, 8, 8, generator=generator), 'gt': torch.rand(1, 3, 32, 32, generator=generator),
-             'lq_path': ['x.png']}
+    batch = {
+        'lq': torch.rand(1, 3, 8, 8, generator=generator),
+        'gt': torch.rand(1, 3, 32, 32, generator=generator),
+        'lq_path': ['x.png'],
+    }
     for iteration in range(1, 13):
         model.feed_data(batch)
         model.optimize_parameters(iteration)
@@ -226,8 +254,14 @@ def limited(root: Path, opt: dict[str, Any], **launch: Any) -> subprocess.Popen[
 
 @pytest.mark.parametrize('way', ['end', 'signal'])
 def test_a_full_disk_is_said_line_by_line(root: Path, way: str) -> None:
-    opt = options(f'full_{way}', total_iter=20 if way == 'end' else 4000, logger__use_tb_logger=True,
-                  datasets__train__num_worker_per_gpu=0, val__save_img=True, val__val_freq=5)
+    opt = options(
+        f'full_{way}',
+        total_iter=20 if way == 'end' else 4000,
+        logger__use_tb_logger=True,
+        datasets__train__num_worker_per_gpu=0,
+        val__save_img=True,
+        val__val_freq=5,
+    )
     code, log = finish(limited(root, opt), at(19) if way == 'signal' else lambda line: False)
     assert code == 2 and 'Traceback' not in log and 'Logging error' not in log, log
     assert log.count('File too large; lines of the log are lost') == 1
@@ -236,25 +270,31 @@ def test_a_full_disk_is_said_line_by_line(root: Path, way: str) -> None:
     last = log.splitlines()[-1]
     if way == 'end':
         assert 'Iteration 10 could not be saved: File too large' in log
-        assert last == ('iafmsr: error: the final weights could not be saved: File too large; the last good state is '
-                        'kept')
+        assert last == (
+            'iafmsr: error: the final weights could not be saved: File too large; the last good state is kept'
+        )
     else:
-        assert re.fullmatch(r'iafmsr: error: Stopped by SIGTERM after iteration \d+, which could not be saved; nothing '
-                            'has been saved before', last)
+        assert re.fullmatch(
+            r'iafmsr: error: Stopped by SIGTERM after iteration \d+, which could not be saved; nothing '
+            'has been saved before',
+            last,
+        )
 
 
 # -- resuming ---------------------------------------------------------------------------------------------------------
-SCHEDULES = [{'type': 'MultiStepLR', 'milestones': [3, 6], 'gamma': 0.5},
-             {'type': 'MultiStepRestartLR', 'milestones': [4], 'gamma': 0.1, 'restarts': [0, 6],
-              'restart_weights': [1, 0.5]},
-             {'type': 'CosineAnnealingRestartLR', 'periods': [9], 'restart_weights': [1], 'eta_min': 0}]
+SCHEDULES = [
+    {'type': 'MultiStepLR', 'milestones': [3, 6], 'gamma': 0.5},
+    {'type': 'MultiStepRestartLR', 'milestones': [4], 'gamma': 0.1, 'restarts': [0, 6], 'restart_weights': [1, 0.5]},
+    {'type': 'CosineAnnealingRestartLR', 'periods': [9], 'restart_weights': [1], 'eta_min': 0},
+]
 
 
 @pytest.mark.parametrize('model_type', ['IAFMNetModel', 'SRModel'])
 @pytest.mark.parametrize('schedule', range(3))
 @pytest.mark.parametrize('warmup', [-1, 6])
-def test_rates_are_those_of_the_option_file_after_a_resume(tmp_path: Path, model_type: str, schedule: int, warmup: int
-                                                           ) -> None:
+def test_rates_are_those_of_the_option_file_after_a_resume(
+    tmp_path: Path, model_type: str, schedule: int, warmup: int
+) -> None:
     """Whatever they were before."""
     common = {'model_type': model_type, 'train__ie_opt': None, 'train__warmup_iter': warmup}
     before = built(tmp_path, train__scheduler=dict(SCHEDULES[schedule - 1]), **common)
@@ -276,8 +316,13 @@ def test_rates_are_those_of_the_option_file_after_a_resume(tmp_path: Path, model
     assert after.optimizer_g.state_dict()['state'][0]['step'] == 4
 
 
-@pytest.mark.parametrize('changes', [{'train__optim_g': {'type': 'Muon', 'lr': 1e-3}},
-                                     {'network_g': {'type': 'IAFMNet', 'scale': 4, 'num_feat': 12, 'num_block': 1}}])
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'train__optim_g': {'type': 'Muon', 'lr': 1e-3}},
+        {'network_g': {'type': 'IAFMNet', 'scale': 4, 'num_feat': 12, 'num_block': 1}},
+    ],
+)
 def test_a_state_of_another_optimizer_or_network_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     before = built(tmp_path)
     before.feed_data({'lq': torch.rand(1, 3, 8, 8), 'gt': torch.rand(1, 3, 32, 32)})
@@ -300,8 +345,11 @@ def test_a_run_cannot_end_before_it_resumes(tmp_path: Path) -> None:
 def test_changed_data_and_options_are_named_on_resume(root: Path) -> None:
     code, log = train(root, options('changed', total_iter=10))
     assert code == 0, log
-    code, log = train(root, options('changed', total_iter=11, datasets__train__gt_size=16,
-                                    train__pixel_opt={'type': 'MSELoss'}), '--auto_resume')
+    code, log = train(
+        root,
+        options('changed', total_iter=11, datasets__train__gt_size=16, train__pixel_opt={'type': 'MSELoss'}),
+        '--auto_resume',
+    )
     assert code == 0, log
     assert ("Not an exact resume: gt_size 32 -> 16, pixel_opt {'type': 'L1Loss'} -> {'type': 'MSELoss'}.") in log
     code, log = train(root, options('changed', total_iter=5), '--auto_resume')
@@ -372,5 +420,6 @@ def test_a_test_without_its_pictures_fails(root: Path) -> None:
     del opt['train'], opt['logger'], opt['val']['val_freq']
     code, log = finish(limited(root, opt, script='iafmsr/test.py'))
     assert code == 2 and 'Traceback' not in log and '# psnr:' in log, log
-    assert log.splitlines()[-1] == (f'iafmsr: error: {root}/results/measured/visualization: the pictures of val are '
-                                    'incomplete')
+    assert log.splitlines()[-1] == (
+        f'iafmsr: error: {root}/results/measured/visualization: the pictures of val are incomplete'
+    )

@@ -21,7 +21,7 @@ from iafmsr.training.checkpoints import load_checkpoint
 from iafmsr.training.signals import RESUME_ME
 
 # As iafmsr/train.py; besides, every rank writes down what it has seen and what it has learned.
-EVERY_RANK = '''
+EVERY_RANK = """
 import sys
 
 import torch
@@ -44,7 +44,7 @@ if __name__ == '__main__':
 
     IAFMNetModel.optimize_parameters, IAFMNetModel.save = optimize_parameters, save_every_rank
     train.main()
-'''
+"""
 
 
 @pytest.fixture(scope='module')
@@ -70,8 +70,9 @@ def weights(root: Path, name: str, iteration: int | str) -> dict[str, Any]:
 def assert_equal_weights(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     assert ours.keys() == theirs.keys() >= {'params', 'params_ema'}
     assert ours['network_g'] == theirs['network_g']
-    assert all(torch.equal(value, theirs[part][key]) for part in ('params', 'params_ema')
-               for key, value in ours[part].items())
+    assert all(
+        torch.equal(value, theirs[part][key]) for part in ('params', 'params_ema') for key, value in ours[part].items()
+    )
 
 
 def at(iteration: int) -> Any:
@@ -181,7 +182,7 @@ def test_torchrun_trains_validates_stops_and_resumes(root: Path) -> None:
     sampler = EpochSampler(dataset, ratio=2, seed=opt['manual_seed'])
     for iteration, *shares in zip(range(15), *[rank['seen'] for rank in ranks], strict=True):
         sampler.set_epoch(iteration // 5)
-        expected = [dataset[draw]['gt'] for draw in list(sampler)[4 * (iteration % 5):][:4]]
+        expected = [dataset[draw]['gt'] for draw in list(sampler)[4 * (iteration % 5) :][:4]]
         assert all(torch.equal(share, torch.stack(expected[rank::2])) for rank, share in enumerate(shares))
 
     opt = options('halves', total_iter=15, datasets__train__num_worker_per_gpu=0)
@@ -200,8 +201,12 @@ def test_unreadable_pictures_are_named_once_and_end_a_run_when_many(root: Path, 
         transaction.put(b'004', b'noise')
     code, log = train(tmp_path, options('some', total_iter=15), '--force_yml', 'datasets:train:max_unreadable=0.1')
     assert code == 0 and 'Traceback' not in log, log
-    assert log.count(f'{tmp_path}/train_lq.lmdb, key 004: not a picture; another picture takes its '
-                     'place (1 unreadable so far)') == 1
+    assert (
+        log.count(
+            f'{tmp_path}/train_lq.lmdb, key 004: not a picture; another picture takes its place (1 unreadable so far)'
+        )
+        == 1
+    )
     code, log = train(tmp_path, options('many', total_iter=15))
     assert code == 2 and 'Traceback' not in log, log
     assert '1 of 10 training pictures cannot be read, more than datasets.train.max_unreadable allows (0.01)' in log

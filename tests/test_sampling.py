@@ -46,8 +46,9 @@ def test_an_epoch_draws_every_picture_as_often_as_the_ratio_says() -> None:
 
 
 def test_seed_and_epoch_change_the_order() -> None:
-    orders = {tuple(map(int, epoch_of(EpochSampler(range(50), seed=seed), epoch)))
-              for seed in (0, 1) for epoch in (0, 1)}
+    orders = {
+        tuple(map(int, epoch_of(EpochSampler(range(50), seed=seed), epoch))) for seed in (0, 1) for epoch in (0, 1)
+    }
     assert len(orders) == 4
 
 
@@ -60,8 +61,8 @@ def test_processes_share_the_draws_of_one(processes: int) -> None:
     assert {len(share) for share in shares} == {26 // processes}
     each = 2  # draws in the batch of a process
     for i in range(26 // processes // each):
-        together = {draw.key for share in shares for draw in share[each * i:each * (i + 1)]}
-        assert together == {draw.key for draw in alone[each * processes * i:each * processes * (i + 1)]}
+        together = {draw.key for share in shares for draw in share[each * i : each * (i + 1)]}
+        assert together == {draw.key for draw in alone[each * processes * i : each * processes * (i + 1)]}
 
 
 def test_a_resumed_epoch_begins_where_it_stopped_and_the_next_is_whole() -> None:
@@ -135,8 +136,9 @@ def test_whole_patches_are_basicsr_s_pictures(data: dict[str, Any], original: Pa
 @pytest.mark.parametrize('persistent', [False, True])
 def test_samples_do_not_depend_on_workers(data: dict[str, Any], workers: int, persistent: bool) -> None:
     dataset, sampler = PairedSRDataset(data), EpochSampler(range(10), seed=1)
-    loader = DataLoader(dataset, batch_size=5, sampler=sampler, num_workers=workers,
-                        persistent_workers=persistent and workers > 0)
+    loader = DataLoader(
+        dataset, batch_size=5, sampler=sampler, num_workers=workers, persistent_workers=persistent and workers > 0
+    )
     got = []
     for epoch in range(2):  # a persistent worker was started before the second
         sampler.set_epoch(epoch)
@@ -161,8 +163,9 @@ def rewrite(root: str, key: str, value: bytes | None) -> None:
 
 
 @pytest.mark.parametrize('value, reason', [(None, 'no such key'), (b'', 'empty'), (b'noise', 'not a picture')])
-def test_an_unreadable_picture_is_named_and_replaced_by_the_next(data: dict[str, Any], value: bytes | None, reason: str
-                                                                 ) -> None:
+def test_an_unreadable_picture_is_named_and_replaced_by_the_next(
+    data: dict[str, Any], value: bytes | None, reason: str
+) -> None:
     rewrite(data['dataroot_lq'], '003', value)
     dataset = PairedSRDataset(data)
     sample, expected = dataset[Draw(3, (0, 0, 8))], dataset[Draw(4, (0, 0, 8))]
@@ -219,7 +222,7 @@ def test_a_damaged_picture_is_read_or_replaced(original: Path, changes: list[tup
             png = bytearray(transaction.get(b'003'))
             for where, value in changes:
                 png[min(int(where * len(png)), len(png) - 1)] = value
-            transaction.put(b'003', bytes(png[:int(length * len(png))] if length < 1 else png))
+            transaction.put(b'003', bytes(png[: int(length * len(png))] if length < 1 else png))
         sample = PairedSRDataset(opt)[3]
         assert sample['gt'].shape == (3, 32, 32)
         assert 'key 003' in sample['unreadable'] or sample['gt_path'] == '003'
@@ -227,8 +230,9 @@ def test_a_damaged_picture_is_read_or_replaced(original: Path, changes: list[tup
 
 @settings(max_examples=1000 if FULL else 5, deadline=None, database=None, derandomize=True)
 @given(*PNG, st.sampled_from(['gt', 'lq']))
-def test_a_damaged_lmdb_is_read_refused_or_named(original: Path, changes: list[tuple[float, int]],
-                                                      length: float, side: str) -> None:
+def test_a_damaged_lmdb_is_read_refused_or_named(
+    original: Path, changes: list[tuple[float, int]], length: float, side: str
+) -> None:
     """As a run does it: the check first, then a data worker; no crash of ours, no hang, no traceback but our line."""
     with tempfile.TemporaryDirectory() as folder:
         opt = train_set(shutil.copytree(original, Path(folder, 'data')))
@@ -236,13 +240,18 @@ def test_a_damaged_lmdb_is_read_refused_or_named(original: Path, changes: list[t
         content = bytearray(file.read_bytes())
         for where, value in changes:
             content[min(int(where * len(content)), len(content) - 1)] = value
-        file.write_bytes(content[:int(length * len(content))] if length < 1 else content)
+        file.write_bytes(content[: int(length * len(content))] if length < 1 else content)
         _, faults = check_dataset(opt, 4, 'train')
         if faults:
             assert all('\n' not in fault and 'lmdb' in fault for fault in faults)
             return
-        loader = DataLoader(PairedSRDataset(opt), batch_size=10, num_workers=1, timeout=60,
-                            worker_init_fn=lambda i: init_worker(i, 1, 0, 0))
+        loader = DataLoader(
+            PairedSRDataset(opt),
+            batch_size=10,
+            num_workers=1,
+            timeout=60,
+            worker_init_fn=lambda i: init_worker(i, 1, 0, 0),
+        )
         try:
             assert next(iter(loader))['gt'].shape == (10, 3, 32, 32)
         except UserError as error:

@@ -34,12 +34,14 @@ def picture(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def found(trained, picture):
-    return enlarge(trained, 'noise', read_upload(picture, 10 ** 6), 0.05)
+    return enlarge(trained, 'noise', read_upload(picture, 10**6), 0.05)
 
 
 def layers(html: str) -> list[np.ndarray]:
-    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(source))))
-            for source in re.findall(r'src="data:image/\w+;base64,([^"]+)"', html)]
+    return [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(source))))
+        for source in re.findall(r'src="data:image/\w+;base64,([^"]+)"', html)
+    ]
 
 
 def test_the_result_is_the_nets(trained, found):
@@ -73,15 +75,15 @@ def test_what_is_no_small_picture_is_refused_before_it_is_decoded(picture, tmp_p
     (tmp_path / 'text.png').write_text('text')
     (tmp_path / 'cut.png').write_bytes(picture.read_bytes()[:3000])
     with pytest.raises(UserError, match='^text.png: not a picture$'):
-        read_upload(tmp_path / 'text.png', 10 ** 6)
+        read_upload(tmp_path / 'text.png', 10**6)
     with pytest.raises(UserError, match='^cut.png: cannot be decoded'):
-        read_upload(tmp_path / 'cut.png', 10 ** 6)
+        read_upload(tmp_path / 'cut.png', 10**6)
 
 
 def test_what_is_downloaded_keeps_the_profile_and_the_resolution(trained, tmp_path):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
     Image.new('RGB', (24, 16)).save(tmp_path / 'a.png', icc_profile=profile, dpi=(300, 300))
-    found = enlarge(trained, 'a', read_upload(tmp_path / 'a.png', 10 ** 6), 0.05)
+    found = enlarge(trained, 'a', read_upload(tmp_path / 'a.png', 10**6), 0.05)
     save(found, found.sr, tmp_path / 'b.png')
     with Image.open(tmp_path / 'b.png') as image:
         assert image.size == (48, 32) and image.info['icc_profile'] == profile
@@ -98,23 +100,26 @@ def test_the_command_refuses_what_it_cannot_serve(trained, tmp_path, capsys):
         taken.listen()
         port = str(taken.getsockname()[1])
         for arguments, fault in [
-                (['--weights', str(tmp_path / 'none.pth')], 'no such file'),
-                (['--weights', str(tmp_path / 'smfanet.pth')], 'SMFANet has no information density map'),
-                (['--weights', str(tmp_path / 'net.pth'), '--max-megapixels', '0'], '--max-megapixels 0'),
-                (['--weights', str(tmp_path / 'net.pth'), '--port', port], f'--port {port}: ')]:
+            (['--weights', str(tmp_path / 'none.pth')], 'no such file'),
+            (['--weights', str(tmp_path / 'smfanet.pth')], 'SMFANet has no information density map'),
+            (['--weights', str(tmp_path / 'net.pth'), '--max-megapixels', '0'], '--max-megapixels 0'),
+            (['--weights', str(tmp_path / 'net.pth'), '--port', port], f'--port {port}: '),
+        ]:
             with pytest.raises(SystemExit) as stop:
                 main(['serve', *arguments])
             err = capsys.readouterr().err
             assert stop.value.code == 2 and fault in err and 'Traceback' not in err
 
 
-@pytest.mark.skipif(not (shutil.which('chromium') and shutil.which('chromedriver')),
-                    reason='no chromium and chromedriver')
+@pytest.mark.skipif(
+    not (shutil.which('chromium') and shutil.which('chromedriver')), reason='no chromium and chromedriver'
+)
 def test_the_page_in_a_browser(trained, picture, tmp_path):
     for package, extra in (('gradio', 'serve'), ('selenium', 'browser')):
         pytest.importorskip(package, reason=f"the extra '{extra}' is not installed")
     from iafmsr.serve.browser import Page, chromium
     from iafmsr.serve.page import serving
+
     (tmp_path / 'text.png').write_text('text')
     downloads = tmp_path / 'downloads'
     downloads.mkdir()

@@ -13,11 +13,23 @@ ALLOWED = {
     'archs': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.archs', 'iafmsr.errors', 'iafmsr.basicsr_api'},
     'files': {'iafmsr.files', 'iafmsr.errors'},
     'losses': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.losses', 'iafmsr.errors', 'iafmsr.basicsr_api'},
-    'nets': {'iafmsr.archs', 'iafmsr.nets', 'iafmsr.errors', 'iafmsr.files', 'iafmsr.options.files',
-             'iafmsr.basicsr_api'},
+    'nets': {
+        'iafmsr.archs',
+        'iafmsr.nets',
+        'iafmsr.errors',
+        'iafmsr.files',
+        'iafmsr.options.files',
+        'iafmsr.basicsr_api',
+    },
 }
-LIBRARIES = {'ops': {'torch', 'spconv'}, 'layers': {'torch'}, 'archs': {'torch', 'spandrel'}, 'losses': {'torch'},
-             'files': {'torch', 'numpy', 'cv2', 'PIL', 'tifffile'}, 'nets': {'torch', 'yaml', 'onnx', 'onnxruntime'}}
+LIBRARIES = {
+    'ops': {'torch', 'spconv'},
+    'layers': {'torch'},
+    'archs': {'torch', 'spandrel'},
+    'losses': {'torch'},
+    'files': {'torch', 'numpy', 'cv2', 'PIL', 'tifffile'},
+    'nets': {'torch', 'yaml', 'onnx', 'onnxruntime'},
+}
 
 
 def imports(file: Path) -> set[str]:

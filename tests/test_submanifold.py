@@ -82,8 +82,9 @@ def test_200_random_cases_of_gather_equal_the_dense_form():
 
 
 @pytest.mark.parametrize('backend', ['gather', 'dense'])
-@pytest.mark.parametrize('dtype, tolerance', [(torch.float32, 1e-5), (torch.bfloat16, 0.05), (torch.float16, 0.01)],
-                         ids=str)
+@pytest.mark.parametrize(
+    'dtype, tolerance', [(torch.float32, 1e-5), (torch.bfloat16, 0.05), (torch.float16, 0.01)], ids=str
+)
 def test_200_random_cases_of_every_type_equal_the_dense_form_in_float64(backend, dtype, tolerance):
     for seed in range(200):
         x, weight, mask = random_case(seed, dtype=dtype)
@@ -96,6 +97,7 @@ def test_200_random_cases_of_every_type_equal_the_dense_form_in_float64(backend,
 def test_200_random_cases_of_spconv_equal_the_dense_form(monkeypatch):
     """On the CPU by the Native algorithm of a CUDA package; where there is CUDA, by spconv's own choice there too."""
     from spconv.pytorch import ops
+
     monkeypatch.setattr(ops, 'get_current_stream', lambda: 0)  # asks CUDA even for CPU tensors
     cases = [random_case(seed, dtype=torch.float32) for seed in range(200)]
     exact = [value_and_gradients(by('dense'), x.double(), weight.double(), mask) for x, weight, mask in cases]
@@ -181,8 +183,11 @@ def test_sites_are_listed_in_raster_order_with_their_neighbours():
     mask[0, 0, [0, 1], [1, 2]] = mask[1, 0, 2, 3] = True
     sites = ActiveSites(mask)
     assert sites.count == 3 and sites.raster.tolist() == [1, 6, 23]
-    assert sites.neighbours(3).tolist() == [[3, 3, 3, 3, 0, 3, 3, 3, 1], [0, 3, 3, 3, 1, 3, 3, 3, 3],
-                                            [3, 3, 3, 3, 2, 3, 3, 3, 3]]
+    assert sites.neighbours(3).tolist() == [
+        [3, 3, 3, 3, 0, 3, 3, 3, 1],
+        [0, 3, 3, 3, 1, 3, 3, 3, 3],
+        [3, 3, 3, 3, 2, 3, 3, 3, 3],
+    ]
 
 
 def test_the_table_is_built_once():

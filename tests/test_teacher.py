@@ -39,6 +39,7 @@ FORM = SubImages(crop_size=48, step=24, min_size=48)
 def root(tmp_path_factory: pytest.TempPathFactory, repo_root: Path) -> Path:
     """A repository root with the package, a set of sub-images at x2 and x4, and weights of a teacher at each scale."""
     from iafmsr.archs import SMFANet
+
     root = tmp_path_factory.mktemp('root')
     (root / 'iafmsr').symlink_to(repo_root / 'iafmsr')
     write_data(root)
@@ -54,30 +55,42 @@ def root(tmp_path_factory: pytest.TempPathFactory, repo_root: Path) -> Path:
     add_teacher([root / 'pictures'], root / 'set', FORM, str(root / 'smfanet_x4.pth'))
     # what a teacher would make that has been trained: HR, but softer
     store = LmdbStore(root / 'set/soft.lmdb')
-    store.add([(key, encode_png(imresize(imresize(decoded(png, root), Fraction(1, 4)), 4)))
-               for key, png in entries(root / 'set/HR_sub.lmdb').items()])
+    store.add(
+        [
+            (key, encode_png(imresize(imresize(decoded(png, root), Fraction(1, 4)), 4)))
+            for key, png in entries(root / 'set/HR_sub.lmdb').items()
+        ]
+    )
     store.finish()
     return root
 
 
 def teacher_lmdb(root: Path) -> Path:
-    found, = (path for path in (root / 'set').glob('SR_smfanet_x4_*_X4_sub.lmdb') if 'ensemble' not in path.name)
+    (found,) = (path for path in (root / 'set').glob('SR_smfanet_x4_*_X4_sub.lmdb') if 'ensemble' not in path.name)
     return found
 
 
 def dataset(root: Path, **changes: Any) -> dict[str, Any]:
-    return options('x')['datasets']['train'] | {
-        'phase': 'train', 'scale': 4, 'dataroot_gt': str(root / 'set/HR_sub.lmdb'),
-        'dataroot_lq': str(root / 'set/LR_bicubic_X4_sub.lmdb'),
-        'dataroot_teacher': str(root / 'set/soft.lmdb')} | changes
+    return (
+        options('x')['datasets']['train']
+        | {
+            'phase': 'train',
+            'scale': 4,
+            'dataroot_gt': str(root / 'set/HR_sub.lmdb'),
+            'dataroot_lq': str(root / 'set/LR_bicubic_X4_sub.lmdb'),
+            'dataroot_teacher': str(root / 'set/soft.lmdb'),
+        }
+        | changes
+    )
 
 
 def run_options(root: Path, name: str, **changes: Any) -> dict[str, Any]:
     opt = options(name, train__teacher={'weight': 0.5, 'until': 16}, **changes)
     data = dataset(root)
     del data['phase'], data['scale']
-    opt['datasets']['train'] = data | {key: value for key, value in opt['datasets']['train'].items()
-                                       if key not in data or key == 'in_memory'}
+    opt['datasets']['train'] = data | {
+        key: value for key, value in opt['datasets']['train'].items() if key not in data or key == 'in_memory'
+    }
     return opt
 
 
@@ -94,6 +107,7 @@ def decoded(png: bytes, folder: Path) -> torch.Tensor:
 @pytest.mark.parametrize('ensemble', [False, True])
 def test_the_pictures_are_the_teachers_of_the_whole_lr_cut_as_hr_is(root: Path, tmp_path: Path, ensemble: bool) -> None:
     from iafmsr.data.forms import at_scale
+
     path = add_teacher([root / 'pictures'], root / 'set', FORM, str(root / 'smfanet_x4.pth'), ensemble)
     assert ('_ensemble_' in path.name) == ensemble
     found, hr = entries(path), entries(root / 'set/HR_sub.lmdb')
@@ -102,13 +116,14 @@ def test_the_pictures_are_the_teachers_of_the_whole_lr_cut_as_hr_is(root: Path, 
     whole = Enlarger(load_net(root / 'smfanet_x4.pth'), CPU)(lq.permute(1, 2, 0).contiguous().numpy(), 0, ensemble)
     for number, (top, left, height, width) in enumerate(FORM.boxes(77, 101), 1):
         piece = decoded(found[f'2_s{number:03d}'], tmp_path).permute(1, 2, 0).numpy()
-        np.testing.assert_array_equal(piece, whole[top:top + height, left:left + width])
+        np.testing.assert_array_equal(piece, whole[top : top + height, left : left + width])
     lines = (path / 'meta_info.txt').read_text()
     assert lines == (root / 'set/HR_sub.lmdb/meta_info.txt').read_text()
 
 
-def test_a_second_call_does_nothing_and_an_interrupted_one_goes_on(root: Path, tmp_path: Path,
-                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_call_does_nothing_and_an_interrupted_one_goes_on(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(root / 'pictures', tmp_path / 'pictures')
     prepare([tmp_path / 'pictures'], tmp_path / 'set', [4], FORM)
     calls = []
@@ -140,12 +155,32 @@ def test_a_teacher_without_its_set_is_refused(root: Path, tmp_path: Path) -> Non
         add_teacher([tmp_path / 'other'], root / 'set', FORM, str(root / 'smfanet_x4.pth'))
 
 
-def test_the_command_prepares_and_teaches(root: Path, tmp_path: Path, repo_root: Path,
-                                          monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prepares_and_teaches(
+    root: Path, tmp_path: Path, repo_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     import runpy
-    monkeypatch.setattr(sys, 'argv', [
-        'prepare.py', '--input', str(root / 'pictures'), '--output', str(tmp_path / 'set'), '--scale', '4',
-        '--crop-size', '48', '--step', '24', '--min-size', '48', '--teacher', str(root / 'smfanet_x4.pth')])
+
+    monkeypatch.setattr(
+        sys,
+        'argv',
+        [
+            'prepare.py',
+            '--input',
+            str(root / 'pictures'),
+            '--output',
+            str(tmp_path / 'set'),
+            '--scale',
+            '4',
+            '--crop-size',
+            '48',
+            '--step',
+            '24',
+            '--min-size',
+            '48',
+            '--teacher',
+            str(root / 'smfanet_x4.pth'),
+        ],
+    )
     with pytest.raises(SystemExit) as info:
         runpy.run_path(str(repo_root / 'scripts/data_preparation/prepare.py'), run_name='__main__')
     assert info.value.code == 0
@@ -163,8 +198,11 @@ def test_the_teachers_patch_lies_and_is_turned_as_hr(root: Path, tmp_path: Path,
             transaction.put(key.encode(), encode_png(255 - decoded(png, tmp_path)))
     pairs = build_dataset(dataset(root, dataroot_teacher=str(copy)))
     draws = list(EpochSampler(pairs, ratio=2, seed=4))[:30]
-    samples = (TrainSetInMemory(pairs, CPU, CPU).batch(draws) if in_memory
-               else torch.utils.data.default_collate([pairs[draw] for draw in draws]))
+    samples = (
+        TrainSetInMemory(pairs, CPU, CPU).batch(draws)
+        if in_memory
+        else torch.utils.data.default_collate([pairs[draw] for draw in draws])
+    )
     assert samples['teacher'].shape == samples['gt'].shape == (30, 3, 32, 32)
     assert (samples['teacher'] + samples['gt'] - 1).abs().max() < 1e-6
 
@@ -182,14 +220,15 @@ def test_augmented_patches_have_their_teacher(root: Path) -> None:
 def test_the_loss_is_the_weighted_distance_and_ends() -> None:
     teacher = Teacher(weight=0.5, until=100)
     assert [teacher.weight_at(i) for i in (50, 100, 101)] == [0.25, 0, 0]
-    assert Teacher(weight=2).weight_at(10 ** 6) == 2
+    assert Teacher(weight=2).weight_at(10**6) == 2
     sr, picture = torch.zeros(2, 3, 4, 4), torch.full((2, 3, 4, 4), 0.5)
     assert teacher.loss(sr, picture, 50) == 0.125
 
 
 @pytest.mark.parametrize('precision', [None, 'bf16'])
-def test_a_network_teaches_in_evaluation_mode_without_gradients(root: Path, tmp_path: Path, precision: str | None,
-                                                                bf16_everywhere: None) -> None:
+def test_a_network_teaches_in_evaluation_mode_without_gradients(
+    root: Path, tmp_path: Path, precision: str | None, bf16_everywhere: None
+) -> None:
     weights = root / 'smfanet_x4.pth'
     model = built(tmp_path, train__teacher={'weight': 0.5, 'weights': str(weights)}, train__autocast=precision)
     batch = {'lq': torch.rand(2, 3, 8, 8), 'gt': torch.rand(2, 3, 32, 32)}
@@ -198,7 +237,8 @@ def test_a_network_teaches_in_evaluation_mode_without_gradients(root: Path, tmp_
     expected = load_net(weights).net(batch['lq']).clamp(0, 1)
     tolerance = 1e-6 if precision is None else 5e-3
     assert losses['l_teacher'].item() == pytest.approx(
-        0.5 * (model.output - expected).abs().mean().item(), rel=tolerance)
+        0.5 * (model.output - expected).abs().mean().item(), rel=tolerance
+    )
     sum(losses.values()).backward()
     assert not model.teacher.net.training and all(p.grad is None for p in model.teacher.net.parameters())
     assert (model.aim() - expected).abs().max() < 10 * tolerance
@@ -215,6 +255,7 @@ def test_a_run_learns_from_prepared_pictures_stops_and_resumes_to_the_bit(root: 
 
     def losses(log: str) -> list[str]:
         return [line.partition('l_ie:')[2] for line in log.splitlines() if 'l_ie:' in line]
+
     assert len(losses(straight)) == 20 and losses(first) + losses(second) == losses(straight)
     assert ['l_teacher' in line for line in losses(straight)] == [True] * 15 + [False] * 5
 
@@ -234,31 +275,42 @@ def test_a_sound_section_is_accepted_with_pictures_or_with_weights(root: Path) -
     assert not faults(root, {'weight': 1, 'weights': str(root / 'smfanet_x4.pth')}, dataroot_teacher=None)
 
 
-@pytest.mark.parametrize('teacher, changes, line', [
-    ({'until': 5}, {}, 'train.teacher.weight: missing'),
-    ({'weight': 0}, {}, 'train.teacher.weight: a number above 0 is wanted, got 0'),
-    ({'weight': 1, 'util': 5}, {}, 'train.teacher.util: unknown key (did you mean until?)'),
-    ({'weight': 1}, {'dataroot_teacher': None}, 'train.teacher: weights of a network or '
-     'datasets.train.dataroot_teacher is wanted, one of them'),
-    ({'weight': 1, 'weights': 'smfanet_x4.pth'}, {}, 'train.teacher: weights of a network or '
-     'datasets.train.dataroot_teacher is wanted, not both'),
-    (None, {}, 'datasets.train.dataroot_teacher: is for training with a section train.teacher'),
-])
-def test_a_section_that_is_wrong_is_one_line(root: Path, teacher: dict[str, Any], changes: dict[str, Any], line: str
-                                             ) -> None:
+@pytest.mark.parametrize(
+    'teacher, changes, line',
+    [
+        ({'until': 5}, {}, 'train.teacher.weight: missing'),
+        ({'weight': 0}, {}, 'train.teacher.weight: a number above 0 is wanted, got 0'),
+        ({'weight': 1, 'util': 5}, {}, 'train.teacher.util: unknown key (did you mean until?)'),
+        (
+            {'weight': 1},
+            {'dataroot_teacher': None},
+            'train.teacher: weights of a network or datasets.train.dataroot_teacher is wanted, one of them',
+        ),
+        (
+            {'weight': 1, 'weights': 'smfanet_x4.pth'},
+            {},
+            'train.teacher: weights of a network or datasets.train.dataroot_teacher is wanted, not both',
+        ),
+        (None, {}, 'datasets.train.dataroot_teacher: is for training with a section train.teacher'),
+    ],
+)
+def test_a_section_that_is_wrong_is_one_line(
+    root: Path, teacher: dict[str, Any], changes: dict[str, Any], line: str
+) -> None:
     assert faults(root, teacher, **changes) == [line]
 
 
 def test_a_teacher_of_another_scale_is_refused(root: Path) -> None:
     weights = str(root / 'smfanet_x2.pth')
     assert faults(root, {'weight': 1, 'weights': weights}, dataroot_teacher=None) == [
-        f'train.teacher.weights: {weights}: a network of scale 2, the option file is of scale 4']
-    fault, = faults(root, {'weight': 1}, dataroot_teacher=str(root / 'set/LR_bicubic_X2_sub.lmdb'))
+        f'train.teacher.weights: {weights}: a network of scale 2, the option file is of scale 4'
+    ]
+    (fault,) = faults(root, {'weight': 1}, dataroot_teacher=str(root / 'set/LR_bicubic_X2_sub.lmdb'))
     assert 'LR_bicubic_X2_sub.lmdb: of another scale or of other pictures: ' in fault and ' is 24x24, HR 48x48' in fault
 
 
 def test_an_lmdb_of_other_pictures_is_refused(root: Path, tmp_path: Path) -> None:
-    fault, = faults(root, {'weight': 1}, dataroot_teacher=str(root / 'train_gt.lmdb'))
+    (fault,) = faults(root, {'weight': 1}, dataroot_teacher=str(root / 'train_gt.lmdb'))
     assert 'train_gt.lmdb: 10 keys, dataroot_gt: ' in fault
     other = tmp_path / 'others.lmdb'
     shutil.copytree(root / 'set/soft.lmdb', other)
@@ -266,7 +318,7 @@ def test_an_lmdb_of_other_pictures_is_refused(root: Path, tmp_path: Path) -> Non
     with lmdb.open(str(other), map_size=1 << 26) as env, env.begin(write=True) as transaction:
         for key, png in zip(pictures, reversed(pictures.values()), strict=True):
             transaction.put(key.encode(), png)
-    fault, = check_dataset(dataset(root, dataroot_teacher=str(other)), 4, 'train')[1]
+    (fault,) = check_dataset(dataset(root, dataroot_teacher=str(other)), 4, 'train')[1]
     assert 'others.lmdb: of other pictures: ' in fault and 'is not an enlargement of its LR' in fault
 
 

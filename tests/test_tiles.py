@@ -59,12 +59,18 @@ def test_tiles_make_the_whole_picture(scale: int, height: int, width: int, tile:
     assert_equal_pictures(enlarge(picture(height, width), tile), whole)
 
 
-@pytest.mark.parametrize('keywords', [
-    {'ide': 'literal', 'ide_kernel_size': 3, 'guidance': 'product', 'idm_unit': 'theta', 'norm': 'none'},
-    {'idm_unit': 'normalised', 'guide': 'idm', 'ide_kernel_size': 3}, {'mask': 'sobel', 'guide': 'laplacian'},
-    {'mask': 'random', 'ide': 'moments'},
-    {'attention': 'text', 'norm': 'layer', 'guidance': 'concat'}, {'ssconv': 'none', 'arm': 'no_idm'},
-], ids=str)
+@pytest.mark.parametrize(
+    'keywords',
+    [
+        {'ide': 'literal', 'ide_kernel_size': 3, 'guidance': 'product', 'idm_unit': 'theta', 'norm': 'none'},
+        {'idm_unit': 'normalised', 'guide': 'idm', 'ide_kernel_size': 3},
+        {'mask': 'sobel', 'guide': 'laplacian'},
+        {'mask': 'random', 'ide': 'moments'},
+        {'attention': 'text', 'norm': 'layer', 'guidance': 'concat'},
+        {'ssconv': 'none', 'arm': 'no_idm'},
+    ],
+    ids=str,
+)
 def test_every_form_of_the_net_is_exact_in_tiles(keywords: dict[str, Any]) -> None:
     enlarge = enlarger(trained_like(scale=2, **keywords))
     assert_equal_pictures(enlarge(picture(90, 141), 48), enlarge(picture(90, 141), 0))
@@ -101,7 +107,7 @@ def test_the_margin_is_the_reach_of_the_net(num_block: int) -> None:
         maps = net.density.maps(net.local_map(lq), lq)
 
         def tile(lq: torch.Tensor) -> torch.Tensor:
-            return net(lq, maps=maps)[..., 2 * start:]
+            return net(lq, maps=maps)[..., 2 * start :]
 
         def changed(distance: int) -> torch.Tensor:
             picture = lq.clone()
@@ -161,6 +167,7 @@ def test_a_net_that_looks_at_the_whole_picture_is_not_exact_and_says_so() -> Non
 
 def test_on_a_photograph_of_odd_size(repo_root: Path) -> None:
     from skimage.data import chelsea
+
     pixels = np.ascontiguousarray(chelsea()[51:250:1, 100:351])
     enlarge = enlarger(trained_like(scale=4))
     assert_equal_pictures(enlarge(pixels, 72), enlarge(pixels, 0))

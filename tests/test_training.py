@@ -35,38 +35,79 @@ def root(tmp_path_factory: pytest.TempPathFactory, repo_root: Path) -> Path:
     (root / 'elsewhere').mkdir()
     rng = np.random.default_rng(0)
     for phase, count in PICTURES.items():
-        high = [cv2.resize(rng.integers(0, 256, (12, 12, 3), np.uint8), (96, 96), interpolation=cv2.INTER_CUBIC)
-                for _ in range(count)]
+        high = [
+            cv2.resize(rng.integers(0, 256, (12, 12, 3), np.uint8), (96, 96), interpolation=cv2.INTER_CUBIC)
+            for _ in range(count)
+        ]
         write_lmdb(root / f'{phase}_gt.lmdb', high)
         write_lmdb(root / f'{phase}_lq.lmdb', [cv2.resize(p, (24, 24), interpolation=cv2.INTER_AREA) for p in high])
-    (root / 'train.yml').write_text(yaml.safe_dump(options('run', 'val', train={
-        'total_iter': 20, 'ema_decay': 0.9, 'optim_g': {'type': 'Adam', 'lr': 1e-3},
-        'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [24], 'eta_min': 1e-5},
-        'pixel_opt': {'type': 'L1Loss'}, 'ie_opt': {'type': 'InformationEntropyLoss', 'loss_weight': 1e-4}},
-        logger={'print_freq': 5, 'save_checkpoint_freq': 10, 'use_tb_logger': False})))
-    (root / 'test.yml').write_text(yaml.safe_dump(options('measured', 'test', path={
-        'pretrain_network_g': 'experiments/run/models/net_g_20.pth', 'param_key_g': 'params_ema'})))
+    (root / 'train.yml').write_text(
+        yaml.safe_dump(
+            options(
+                'run',
+                'val',
+                train={
+                    'total_iter': 20,
+                    'ema_decay': 0.9,
+                    'optim_g': {'type': 'Adam', 'lr': 1e-3},
+                    'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [24], 'eta_min': 1e-5},
+                    'pixel_opt': {'type': 'L1Loss'},
+                    'ie_opt': {'type': 'InformationEntropyLoss', 'loss_weight': 1e-4},
+                },
+                logger={'print_freq': 5, 'save_checkpoint_freq': 10, 'use_tb_logger': False},
+            )
+        )
+    )
+    (root / 'test.yml').write_text(
+        yaml.safe_dump(
+            options(
+                'measured',
+                'test',
+                path={'pretrain_network_g': 'experiments/run/models/net_g_20.pth', 'param_key_g': 'params_ema'},
+            )
+        )
+    )
     return root
 
 
 def options(name: str, phase: str, **sections: Any) -> dict[str, Any]:
     def dataset(phase: str, data: str, **keys: Any) -> dict[str, Any]:
-        return {'name': phase, 'type': 'PairedImageDataset', 'dataroot_gt': f'{data}_gt.lmdb',
-                'dataroot_lq': f'{data}_lq.lmdb', 'io_backend': {'type': 'lmdb'}, **keys}
+        return {
+            'name': phase,
+            'type': 'PairedImageDataset',
+            'dataroot_gt': f'{data}_gt.lmdb',
+            'dataroot_lq': f'{data}_lq.lmdb',
+            'io_backend': {'type': 'lmdb'},
+            **keys,
+        }
 
     datasets = {phase: dataset('held_out', 'val')}
     if phase == 'val':
-        datasets['train'] = dataset('seen', 'train', gt_size=48, use_hflip=True, use_rot=True, total_batch_size=4,
-                                    num_worker_per_gpu=1)
-    return {'name': name, 'model_type': 'IAFMNetModel', 'scale': 4, 'num_gpu': 0, 'manual_seed': 0,
-            'datasets': datasets, 'network_g': {'type': 'IAFMNet', 'scale': 4, 'num_feat': 8, 'num_block': 1},
-            'path': {}, 'val': {'val_freq': 10, 'save_img': phase == 'test', 'suffix': None, 'metrics': {
-                'psnr': {'type': 'calculate_psnr', 'crop_border': 4, 'test_y_channel': True}}}, **sections}
+        datasets['train'] = dataset(
+            'seen', 'train', gt_size=48, use_hflip=True, use_rot=True, total_batch_size=4, num_worker_per_gpu=1
+        )
+    return {
+        'name': name,
+        'model_type': 'IAFMNetModel',
+        'scale': 4,
+        'num_gpu': 0,
+        'manual_seed': 0,
+        'datasets': datasets,
+        'network_g': {'type': 'IAFMNet', 'scale': 4, 'num_feat': 8, 'num_block': 1},
+        'path': {},
+        'val': {
+            'val_freq': 10,
+            'save_img': phase == 'test',
+            'suffix': None,
+            'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 4, 'test_y_channel': True}},
+        },
+        **sections,
+    }
 
 
 def run(root: Path, script: str, *arguments: str, terminal: bool = False) -> str:
     """Run an entry point from another working directory; returns what it wrote to stderr."""
-    options_file = f"../{script.removesuffix('.py')}.yml"
+    options_file = f'../{script.removesuffix(".py")}.yml'
     command = [sys.executable, str(root / 'iafmsr' / script), '-opt', options_file, *arguments]
     environment = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
     if not terminal:
@@ -75,8 +116,9 @@ def run(root: Path, script: str, *arguments: str, terminal: bool = False) -> str
         return done.stderr
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (24, 140))
-    with subprocess.Popen(command, cwd=root / 'elsewhere', env=environment, stdout=subprocess.DEVNULL,
-                          stderr=theirs) as process:
+    with subprocess.Popen(
+        command, cwd=root / 'elsewhere', env=environment, stdout=subprocess.DEVNULL, stderr=theirs
+    ) as process:
         os.close(theirs)
         written = b''
         try:
@@ -134,10 +176,12 @@ def test_terminal_shows_a_bar_with_eta_and_whole_log_lines(trained: str) -> None
 
 def test_test_reproduces_the_validation_of_training(root: Path, trained: str) -> None:
     stderr = run(root, 'test.py')
-    measured, = psnr_of(log_of(root, 'test'))
+    (measured,) = psnr_of(log_of(root, 'test'))
     assert measured == psnr_of(log_of(root, 'train', 0))[-1]
     assert {path.name for path in (root / 'results/measured/visualization/held_out').iterdir()} == {
-        '000_measured.png', '001_measured.png'}
+        '000_measured.png',
+        '001_measured.png',
+    }
     assert '\r' not in stderr
 
 
@@ -150,8 +194,12 @@ def test_resume_goes_on_where_the_run_stopped(root: Path, trained: str) -> None:
 
 def test_a_fault_leaves_the_run_as_it_was(root: Path, trained: str) -> None:
     before = sorted((root / 'experiments').rglob('*'))
-    done = subprocess.run([sys.executable, str(root / 'iafmsr/train.py'), '-opt', 'train.yml', '--force_yml',
-                           'train:optim_g:lrr=1'], cwd=root, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(root / 'iafmsr/train.py'), '-opt', 'train.yml', '--force_yml', 'train:optim_g:lrr=1'],
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2
     assert done.stderr == 'iafmsr: error: --force_yml: train.optim_g.lrr: unknown key (did you mean lr?)\n'
     assert sorted((root / 'experiments').rglob('*')) == before

@@ -53,8 +53,9 @@ def test_the_average_of_all_parameters_at_once_is_basicsr_s_to_the_bit(tmp_path:
         assert all(torch.equal(value, averages[1][key]) for key, value in averages[0].items())
 
 
-def test_a_compiled_network_trains_as_the_network_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                         caplog: pytest.LogCaptureFixture) -> None:
+def test_a_compiled_network_trains_as_the_network_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """By a compiler that writes no code, whose sums are the same: what is tested is what we do around it."""
     calls = []
     compile_net = torch.compile
@@ -78,8 +79,10 @@ def test_a_compiled_network_trains_as_the_network_itself(tmp_path: Path, monkeyp
 
 
 def test_a_network_that_cannot_be_compiled_is_trained_as_it_is_and_a_line_says_so(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """It fails in the backward pass, as compilers do; the samples of noise afterwards are those of a plain run."""
+
     class Broken(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
@@ -93,6 +96,7 @@ def test_a_network_that_cannot_be_compiled_is_trained_as_it_is_and_a_line_says_s
         def run(*args: Any, **kwargs: Any) -> Any:
             sr, density = net(*args, **kwargs)
             return Broken.apply(sr), density
+
         return run
 
     states = []
@@ -104,8 +108,10 @@ def test_a_network_that_cannot_be_compiled_is_trained_as_it_is_and_a_line_says_s
             step(model, 1)
             step(model, 2)
         states.append(model.net_g.state_dict())
-    assert warnings(caplog) == ['train.compile: IAFMNet cannot be trained compiled (UnboundLocalError: buf37 is not '
-                                'there); it is trained as it is']
+    assert warnings(caplog) == [
+        'train.compile: IAFMNet cannot be trained compiled (UnboundLocalError: buf37 is not '
+        'there); it is trained as it is'
+    ]
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
@@ -114,11 +120,13 @@ def test_modes_of_the_compiler_are_checked() -> None:
     assert faults == ['train.compile: default or reduce-overhead or max-autotune is wanted, got True']
     opt = options('x', train__compile='default', train__ie_opt=None) | {'model_type': 'SRModel'}
     assert check_options(opt, True, '/', files=False).faults == [
-        'train.compile: SRModel makes no use of it, IAFMNetModel does']
+        'train.compile: SRModel makes no use of it, IAFMNetModel does'
+    ]
 
 
 def test_bf16_on_a_device_without_it_is_float32_and_a_line_says_so(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     weights = []
     for bf16 in (False, True):
         monkeypatch.setattr('iafmsr.models.precision.has_bf16', lambda device, bf16=bf16: bf16)

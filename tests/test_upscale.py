@@ -51,8 +51,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def upscale(weights: Path, tmp_path: Path) -> Upscale:
     """Runs the command on paths below tmp_path."""
+
     def run(*arguments: str | Path) -> int:
         return main(['upscale', *map(str, arguments), '--weights', str(weights), '--device', 'cpu'])
+
     return run
 
 
@@ -72,6 +74,7 @@ def files(folder: Path) -> list[str]:
 
 
 # ---------------------------------------------------------------- kinds of pictures
+
 
 @pytest.mark.parametrize('suffix', ['.png', '.tif', '.webp', '.jpg', '.bmp'])
 @pytest.mark.parametrize('kind', [np.uint8, np.uint16])
@@ -115,16 +118,20 @@ def test_a_picture_is_the_right_way_up(tmp_path: Path, upscale: Upscale, orienta
 def test_sixteen_bit_colour_is_turned_too(tmp_path: Path) -> None:
     pixels, exif = noise(kind=np.uint16), Image.Exif()
     exif[0x0112] = 6
-    content = cv2.imencodeWithMetadata('.png', pixels[..., ::-1], [cv2.IMAGE_METADATA_EXIF],
-                                       [np.frombuffer(exif.tobytes()[6:], np.uint8)])[1]
+    content = cv2.imencodeWithMetadata(
+        '.png', pixels[..., ::-1], [cv2.IMAGE_METADATA_EXIF], [np.frombuffer(exif.tobytes()[6:], np.uint8)]
+    )[1]
     (tmp_path / 'a.png').write_bytes(content)
     assert np.array_equal(read(tmp_path / 'a.png').colour, np.rot90(pixels, -1))
 
 
 def test_gray_alpha_and_bits_stay(tmp_path: Path, upscale: Upscale) -> None:
     inputs = {
-        'gray.png': noise(channels=1), 'alpha.png': noise(channels=4), 'palette.gif': noise(),
-        'gray.jpg': noise(channels=1)}
+        'gray.png': noise(channels=1),
+        'alpha.png': noise(channels=4),
+        'palette.gif': noise(),
+        'gray.jpg': noise(channels=1),
+    }
     for name, pixels in inputs.items():
         save(tmp_path / 'in' / name, pixels)
     cv2.imwrite(str(tmp_path / 'in/deep.png'), noise(kind=np.uint16))
@@ -132,11 +139,18 @@ def test_gray_alpha_and_bits_stay(tmp_path: Path, upscale: Upscale) -> None:
     cv2.imwrite(str(tmp_path / 'in/deep_alpha.png'), noise(channels=4, kind=np.uint16))
     assert upscale(tmp_path / 'in', tmp_path / 'out') == 0
     results = {name: read(tmp_path / 'out' / name) for name in files(tmp_path / 'out')}
-    assert {name: (str(picture.colour.dtype), picture.colour.shape[2], picture.alpha is not None)
-            for name, picture in results.items()} == {
-        'gray.png': ('uint8', 1, False), 'gray.jpg': ('uint8', 1, False), 'alpha.png': ('uint8', 3, True),
-        'palette.png': ('uint8', 3, False), 'deep.png': ('uint16', 3, False), 'deep_gray.tif': ('uint16', 1, False),
-        'deep_alpha.png': ('uint16', 3, True)}
+    assert {
+        name: (str(picture.colour.dtype), picture.colour.shape[2], picture.alpha is not None)
+        for name, picture in results.items()
+    } == {
+        'gray.png': ('uint8', 1, False),
+        'gray.jpg': ('uint8', 1, False),
+        'alpha.png': ('uint8', 3, True),
+        'palette.png': ('uint8', 3, False),
+        'deep.png': ('uint16', 3, False),
+        'deep_gray.tif': ('uint16', 1, False),
+        'deep_alpha.png': ('uint16', 3, True),
+    }
     assert all(picture.colour.shape[:2] == (24, 34) for picture in results.values())
     assert results['alpha.png'].alpha.std() > 1
 
@@ -152,6 +166,7 @@ def test_opaque_alpha_stays_opaque(tmp_path: Path, upscale: Upscale) -> None:
 
 def test_the_colour_profile_is_kept(tmp_path: Path, upscale: Upscale) -> None:
     from PIL import ImageCms
+
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('LAB')).tobytes()
     names = ('a.png', 'a.jpg', 'a.webp', 'a.tif')
     for name in names:
@@ -195,6 +210,7 @@ def test_the_result_is_what_the_net_makes(tmp_path: Path, upscale: Upscale, weig
 
 # ---------------------------------------------------------------- many pictures
 
+
 def test_files_folders_and_patterns(tmp_path: Path, upscale: Upscale) -> None:
     for name in ('one.png', 'folder/two.png', 'folder/.hidden.png', 'folder/sub/three.png', 'deep/er/four.png'):
         save(tmp_path / name, noise())
@@ -221,8 +237,9 @@ def test_what_exists_is_not_made_again(tmp_path: Path, upscale: Upscale, capsys:
     assert (tmp_path / 'out/a.png').read_bytes() == (tmp_path / 'out/b.png').read_bytes()
 
 
-def test_progress_is_a_bar_on_a_terminal_and_lines_in_a_log(tmp_path: Path, upscale: Upscale,
-                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_a_bar_on_a_terminal_and_lines_in_a_log(
+    tmp_path: Path, upscale: Upscale, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save(tmp_path / 'in/a.png', noise())
     (tmp_path / 'in/b.png').touch()
 
@@ -238,20 +255,30 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_in_a_log(tmp_path: Path, upsc
     monkeypatch.setattr(sys, 'stderr', log := Stream())
     log.terminal = False
     from iafmsr.inference.command import _Log
+
     with tqdm(total=2, file=_Log(), mininterval=0, bar_format='{percentage:.0f}% {elapsed}<{remaining}') as bar:
         bar.update(1)
         print('a line', file=sys.stderr)
         bar.update(1)
     assert [re.sub('[0-9:?]+', '#', line) for line in log.getvalue().splitlines()] == [
-        '#% #<#', '#% #<#', 'a line', '#% #<#', '#% #<#']
+        '#% #<#',
+        '#% #<#',
+        'a line',
+        '#% #<#',
+        '#% #<#',
+    ]
 
 
-@pytest.mark.parametrize(('names', 'out', 'said'), [
-    (('one/a.png',), 'one', 'one/a.png would be overwritten by its own result'),
-    (('one/a.gif', 'two/a.png'), 'two', 'two/a.png would be overwritten by'),
-])
-def test_no_result_takes_the_place_of_a_picture(tmp_path: Path, upscale: Upscale, names: tuple[str, ...], out: str,
-                                                said: str, capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ('names', 'out', 'said'),
+    [
+        (('one/a.png',), 'one', 'one/a.png would be overwritten by its own result'),
+        (('one/a.gif', 'two/a.png'), 'two', 'two/a.png would be overwritten by'),
+    ],
+)
+def test_no_result_takes_the_place_of_a_picture(
+    tmp_path: Path, upscale: Upscale, names: tuple[str, ...], out: str, said: str, capsys: pytest.CaptureFixture
+) -> None:
     paths = [save(tmp_path / name, noise()) for name in names]
     before = [path.read_bytes() for path in paths]
     with pytest.raises(SystemExit) as stop:
@@ -279,8 +306,9 @@ def test_only_the_pair_of_one_name_is_refused(tmp_path: Path, upscale: Upscale, 
     assert captured.err.count('would both become') == 2
 
 
-def test_what_is_no_picture_is_passed_over_in_one_line(tmp_path: Path, upscale: Upscale,
-                                                       capsys: pytest.CaptureFixture) -> None:
+def test_what_is_no_picture_is_passed_over_in_one_line(
+    tmp_path: Path, upscale: Upscale, capsys: pytest.CaptureFixture
+) -> None:
     save(tmp_path / 'in/img01.png', noise())
     save(tmp_path / 'in/img02.jpg', noise())
     save(tmp_path / 'in/sub/img03.png', noise())
@@ -290,11 +318,13 @@ def test_what_is_no_picture_is_passed_over_in_one_line(tmp_path: Path, upscale: 
     assert files(tmp_path / 'out') == ['img01.png', 'img02.jpg']
     assert capsys.readouterr().err.splitlines() == [
         'iafmsr: passed over what is not named as a picture: .nef 1, .txt 2, .xmp 1, no suffix 1',
-        'iafmsr: passed over 1 sub-folder (--recursive takes them, too)']
+        'iafmsr: passed over 1 sub-folder (--recursive takes them, too)',
+    ]
 
 
-def test_a_tree_is_mirrored_and_its_results_are_no_inputs(tmp_path: Path, upscale: Upscale,
-                                                          capsys: pytest.CaptureFixture) -> None:
+def test_a_tree_is_mirrored_and_its_results_are_no_inputs(
+    tmp_path: Path, upscale: Upscale, capsys: pytest.CaptureFixture
+) -> None:
     names = ['a.png', 'x/a.png', 'x/y/b.jpg', '.hidden/c.png']
     for name in names:
         save(tmp_path / 'in' / name, noise())
@@ -320,16 +350,30 @@ def test_names_that_are_too_long(tmp_path: Path, upscale: Upscale, capsys: pytes
         with pytest.raises(SystemExit) as stop:
             upscale(*arguments)
         assert stop.value.code == 2
-        assert re.fullmatch(r'iafmsr: error: \S+: cannot be written \(File name too long\)',
-                            capsys.readouterr().err.splitlines()[-1])
+        assert re.fullmatch(
+            r'iafmsr: error: \S+: cannot be written \(File name too long\)', capsys.readouterr().err.splitlines()[-1]
+        )
 
 
-@pytest.mark.parametrize(('out', 'said'), [
-    ('results_v1.2', r'results_v1.2: .2 is no kind of file that is written \(.*\); a new folder is named with a / at'),
-    ('a.gif', r'a.gif: .gif is no kind of file'), ('a.jpgg', r'a.jpgg: .jpgg is no kind of file')])
-def test_a_file_of_an_unknown_kind_is_refused_before_the_net_is_read(tmp_path: Path, upscale: Upscale, out: str,
-                                                                     said: str, capsys: pytest.CaptureFixture,
-                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ('out', 'said'),
+    [
+        (
+            'results_v1.2',
+            r'results_v1.2: .2 is no kind of file that is written \(.*\); a new folder is named with a / at',
+        ),
+        ('a.gif', r'a.gif: .gif is no kind of file'),
+        ('a.jpgg', r'a.jpgg: .jpgg is no kind of file'),
+    ],
+)
+def test_a_file_of_an_unknown_kind_is_refused_before_the_net_is_read(
+    tmp_path: Path,
+    upscale: Upscale,
+    out: str,
+    said: str,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     save(tmp_path / 'a.png', noise())
     with monkeypatch.context() as patched, pytest.raises(SystemExit) as stop:
         patched.setattr(loading, 'load_net', lambda *_: pytest.fail('read'))
@@ -341,17 +385,26 @@ def test_a_file_of_an_unknown_kind_is_refused_before_the_net_is_read(tmp_path: P
         assert files(tmp_path / out) == ['a.png']
 
 
-@pytest.mark.parametrize(('pixels', 'target', 'said'), [
-    (noise(2, 8192), 'b.webp', 'cannot hold 16384x4 pixels; .png can'),
-    (noise(2, 32751), 'b.jpg', 'cannot hold 65502x4 pixels; .png can'),
-    (noise(channels=4), 'b.jpg', 'holds no transparency; known to hold it: .png .tif .tiff .webp'),
-    (noise(channels=4), 'b.bmp', 'holds no transparency'),
-    (noise(channels=1, kind=np.uint16), 'b.jpg', 'holds 8 bits, the picture has 16; known to hold them: .png .tif'),
-], ids=range(5))
-def test_a_kind_that_cannot_hold_the_result_is_known_before_the_net_works(tmp_path: Path, upscale: Upscale, said: str,
-                                                                          pixels: np.ndarray, target: str,
-                                                                          capsys: pytest.CaptureFixture,
-                                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ('pixels', 'target', 'said'),
+    [
+        (noise(2, 8192), 'b.webp', 'cannot hold 16384x4 pixels; .png can'),
+        (noise(2, 32751), 'b.jpg', 'cannot hold 65502x4 pixels; .png can'),
+        (noise(channels=4), 'b.jpg', 'holds no transparency; known to hold it: .png .tif .tiff .webp'),
+        (noise(channels=4), 'b.bmp', 'holds no transparency'),
+        (noise(channels=1, kind=np.uint16), 'b.jpg', 'holds 8 bits, the picture has 16; known to hold them: .png .tif'),
+    ],
+    ids=range(5),
+)
+def test_a_kind_that_cannot_hold_the_result_is_known_before_the_net_works(
+    tmp_path: Path,
+    upscale: Upscale,
+    said: str,
+    pixels: np.ndarray,
+    target: str,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     save(tmp_path / 'a.png', pixels)
     monkeypatch.setattr(Enlarger, '__call__', lambda *_: pytest.fail('worked in vain'))
     assert upscale(tmp_path / 'a.png', tmp_path / target) == 1
@@ -369,6 +422,7 @@ def test_kind_and_quality_of_results_can_be_chosen(tmp_path: Path, upscale: Upsc
 
 
 # ---------------------------------------------------------------- bad input
+
 
 def bad_inputs(folder: Path) -> None:
     """Seven files that are no pictures, or not whole ones, though their names say so; three that are not named as
@@ -393,8 +447,9 @@ def bad_inputs(folder: Path) -> None:
     save(folder / 'good.png', noise())
 
 
-def test_each_bad_picture_has_a_line_and_the_rest_goes_on(tmp_path: Path, upscale: Upscale,
-                                                          capfd: pytest.CaptureFixture) -> None:
+def test_each_bad_picture_has_a_line_and_the_rest_goes_on(
+    tmp_path: Path, upscale: Upscale, capfd: pytest.CaptureFixture
+) -> None:
     bad_inputs(tmp_path / 'in')
     assert upscale(tmp_path / 'in', tmp_path / 'out') == 7
     out, err = capfd.readouterr()
@@ -408,9 +463,23 @@ def test_each_bad_picture_has_a_line_and_the_rest_goes_on(tmp_path: Path, upscal
     assert read(tmp_path / 'out/line.png').colour.shape == (20, 60000, 3)
 
 
-@pytest.mark.parametrize(('kind', 'keywords'), [
-    ('PNG', {}), ('JPEG', {}), ('JPEG', {'progressive': True}), ('TIFF', {}), ('TIFF', {'compression': 'tiff_lzw'}),
-    ('WEBP', {}), ('BMP', {}), ('GIF', {}), ('PPM', {}), ('.png', {}), ('.tif', {})], ids=str)
+@pytest.mark.parametrize(
+    ('kind', 'keywords'),
+    [
+        ('PNG', {}),
+        ('JPEG', {}),
+        ('JPEG', {'progressive': True}),
+        ('TIFF', {}),
+        ('TIFF', {'compression': 'tiff_lzw'}),
+        ('WEBP', {}),
+        ('BMP', {}),
+        ('GIF', {}),
+        ('PPM', {}),
+        ('.png', {}),
+        ('.tif', {}),
+    ],
+    ids=str,
+)
 def test_a_picture_cut_short_is_not_taken_for_a_whole_one(tmp_path: Path, kind: str, keywords: dict) -> None:
     if kind.startswith('.'):
         content = cv2.imencode(kind, noise(40, 60, kind=np.uint16))[1].tobytes()
@@ -422,15 +491,16 @@ def test_a_picture_cut_short_is_not_taken_for_a_whole_one(tmp_path: Path, kind: 
     path.write_bytes(content)
     whole = read(path).colour
     for share in (0.02, 0.1, 0.3, 0.5, 0.8, 0.95, 0.99):
-        path.write_bytes(content[:int(share * len(content))])
+        path.write_bytes(content[: int(share * len(content))])
         try:
             assert np.array_equal(read(path).colour, whole)
         except UnreadableError as error:
             assert '\n' not in str(error)
 
 
-def test_names_that_are_no_text_and_things_that_are_no_files(tmp_path: Path, upscale: Upscale,
-                                                             capsys: pytest.CaptureFixture) -> None:
+def test_names_that_are_no_text_and_things_that_are_no_files(
+    tmp_path: Path, upscale: Upscale, capsys: pytest.CaptureFixture
+) -> None:
     folder = tmp_path / 'in'
     save(folder / 'a.png', noise()).rename(os.fsdecode(os.fsencode(folder) + b'/\xff.png'))
     Path(os.fsdecode(os.fsencode(folder) + b'/\xfe.png')).write_text('no picture')
@@ -444,8 +514,9 @@ def test_names_that_are_no_text_and_things_that_are_no_files(tmp_path: Path, ups
     assert len(files(tmp_path / 'out')) == 1
 
 
-def test_a_picture_of_more_pixels_than_pillow_lets_pass(tmp_path: Path, upscale: Upscale,
-                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_of_more_pixels_than_pillow_lets_pass(
+    tmp_path: Path, upscale: Upscale, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
     save(tmp_path / 'a.png', noise())
     assert upscale(tmp_path / 'a.png', tmp_path / 'out') == 0
@@ -454,10 +525,17 @@ def test_a_picture_of_more_pixels_than_pillow_lets_pass(tmp_path: Path, upscale:
 def test_a_full_stdout_is_a_line(tmp_path: Path, weights: Path) -> None:
     save(tmp_path / 'a.png', noise())
     with open('/dev/full', 'w') as full:
-        done = subprocess.run([sys.executable, '-m', 'iafmsr', 'upscale', tmp_path / 'a.png', tmp_path / 'out',
-                               '--weights', weights], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-    assert (done.returncode, done.stderr) == (2, 'iafmsr: error: what is printed cannot be written '
-                                             '(No space left on device)\n')
+        done = subprocess.run(
+            [sys.executable, '-m', 'iafmsr', 'upscale', tmp_path / 'a.png', tmp_path / 'out', '--weights', weights],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+    assert (done.returncode, done.stderr) == (
+        2,
+        'iafmsr: error: what is printed cannot be written (No space left on device)\n',
+    )
     assert files(tmp_path / 'out') == ['a.png']
 
 
@@ -471,8 +549,9 @@ def test_what_is_not_there(tmp_path: Path, upscale: Upscale, capsys: pytest.Capt
     assert files(tmp_path / 'o') == ['a.png']
 
 
-def test_a_folder_that_cannot_be_listed(tmp_path: Path, upscale: Upscale, monkeypatch: pytest.MonkeyPatch,
-                                        capsys: pytest.CaptureFixture) -> None:
+def test_a_folder_that_cannot_be_listed(
+    tmp_path: Path, upscale: Upscale, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     """As the next test, for those who run tests as root, to whom no folder is closed."""
     save(tmp_path / 'closed/a.png', noise())
     save(tmp_path / 'b.png', noise())
@@ -527,8 +606,9 @@ def disk_with_room_for(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, upscale: Upscale,
-                                                 capfd: pytest.CaptureFixture) -> None:
+def test_a_full_disk_leaves_nothing_half_written(
+    tmp_path: Path, upscale: Upscale, capfd: pytest.CaptureFixture
+) -> None:
     save(tmp_path / 'in/large.png', noise(60, 80))
     save(tmp_path / 'in/small.png', noise(4, 4))
     save(tmp_path / 'old.png', noise(60, 80))
@@ -549,13 +629,18 @@ def test_more_failures_than_an_exit_code_holds(tmp_path: Path, upscale: Upscale)
     assert upscale(tmp_path / 'in', tmp_path / 'out') == 100
 
 
-@pytest.mark.parametrize(('arguments', 'said'), [
-    (['--tile', '-1'], '--tile -1: at least 8'), (['--tile', '7'], '--tile 7: at least 8'),
-    (['--quality', '0'], '--quality 0: a number from 1 to 100'),
-    (['--weights', 'missing.pth'], '--weights missing.pth: no such file'),
-])
-def test_wrong_options(tmp_path: Path, upscale: Upscale, arguments: list[str], said: str,
-                       capsys: pytest.CaptureFixture, weights: Path) -> None:
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (['--tile', '-1'], '--tile -1: at least 8'),
+        (['--tile', '7'], '--tile 7: at least 8'),
+        (['--quality', '0'], '--quality 0: a number from 1 to 100'),
+        (['--weights', 'missing.pth'], '--weights missing.pth: no such file'),
+    ],
+)
+def test_wrong_options(
+    tmp_path: Path, upscale: Upscale, arguments: list[str], said: str, capsys: pytest.CaptureFixture, weights: Path
+) -> None:
     save(tmp_path / 'a.png', noise())
     with pytest.raises(SystemExit) as stop:
         main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / 'o'), '--weights', str(weights), *arguments])
@@ -566,9 +651,9 @@ def test_wrong_options(tmp_path: Path, upscale: Upscale, arguments: list[str], s
 
 
 @pytest.mark.parametrize('has', [False, True])
-def test_a_precision_that_the_cpu_has_not_is_replaced_and_said(tmp_path: Path, upscale: Upscale, has: bool,
-                                                               monkeypatch: pytest.MonkeyPatch,
-                                                               capsys: pytest.CaptureFixture) -> None:
+def test_a_precision_that_the_cpu_has_not_is_replaced_and_said(
+    tmp_path: Path, upscale: Upscale, has: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.setattr('iafmsr.inference.command._has', lambda precision: has)
     save(tmp_path / 'a.png', noise(40, 60))
     assert upscale(tmp_path / 'a.png', tmp_path / 'fp32.png', '--precision', 'fp32') == 0
@@ -578,6 +663,7 @@ def test_a_precision_that_the_cpu_has_not_is_replaced_and_said(tmp_path: Path, u
 
 
 # ---------------------------------------------------------------- memory
+
 
 class Limited(Enlarger):
     """Pretends that tiles above a size do not fit into memory."""
@@ -592,9 +678,14 @@ class Limited(Enlarger):
         return super()._run(function, lq, **maps)
 
 
-@pytest.mark.parametrize('error', [
-    MemoryError(), torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB'),
-    RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried ...")])
+@pytest.mark.parametrize(
+    'error',
+    [
+        MemoryError(),
+        torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB'),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+    ],
+)
 def test_out_of_memory_means_smaller_tiles(weights: Path, error: Exception) -> None:
     trained, said, shares = load_net(weights), [], []
     pixels = noise(100, 150)
@@ -614,7 +705,7 @@ def test_out_of_memory_means_smaller_tiles(weights: Path, error: Exception) -> N
 def test_a_result_that_does_not_fit_is_named_with_its_size(weights: Path) -> None:
     said: list[str] = []
     upscaler = Upscaler(Enlarger(load_net(weights), torch.device('cpu')), 64, False, said.append)
-    vast = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (2 ** 23, 2 ** 23, 3))
+    vast = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (2**23, 2**23, 3))
     with pytest.raises(UserError, match=r'^out of memory: a result of 16777216x16777216 pixels takes 844424.9 GB$'):
         upscaler._in_memory(vast, said.append)
     assert (upscaler.tile, said) == (64, [])
@@ -627,13 +718,25 @@ def test_another_error_is_not_taken_for_want_of_memory(weights: Path) -> None:
 
 # ---------------------------------------------------------------- nets
 
-def test_a_net_that_tiles_do_not_suit_says_so_of_a_picture_larger_than_one(tmp_path: Path,
-                                                                           capsys: pytest.CaptureFixture) -> None:
+
+def test_a_net_that_tiles_do_not_suit_says_so_of_a_picture_larger_than_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     torch.save({'params': SAFMN(scale=2, dim=8, n_blocks=1).state_dict()}, tmp_path / 'safmn.pth')
     save(tmp_path / 'a.png', noise())
     for tile, said in (('16', True), ('17', False)):  # the picture is 17 wide
-        main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / 'o'), '--weights', str(tmp_path / 'safmn.pth'),
-              '--tile', tile, '--overwrite'])
+        main(
+            [
+                'upscale',
+                str(tmp_path / 'a.png'),
+                str(tmp_path / 'o'),
+                '--weights',
+                str(tmp_path / 'safmn.pth'),
+                '--tile',
+                tile,
+                '--overwrite',
+            ]
+        )
         assert ('SAFMN may look at the whole picture' in capsys.readouterr().err) == said
 
 
@@ -645,8 +748,17 @@ def test_a_gray_net_takes_gray_pictures_and_colours_one_by_one(tmp_path: Path) -
     for channels in (1, 3):
         pixels = noise(33, 41, channels)
         save(tmp_path / 'a.png', pixels)
-        main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / f'{channels}.png'), '--weights',
-              str(tmp_path / 'gray.pth'), '--tile', '16'])
+        main(
+            [
+                'upscale',
+                str(tmp_path / 'a.png'),
+                str(tmp_path / f'{channels}.png'),
+                '--weights',
+                str(tmp_path / 'gray.pth'),
+                '--tile',
+                '16',
+            ]
+        )
         with torch.inference_mode():
             wanted = net(torch.from_numpy(pixels).permute(2, 0, 1)[:, None] / 255)[:, 0].clamp(0, 1) * 255
         found = read(tmp_path / f'{channels}.png').colour
@@ -655,20 +767,27 @@ def test_a_gray_net_takes_gray_pictures_and_colours_one_by_one(tmp_path: Path) -
 
 # ---------------------------------------------------------------- start-up
 
+
 def test_upscaling_starts_without_basicsr_and_help_without_torch() -> None:
-    code = ('import sys\nfrom iafmsr.cli import main\n'
-            'try:\n    main(["upscale", "--help"])\nexcept SystemExit:\n    pass\n'
-            'assert "torch" not in sys.modules\n'
-            'import iafmsr.inference.upscale, iafmsr.archs.iafmnet_arch\n'
-            'assert not {"basicsr", "torchvision", "scipy", "skimage", "matplotlib"} & set(sys.modules)\n')
+    code = (
+        'import sys\nfrom iafmsr.cli import main\n'
+        'try:\n    main(["upscale", "--help"])\nexcept SystemExit:\n    pass\n'
+        'assert "torch" not in sys.modules\n'
+        'import iafmsr.inference.upscale, iafmsr.archs.iafmnet_arch\n'
+        'assert not {"basicsr", "torchvision", "scipy", "skimage", "matplotlib"} & set(sys.modules)\n'
+    )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert '--weights FILE' in done.stdout
 
 
 def test_the_module_is_the_command(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, '-m', 'iafmsr', 'upscale', 'a.png', 'o', '--weights', 'no.pth'],
-                          capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, '-m', 'iafmsr', 'upscale', 'a.png', 'o', '--weights', 'no.pth'],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
     names = ', '.join(sorted(path.stem for path in named_files.FOLDER.glob('*.pth')))
     others = f', and none of the names {names}' if names else ''
     assert (done.returncode, done.stderr) == (2, f'iafmsr: error: --weights no.pth: no such file{others}\n')

@@ -36,7 +36,7 @@ def test_set5_by_name_in_one_command(name: str, data_root: Path, tmp_path: Path)
     main(['upscale', str(folder), str(tmp_path / 'sr'), '--weights', name])
     found = []
     for hr in sorted((data_root / 'benchmarks/Set5/HR').iterdir()):
-        sr, = (tmp_path / 'sr').glob(f'{hr.stem}*')
+        (sr,) = (tmp_path / 'sr').glob(f'{hr.stem}*')
         found.append(y_quality(read_picture(sr), mod_crop(read_picture(hr), scale), scale).psnr)
     assert len(found) == 5
     assert np.mean(found) == pytest.approx(card_of(name), abs=0.02)
@@ -55,8 +55,14 @@ def test_publishing_takes_the_average_and_says_of_which_network_it_is(tmp_path: 
     options = {'scale': 2, 'num_feat': 8, 'num_block': 1, 'guide': 'idm'}
     nets = [IAFMNet(**options) for _ in range(2)]
     run = tmp_path / 'net_g_latest.pth'
-    torch.save({'params': nets[0].state_dict(), 'params_ema': nets[1].half().state_dict(),
-                'network_g': {'type': 'IAFMNet', 'sparse_backend': 'gather', **options}}, run)
+    torch.save(
+        {
+            'params': nets[0].state_dict(),
+            'params_ema': nets[1].half().state_dict(),
+            'network_g': {'type': 'IAFMNet', 'sparse_backend': 'gather', **options},
+        },
+        run,
+    )
     publish(run, tmp_path / 'a.pth')
     content = torch.load(tmp_path / 'a.pth', weights_only=True)
     network = content['network_g']

@@ -48,7 +48,8 @@ def measure(opt: dict[str, Any], weights: Path, sets: Sequence[BenchmarkSet]) ->
         figures['psnr'][benchmark_set.name] = statistics.fmean(q.psnr for q in qualities)
         figures['ssim'][benchmark_set.name] = statistics.fmean(q.ssim for q in qualities)
         figures['maps'][benchmark_set.name] = {
-            name: [statistics.fmean(values) for values in zip(*pairs, strict=True)] for name, pairs in maps.items()}
+            name: [statistics.fmean(values) for values in zip(*pairs, strict=True)] for name, pairs in maps.items()
+        }
     figures['robustness'] = asdict(robustness(net, opt['scale']))
     size = count(net, opt['scale'])
     return {**figures, 'params': size.params, 'macs': size.macs}
@@ -83,8 +84,20 @@ def draw_maps(opt: dict[str, Any], weights: Path, sets: Sequence[BenchmarkSet], 
         height, width = (_FIGURE_HEIGHT, round(_FIGURE_HEIGHT * hr.shape[-1] / hr.shape[-2]))
         shown = image_panel(f'{name}\n', hr)
         shown.image.thumbnail((width, height))
-        rows.append([shown] + [
-            colour_panel(f'{title}\n' + ('' if value is absolute else f'{rank_correlation(value, absolute):.2f}'),
-                         value[0, 0], height, width) for title, value in maps.items()])
-    return draw_figure(rows, 'error: |HR - SR| of Y, mean over the pixels of one LR pixel.\n'
-                             'Below the name of a map: its rank correlation with the error.')
+        rows.append(
+            [shown]
+            + [
+                colour_panel(
+                    f'{title}\n' + ('' if value is absolute else f'{rank_correlation(value, absolute):.2f}'),
+                    value[0, 0],
+                    height,
+                    width,
+                )
+                for title, value in maps.items()
+            ]
+        )
+    return draw_figure(
+        rows,
+        'error: |HR - SR| of Y, mean over the pixels of one LR pixel.\n'
+        'Below the name of a map: its rank correlation with the error.',
+    )

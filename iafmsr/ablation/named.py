@@ -31,7 +31,7 @@ class Ablations:
     @classmethod
     def read(cls, file: Path) -> Ablations:
         """Raises:
-            UserError: the file cannot be read, or holds no ablations.
+        UserError: the file cannot be read, or holds no ablations.
         """
         overrides = load_options(file).get('ablations')
         if not isinstance(overrides, dict) or not all(isinstance(entry, dict) for entry in overrides.values()):
@@ -45,8 +45,10 @@ class Ablations:
             UserError: there is no such ablation, or its bases lead back to it.
         """
         if name not in self.overrides:
-            raise UserError(f'{self.file}: no ablation is called {name!r}{did_you_mean(name, self.overrides)}; '
-                            'an option file ends in .yml')
+            raise UserError(
+                f'{self.file}: no ablation is called {name!r}{did_you_mean(name, self.overrides)}; '
+                'an option file ends in .yml'
+            )
         return deepcopy(self._options(name, ())) | {'name': f'ablation_{name}'}
 
     def _options(self, name: str, above: tuple[str, ...]) -> dict[str, Any]:
@@ -57,8 +59,10 @@ class Ablations:
         if base in self.overrides:
             return over(self._options(base, (*above, name)), overrides)
         if Path(base).suffix not in ('.yml', '.yaml'):
-            raise UserError(f'{self.file}: ablations: {name}: base: no ablation is called {base!r}'
-                            f'{did_you_mean(base, self.overrides)}')
+            raise UserError(
+                f'{self.file}: ablations: {name}: base: no ablation is called {base!r}'
+                f'{did_you_mean(base, self.overrides)}'
+            )
         return over(load_options(self.file.parent / base), overrides)
 
 

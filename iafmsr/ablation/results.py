@@ -71,8 +71,13 @@ def fill(text: str, results: Iterable[Result]) -> str:
         kind, iterations = place['kind'], int(place['iterations'])
         if kind not in _TABLES:
             raise UserError(f'{place[1].strip()}: {kind!r} is none of {", ".join(_TABLES)}')
-        by_label = {label: sorted((r for r in found if (r['label'], r['iterations']) == (label, iterations)),
-                                  key=lambda result: result['seed']) for label in place['labels'].split()}
+        by_label = {
+            label: sorted(
+                (r for r in found if (r['label'], r['iterations']) == (label, iterations)),
+                key=lambda result: result['seed'],
+            )
+            for label in place['labels'].split()
+        }
         for label, runs in by_label.items():
             if not runs:
                 raise UserError(f'{place[1].strip()}: no result of {label}')

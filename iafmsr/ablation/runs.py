@@ -61,8 +61,14 @@ class Run:
         return root / 'experiments' / self.name / 'models/net_g_latest.pth'
 
 
-def ablate(entries: Sequence[str], iterations: int, seeds: Sequence[int], sets: Sequence[BenchmarkSet], root: Path,
-           jobs: int = 1) -> dict[str, dict[str, Any]]:
+def ablate(
+    entries: Sequence[str],
+    iterations: int,
+    seeds: Sequence[int],
+    sets: Sequence[BenchmarkSet],
+    root: Path,
+    jobs: int = 1,
+) -> dict[str, dict[str, Any]]:
     """Train all options with every seed, measure the nets, and return the results by the names of the runs.
 
     What is finished is not done again, and what was interrupted goes on, as long as options and budget are the same.
@@ -104,8 +110,14 @@ def _result(run: Run, sets: Sequence[BenchmarkSet], root: Path, jobs: int) -> di
             return result
     train(run, root, jobs)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
-    result = {'label': run.label, 'digest': run.digest, 'iterations': run.iterations, 'seed': run.seed,
-              'it/s': _speed(run, root), **measure(run.options, run.weights(root), sets)}
+    result = {
+        'label': run.label,
+        'digest': run.digest,
+        'iterations': run.iterations,
+        'seed': run.seed,
+        'it/s': _speed(run, root),
+        **measure(run.options, run.weights(root), sets),
+    }
     write_whole(stored, json.dumps(result, indent=1).encode())
     return result
 
@@ -114,14 +126,24 @@ def train(run: Run, root: Path, jobs: int) -> None:
     """Train in a process of its own, or go on with it. Options and output: ``results/ablation/NAME.yml``, ``.log``."""
     options, log = (root / 'results/ablation' / f'{run.name}.{kind}' for kind in ('yml', 'log'))
     write_whole(options, yaml.safe_dump(run.options, sort_keys=False, allow_unicode=True).encode())
-    command = [sys.executable, str(root / 'iafmsr/train.py'), '-opt', str(options), '--auto_resume', '--force_yml',
-               f'name={run.name}', f'manual_seed={run.seed}', f'train:total_iter={run.iterations}',
-               f'train:scheduler:periods=[{run.iterations}]',
-               f'logger:print_freq={max(1, min(100, run.iterations // 10))}']
+    command = [
+        sys.executable,
+        str(root / 'iafmsr/train.py'),
+        '-opt',
+        str(options),
+        '--auto_resume',
+        '--force_yml',
+        f'name={run.name}',
+        f'manual_seed={run.seed}',
+        f'train:total_iter={run.iterations}',
+        f'train:scheduler:periods=[{run.iterations}]',
+        f'logger:print_freq={max(1, min(100, run.iterations // 10))}',
+    ]
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     with open(log, 'a', encoding='utf-8') as output:
-        code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, cwd=root,
-                              env={'OMP_NUM_THREADS': threads, **os.environ}).returncode
+        code = subprocess.run(
+            command, stdout=output, stderr=subprocess.STDOUT, cwd=root, env={'OMP_NUM_THREADS': threads, **os.environ}
+        ).returncode
     if code:
         raise UserError(f'{run.label}: the training ended with code {code}; its output: {log}')
 

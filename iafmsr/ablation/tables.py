@@ -47,17 +47,25 @@ def quality_table(by_label: Results, speed: bool = False) -> str:
     first = next(iter(by_label))
     runs = [run for results in by_label.values() for run in results]
     names = [name for name in runs[0]['psnr'] if all(name in run['psnr'] for run in runs)]
-    rows = [f'| options | params | GMACs |{" it/s |" * speed} {" | ".join(names)} | mean of the sets | difference |',
-            '|---' * (len(names) + 5 + speed) + '|']
-    means = {label: {r['seed']: statistics.fmean(r['psnr'][name] for name in names) for r in results}
-             for label, results in by_label.items()}
+    rows = [
+        f'| options | params | GMACs |{" it/s |" * speed} {" | ".join(names)} | mean of the sets | difference |',
+        '|---' * (len(names) + 5 + speed) + '|',
+    ]
+    means = {
+        label: {r['seed']: statistics.fmean(r['psnr'][name] for name in names) for r in results}
+        for label, results in by_label.items()
+    }
     for label, results in by_label.items():
-        sets = [f'{_mean([r["psnr"][n] for r in results], 2)} / {statistics.fmean(r["ssim"][n] for r in results):.4f}'
-                for n in names]
+        sets = [
+            f'{_mean([r["psnr"][n] for r in results], 2)} / {statistics.fmean(r["ssim"][n] for r in results):.4f}'
+            for n in names
+        ]
         rate = f' {statistics.fmean(r["it/s"] for r in results):.2f} |' if speed else ''
-        rows.append(f'| {label} | {results[0]["params"]:,} | {results[0]["macs"] / 1e9:.2f} |{rate} {" | ".join(sets)} '
-                    f'| {_mean([*means[label].values()], 3)} '
-                    f'| {"" if label == first else difference(means[label], means[first])} |')
+        rows.append(
+            f'| {label} | {results[0]["params"]:,} | {results[0]["macs"] / 1e9:.2f} |{rate} {" | ".join(sets)} '
+            f'| {_mean([*means[label].values()], 3)} '
+            f'| {"" if label == first else difference(means[label], means[first])} |'
+        )
     return '\n'.join(rows)
 
 
@@ -80,14 +88,20 @@ def map_table(by_label: Results) -> str:
 def robustness_table(by_label: Results) -> str:
     """How nets treat drawn pictures (see :class:`Robustness`): means over seeds in the first two columns, the worst
     seed's figures in the others."""
-    rows = [f'| options | flat pixels off by more than {LEVELS} levels | backgrounds that break, of 27 '
-            '| largest deviation of a solid picture, levels | values on drawings | values on checkerboards and noise |',
-            '|---' * 6 + '|']
+    rows = [
+        f'| options | flat pixels off by more than {LEVELS} levels | backgrounds that break, of 27 '
+        '| largest deviation of a solid picture, levels | values on drawings | values on checkerboards and noise |',
+        '|---' * 6 + '|',
+    ]
     for label, results in by_label.items():
         found = [Robustness(**r['robustness']) for r in results]
-        ranges = [f'{min(low for low, _ in pairs):.2f} to {max(high for _, high in pairs):.2f}'
-                  for pairs in ([f.drawn_range for f in found], [f.pattern_range for f in found])]
-        rows.append(f'| {label} | {statistics.fmean(f.flat_off for f in found):.3%} '
-                    f'| {statistics.fmean(f.broken for f in found):.3g} | {max(f.solid_levels for f in found):.0f} '
-                    f'| {" | ".join(ranges)} |')
+        ranges = [
+            f'{min(low for low, _ in pairs):.2f} to {max(high for _, high in pairs):.2f}'
+            for pairs in ([f.drawn_range for f in found], [f.pattern_range for f in found])
+        ]
+        rows.append(
+            f'| {label} | {statistics.fmean(f.flat_off for f in found):.3%} '
+            f'| {statistics.fmean(f.broken for f in found):.3g} | {max(f.solid_levels for f in found):.0f} '
+            f'| {" | ".join(ranges)} |'
+        )
     return '\n'.join(rows)

@@ -3,8 +3,15 @@
 from importlib import import_module
 from typing import Any
 
-_MODULES = {'EDSRIDM': 'edsr_idm_arch', 'IAFMNet': 'iafmnet_arch', 'IMDN': 'imdn_arch', 'RDESA': 'rdesa_arch',
-            'SAFMN': 'safmn_arch', 'SMFANet': 'smfanet_arch', 'Spandrel': 'spandrel_arch'}
+_MODULES = {
+    'EDSRIDM': 'edsr_idm_arch',
+    'IAFMNet': 'iafmnet_arch',
+    'IMDN': 'imdn_arch',
+    'RDESA': 'rdesa_arch',
+    'SAFMN': 'safmn_arch',
+    'SMFANet': 'smfanet_arch',
+    'Spandrel': 'spandrel_arch',
+}
 __all__ = list(_MODULES)
 
 

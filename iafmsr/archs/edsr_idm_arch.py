@@ -36,19 +36,44 @@ class EDSRIDM(EDSR):
         ValueError: when an argument is out of its range.
     """
 
-    def __init__(self, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 64, num_block: int = 16,
-                 upscale: int = 4, res_scale: float = 1, arm: bool = True, igra: bool = False, k: float = 0.05,
-                 ide: str = 'deviation', gain: float = 1.0, idm_unit: str = 'bits', detach_idm: bool = True,
-                 detach_features: bool = True, guide: str = 'deviation', sparse_backend: str = 'auto') -> None:
+    def __init__(
+        self,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        num_feat: int = 64,
+        num_block: int = 16,
+        upscale: int = 4,
+        res_scale: float = 1,
+        arm: bool = True,
+        igra: bool = False,
+        k: float = 0.05,
+        ide: str = 'deviation',
+        gain: float = 1.0,
+        idm_unit: str = 'bits',
+        detach_idm: bool = True,
+        detach_features: bool = True,
+        guide: str = 'deviation',
+        sparse_backend: str = 'auto',
+    ) -> None:
         super().__init__(num_in_ch, num_out_ch, num_feat, num_block, upscale, res_scale)
         # zeros beyond the border would pass for detail, and draw the mask there
         self.conv_first = ExactConv2d(num_in_ch, num_feat, 3, padding=1, padding_mode='replicate')
-        self.density = InformationDensity(num_feat, k, ide=ide, gain=gain, idm_unit=idm_unit, detach_idm=detach_idm,
-                                          detach_features=detach_features, guide=guide)
+        self.density = InformationDensity(
+            num_feat,
+            k,
+            ide=ide,
+            gain=gain,
+            idm_unit=idm_unit,
+            detach_idm=detach_idm,
+            detach_features=detach_features,
+            guide=guide,
+        )
 
         def after_each_block(part: type[nn.Module], wanted: bool, **keywords: Any) -> nn.ModuleList:
-            return nn.ModuleList(part(num_feat, num_guide=self.density.num_guide, **keywords) if wanted else None
-                                 for _ in range(num_block))
+            return nn.ModuleList(
+                part(num_feat, num_guide=self.density.num_guide, **keywords) if wanted else None
+                for _ in range(num_block)
+            )
 
         self.arm = after_each_block(ARM, arm)
         self.igra = after_each_block(IGRA, igra)

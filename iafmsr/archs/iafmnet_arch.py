@@ -97,12 +97,32 @@ class IAFMNet(nn.Module):
         ValueError: when an argument is out of its range.
     """
 
-    def __init__(self, scale: int = 4, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 40, num_block: int = 6,
-                 ffn_scale: float = 3.2, k: float = 0.05, ide: str = 'deviation', ide_kernel_size: int = 1,
-                 gdn: bool = True, gain: float = 64.0, idm_unit: str = 'bits', detach_idm: bool = True,
-                 detach_features: bool = True, guide: str = 'deviation', mask: str = 'idm', k_of: str = 'batch',
-                 guidance: str = 'neutral', norm: str = 'l2', attention: str = 'figure', ssconv: str = 'shared',
-                 arm: str = 'full', sparse_backend: str = 'auto') -> None:
+    def __init__(
+        self,
+        scale: int = 4,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        num_feat: int = 40,
+        num_block: int = 6,
+        ffn_scale: float = 3.2,
+        k: float = 0.05,
+        ide: str = 'deviation',
+        ide_kernel_size: int = 1,
+        gdn: bool = True,
+        gain: float = 64.0,
+        idm_unit: str = 'bits',
+        detach_idm: bool = True,
+        detach_features: bool = True,
+        guide: str = 'deviation',
+        mask: str = 'idm',
+        k_of: str = 'batch',
+        guidance: str = 'neutral',
+        norm: str = 'l2',
+        attention: str = 'figure',
+        ssconv: str = 'shared',
+        arm: str = 'full',
+        sparse_backend: str = 'auto',
+    ) -> None:
         super().__init__()
         if scale not in (2, 3, 4):
             raise ValueError(f'scale must be 2, 3 or 4, got {scale}')
@@ -112,20 +132,41 @@ class IAFMNet(nn.Module):
         # zeros beyond the border would pass for detail, and draw the mask there
         self.head = ExactConv2d(num_in_ch, num_feat, 3, padding=1, padding_mode='replicate')
         self.density = InformationDensity(
-            num_feat, k, ide=ide, ide_kernel_size=ide_kernel_size, gdn=gdn, gain=gain, idm_unit=idm_unit,
-            detach_idm=detach_idm, detach_features=detach_features, guide=guide, mask=mask, k_of=k_of)
+            num_feat,
+            k,
+            ide=ide,
+            ide_kernel_size=ide_kernel_size,
+            gdn=gdn,
+            gain=gain,
+            idm_unit=idm_unit,
+            detach_idm=detach_idm,
+            detach_features=detach_features,
+            guide=guide,
+            mask=mask,
+            k_of=k_of,
+        )
         self.blocks = nn.ModuleList(
-            IFEB(num_feat, ffn_scale, norm, num_guide=self.density.num_guide, attention=attention, guidance=guidance,
-                 arm=arm)
-            for _ in range(num_block))
+            IFEB(
+                num_feat,
+                ffn_scale,
+                norm,
+                num_guide=self.density.num_guide,
+                attention=attention,
+                guidance=guidance,
+                arm=arm,
+            )
+            for _ in range(num_block)
+        )
         self.ssconvs = nn.ModuleList(
             SubmanifoldConv2d(num_feat, 3, sparse_backend)
-            for _ in range({'shared': 1, 'own': num_block, 'none': 0}[ssconv]))
+            for _ in range({'shared': 1, 'own': num_block, 'none': 0}[ssconv])
+        )
         self.fusion = Guidance(num_feat, guidance, self.density.num_guide)
-        self.tail = nn.Conv2d(num_feat, num_out_ch * scale ** 2, 3, padding=1)
+        self.tail = nn.Conv2d(num_feat, num_out_ch * scale**2, 3, padding=1)
 
-    def forward(self, lq: Tensor, return_density: bool = False, maps: Maps | None = None
-                ) -> Tensor | tuple[Tensor, Density]:
+    def forward(
+        self, lq: Tensor, return_density: bool = False, maps: Maps | None = None
+    ) -> Tensor | tuple[Tensor, Density]:
         """(B, 3, H, W) in [0, 1] -> (B, 3, sH, sW), any H and W from 1; with its :class:`Density` on request.
 
         A tile takes the ``maps`` of its picture at its place; they come from ``density.maps(local_map(tiles), lq)``.

@@ -19,8 +19,9 @@ class ContrastAttention(nn.Module):
     def __init__(self, num_feat: int) -> None:
         super().__init__()
         squeezed = num_feat // 16
-        self.gate = nn.Sequential(nn.Conv2d(num_feat, squeezed, 1), nn.ReLU(), nn.Conv2d(squeezed, num_feat, 1),
-                                  nn.Sigmoid())
+        self.gate = nn.Sequential(
+            nn.Conv2d(num_feat, squeezed, 1), nn.ReLU(), nn.Conv2d(squeezed, num_feat, 1), nn.Sigmoid()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         std, mean = torch.std_mean(x, dim=(-2, -1), keepdim=True, correction=0)
@@ -34,8 +35,10 @@ class IMDB(nn.Module):
     def __init__(self, num_feat: int) -> None:
         super().__init__()
         self.kept, self.passed = num_feat // 4, num_feat - num_feat // 4
-        self.refine = nn.ModuleList(nn.Conv2d(num_feat if i == 0 else self.passed, num_feat if i < 3 else self.kept, 3,
-                                              padding=1) for i in range(4))
+        self.refine = nn.ModuleList(
+            nn.Conv2d(num_feat if i == 0 else self.passed, num_feat if i < 3 else self.kept, 3, padding=1)
+            for i in range(4)
+        )
         self.attention = ContrastAttention(num_feat)
         self.join = nn.Conv2d(num_feat, num_feat, 1)
 
@@ -61,11 +64,24 @@ class IMDN(PublishedNet):
     """
 
     published_names: ClassVar = {
-        r'^module\.': '', r'^fea_conv\.': 'head.', r'^upsampler\.0\.': 'tail.', r'^c\.0\.': 'fuse.',
-        r'^LR_conv\.': 'smooth.', r'^IMDB1\.': 'blocks.0.', r'^IMDB2\.': 'blocks.1.', r'^IMDB3\.': 'blocks.2.',
-        r'^IMDB4\.': 'blocks.3.', r'^IMDB5\.': 'blocks.4.', r'^IMDB6\.': 'blocks.5.', r'\.c1\.': '.refine.0.',
-        r'\.c2\.': '.refine.1.', r'\.c3\.': '.refine.2.', r'\.c4\.': '.refine.3.', r'\.c5\.': '.join.',
-        r'\.cca\.conv_du\.': '.attention.gate.'}
+        r'^module\.': '',
+        r'^fea_conv\.': 'head.',
+        r'^upsampler\.0\.': 'tail.',
+        r'^c\.0\.': 'fuse.',
+        r'^LR_conv\.': 'smooth.',
+        r'^IMDB1\.': 'blocks.0.',
+        r'^IMDB2\.': 'blocks.1.',
+        r'^IMDB3\.': 'blocks.2.',
+        r'^IMDB4\.': 'blocks.3.',
+        r'^IMDB5\.': 'blocks.4.',
+        r'^IMDB6\.': 'blocks.5.',
+        r'\.c1\.': '.refine.0.',
+        r'\.c2\.': '.refine.1.',
+        r'\.c3\.': '.refine.2.',
+        r'\.c4\.': '.refine.3.',
+        r'\.c5\.': '.join.',
+        r'\.cca\.conv_du\.': '.attention.gate.',
+    }
 
     def __init__(self, *, scale: int = 4, num_feat: int = 64, num_block: int = 6) -> None:
         super().__init__()
@@ -76,7 +92,7 @@ class IMDN(PublishedNet):
         self.blocks = nn.ModuleList(IMDB(num_feat) for _ in range(num_block))
         self.fuse = nn.Conv2d(num_block * num_feat, num_feat, 1)
         self.smooth = nn.Conv2d(num_feat, num_feat, 3, padding=1)
-        self.tail = nn.Conv2d(num_feat, 3 * scale ** 2, 3, padding=1)
+        self.tail = nn.Conv2d(num_feat, 3 * scale**2, 3, padding=1)
         self.upsample = nn.PixelShuffle(scale)
 
     def forward(self, lq: Tensor) -> Tensor:

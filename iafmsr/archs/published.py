@@ -23,10 +23,12 @@ class PublishedNet(nn.Module):
     @classmethod
     def renamed(cls, state_dict: Mapping[str, Value]) -> dict[str, Value]:
         """The same values under our names."""
+
         def rename(name: str) -> str:
             for theirs, ours in cls.published_names.items():
                 name = re.sub(theirs, ours, name)
             return name
+
         return {rename(name): value for name, value in state_dict.items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False):

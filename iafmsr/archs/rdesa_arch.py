@@ -36,8 +36,9 @@ class ChannelAttention(nn.Module):
     def __init__(self, num_feat: int) -> None:
         super().__init__()
         squeezed = max(1, num_feat // 16)
-        self.gate = nn.Sequential(nn.Conv2d(num_feat, squeezed, 1), nn.ReLU(), nn.Conv2d(squeezed, num_feat, 1),
-                                  nn.Sigmoid())
+        self.gate = nn.Sequential(
+            nn.Conv2d(num_feat, squeezed, 1), nn.ReLU(), nn.Conv2d(squeezed, num_feat, 1), nn.Sigmoid()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x.mean(dim=(-2, -1), keepdim=True))
@@ -78,7 +79,7 @@ class RDESA(nn.Module):
         self.blocks = nn.ModuleList(ResidualDistillationBlock(num_feat) for _ in range(num_block))
         self.fuse = nn.Conv2d(num_block * num_feat, num_feat, 1)
         self.esa = ESA(num_feat)
-        self.tail = nn.Conv2d(num_feat, 3 * scale ** 2, 3, padding=1)
+        self.tail = nn.Conv2d(num_feat, 3 * scale**2, 3, padding=1)
         self.upsample = nn.PixelShuffle(scale)
 
     def forward(self, lq: Tensor) -> Tensor:

@@ -69,15 +69,20 @@ class SAFMN(PublishedNet):
     """
 
     published_names: ClassVar = {
-        r'^to_feat\.': 'head.', r'^to_img\.0\.': 'tail.', r'^feats\.': 'blocks.', r'\.safm\.mfr\.': '.safm.levels.',
-        r'\.safm\.aggr\.': '.safm.aggregate.', r'\.ccm\.ccm\.': '.ccm.'}
+        r'^to_feat\.': 'head.',
+        r'^to_img\.0\.': 'tail.',
+        r'^feats\.': 'blocks.',
+        r'\.safm\.mfr\.': '.safm.levels.',
+        r'\.safm\.aggr\.': '.safm.aggregate.',
+        r'\.ccm\.ccm\.': '.ccm.',
+    }
 
     def __init__(self, *, scale: int = 4, dim: int = 36, n_blocks: int = 8, ffn_scale: float = 2.0) -> None:
         super().__init__()
         self.scale = scale
         self.head = nn.Conv2d(3, dim, 3, padding=1)
         self.blocks = nn.Sequential(*(FMM(dim, ffn_scale) for _ in range(n_blocks)))
-        self.tail = nn.Conv2d(dim, 3 * scale ** 2, 3, padding=1)
+        self.tail = nn.Conv2d(dim, 3 * scale**2, 3, padding=1)
         self.upsample = nn.PixelShuffle(scale)
 
     def forward(self, lq: Tensor) -> Tensor:

@@ -26,8 +26,12 @@ class SMFA(nn.Module):
         self.beta = nn.Parameter(torch.zeros(1, dim, 1, 1))
         self.pooled = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
         self.gate = nn.Conv2d(dim, dim, 1)
-        self.detail = nn.Sequential(nn.Conv2d(dim, 2 * dim, 3, padding=1, groups=dim), nn.Conv2d(2 * dim, 2 * dim, 1),
-                                    nn.GELU(), nn.Conv2d(2 * dim, dim, 1))
+        self.detail = nn.Sequential(
+            nn.Conv2d(dim, 2 * dim, 3, padding=1, groups=dim),
+            nn.Conv2d(2 * dim, 2 * dim, 1),
+            nn.GELU(),
+            nn.Conv2d(2 * dim, dim, 1),
+        )
         self.project = nn.Conv2d(dim, dim, 1)
 
     def forward(self, f: Tensor) -> Tensor:
@@ -79,17 +83,27 @@ class SMFANet(PublishedNet):
     """
 
     published_names: ClassVar = {
-        r'^to_feat\.': 'head.', r'^to_img\.0\.': 'tail.', r'^feats\.': 'blocks.', r'\.belt$': '.beta',
-        r'\.linear_0\.': '.expand.', r'\.linear_1\.': '.gate.', r'\.linear_2\.': '.project.',
-        r'\.dw_conv\.': '.pooled.', r'\.lde\.conv_0\.': '.detail.', r'\.lde\.conv_1\.': '.detail.3.',
-        r'\.pcfn\.conv_0\.': '.pcfn.expand.', r'\.pcfn\.conv_1\.': '.pcfn.mix.', r'\.pcfn\.conv_2\.': '.pcfn.project.'}
+        r'^to_feat\.': 'head.',
+        r'^to_img\.0\.': 'tail.',
+        r'^feats\.': 'blocks.',
+        r'\.belt$': '.beta',
+        r'\.linear_0\.': '.expand.',
+        r'\.linear_1\.': '.gate.',
+        r'\.linear_2\.': '.project.',
+        r'\.dw_conv\.': '.pooled.',
+        r'\.lde\.conv_0\.': '.detail.',
+        r'\.lde\.conv_1\.': '.detail.3.',
+        r'\.pcfn\.conv_0\.': '.pcfn.expand.',
+        r'\.pcfn\.conv_1\.': '.pcfn.mix.',
+        r'\.pcfn\.conv_2\.': '.pcfn.project.',
+    }
 
     def __init__(self, *, scale: int = 4, dim: int = 36, n_blocks: int = 8, ffn_scale: float = 2.0) -> None:
         super().__init__()
         self.scale = scale
         self.head = nn.Conv2d(3, dim, 3, padding=1)
         self.blocks = nn.Sequential(*(FMB(dim, ffn_scale) for _ in range(n_blocks)))
-        self.tail = nn.Conv2d(dim, 3 * scale ** 2, 3, padding=1)
+        self.tail = nn.Conv2d(dim, 3 * scale**2, 3, padding=1)
         self.upsample = nn.PixelShuffle(scale)
 
     def forward(self, lq: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ def _registry() -> ArchRegistry:
     if find_spec('spandrel') is None:
         raise UserError("type Spandrel needs an extra: pip install -e '.[spandrel]'")
     from spandrel import MAIN_REGISTRY
+
     return MAIN_REGISTRY
 
 
@@ -67,8 +68,11 @@ class Spandrel(PublishedNet):
         return net
 
     def _describe(self, described: ImageModelDescriptor) -> None:
-        self.scale, self.channels, self.wanted = (described.scale, described.input_channels,
-                                                  described.size_requirements)
+        self.scale, self.channels, self.wanted = (
+            described.scale,
+            described.input_channels,
+            described.size_requirements,
+        )
 
     def forward(self, lq: Tensor) -> Tensor:
         """(B, channels, H, W) in [0, 1] -> (B, channels, sH, sW); channels is 3 or what the network takes."""
@@ -76,4 +80,4 @@ class Spandrel(PublishedNet):
         right, bottom = self.wanted.get_padding(w, h)
         # some write into their input (RCAN): it is theirs
         sr = self.net(F.pad(lq, (0, right, 0, bottom), mode='replicate') if right or bottom else lq.clone())
-        return sr[..., :self.scale * h, :self.scale * w]
+        return sr[..., : self.scale * h, : self.scale * w]

@@ -32,8 +32,9 @@ class Alone(AbstractContextManager['Alone']):
         context = multiprocessing.get_context('spawn')  # a fork would inherit threads and memory
         self._name, (self._connection, other) = name, context.Pipe()
         # no daemon, which may have no data workers; when the other end of the pipe is gone it ends by itself
-        self._process = context.Process(target=_serve, args=(
-            other, name, build, args, torch.get_num_threads(), multiprocessing.get_start_method()))
+        self._process = context.Process(
+            target=_serve, args=(other, name, build, args, torch.get_num_threads(), multiprocessing.get_start_method())
+        )
         self._process.start()
         other.close()
 
@@ -58,8 +59,9 @@ class Alone(AbstractContextManager['Alone']):
         self._process.terminate()
 
 
-def _serve(connection: Connection, name: str, build: Callable[..., Any], args: tuple[Any, ...], threads: int,
-           start_method: str) -> None:
+def _serve(
+    connection: Connection, name: str, build: Callable[..., Any], args: tuple[Any, ...], threads: int, start_method: str
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the business of the process that asks
     torch.set_num_threads(threads)
     multiprocessing.set_start_method(start_method, force=True)  # its data workers start as they do elsewhere

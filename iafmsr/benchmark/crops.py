@@ -57,8 +57,9 @@ def draw_regions(report: ScaleReport, regions: Sequence[Region], device: torch.d
     nets = {spec.name: spec.build().to(device) for spec in report.specs if spec.weights}
     rows = [_row(report, region, nets, device) for region in regions]
     content = io.BytesIO()
-    draw_figure(rows, f'x{report.scale}. PSNR / SSIM: Y channel of the whole picture, {report.scale} pixels cropped.'
-                ).save(content, 'PNG')
+    draw_figure(
+        rows, f'x{report.scale}. PSNR / SSIM: Y channel of the whole picture, {report.scale} pixels cropped.'
+    ).save(content, 'PNG')
     write_whole(path, content.getvalue())
 
 
@@ -73,7 +74,7 @@ def _row(report: ScaleReport, region: Region, nets: dict[str, torch.nn.Module], 
         raise UserError(f'--crop {name}:{region.left},{region.top},{region.size}: outside of {width}x{height}')
 
     def detail(title: str, picture: Tensor) -> Panel:
-        square = picture[:, region.top:region.top + region.size, region.left:region.left + region.size]
+        square = picture[:, region.top : region.top + region.size, region.left : region.left + region.size]
         return image_panel(title, enlarge(square, max(1, round(_PANEL / region.size))))
 
     whole = frame(hr, region.top, region.left, region.size)

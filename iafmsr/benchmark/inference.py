@@ -17,8 +17,13 @@ from iafmsr.measure.complexity import count
 
 __all__ = ['NETS', 'Measured', 'as_json', 'measure', 'table']
 
-NETS = ('IAFMNet', 'IAFMNet-dense:type=IAFMNet,sparse_backend=dense', 'SAFMN', 'SMFANet',
-        'EDSR-44:type=EDSR,num_feat=44,num_block=16')  # of IMDN's size: 0.7 M parameters
+NETS = (
+    'IAFMNet',
+    'IAFMNet-dense:type=IAFMNet,sparse_backend=dense',
+    'SAFMN',
+    'SMFANet',
+    'EDSR-44:type=EDSR,num_feat=44,num_block=16',
+)  # of IMDN's size: 0.7 M parameters
 _MATRIX, _PRODUCTS = 1024, 10
 
 
@@ -32,8 +37,9 @@ class Measured:
     speed: Speed
 
 
-def measure(entries: Sequence[str], scale: int, size: tuple[int, int], device: torch.device, pictures: int, root: Path
-            ) -> list[Measured]:
+def measure(
+    entries: Sequence[str], scale: int, size: tuple[int, int], device: torch.device, pictures: int, root: Path
+) -> list[Measured]:
     """Let nets take turns on pictures of seeded noise.
 
     Args:
@@ -60,7 +66,7 @@ def _multiplications_a_second(device: torch.device) -> float:
         start = now(device)
         a @ b
         best = min(best, now(device) - start)
-    return _MATRIX ** 3 / best
+    return _MATRIX**3 / best
 
 
 def table(found: Sequence[Measured], scale: int, size: tuple[int, int], device: torch.device) -> Table:
@@ -68,16 +74,33 @@ def table(found: Sequence[Measured], scale: int, size: tuple[int, int], device: 
     names = [m.net for m in found]
     rows = [['net', 'GMACs', 'floor, ms', 'ms', 'quartiles', 'peak MiB', *(f'/ {name}' for name in names)]]
     for m in found:
-        rows.append([m.net, f'{m.gmacs:.2f}', f'{m.floor_ms:.0f}', f'{m.speed.median_ms:.0f}',
-                     '{:.0f} to {:.0f}'.format(*m.speed.quartiles_ms), f'{m.speed.peak_mib:.0f}',
-                     *(f'{m.speed.median_ms / other.speed.median_ms:.2f}' for other in found)])
-    return Table(f'x{scale}, {size[0]}x{size[1]}', f'On {processor(device)}. Floor: the multiply-accumulates at the '
-                 'rate of a large matrix product. / NET: time over that of NET.', rows)
+        rows.append(
+            [
+                m.net,
+                f'{m.gmacs:.2f}',
+                f'{m.floor_ms:.0f}',
+                f'{m.speed.median_ms:.0f}',
+                '{:.0f} to {:.0f}'.format(*m.speed.quartiles_ms),
+                f'{m.speed.peak_mib:.0f}',
+                *(f'{m.speed.median_ms / other.speed.median_ms:.2f}' for other in found),
+            ]
+        )
+    return Table(
+        f'x{scale}, {size[0]}x{size[1]}',
+        f'On {processor(device)}. Floor: the multiply-accumulates at the '
+        'rate of a large matrix product. / NET: time over that of NET.',
+        rows,
+    )
 
 
 def as_json(results: Sequence[tuple[int, tuple[int, int], list[Measured]]], device: torch.device, command: str) -> str:
     """Everything that was measured, in full precision."""
-    content = {'command': command, 'processor': processor(device), 'torch': torch.__version__,
-               'results': [{'scale': scale, 'size': size, 'nets': [asdict(m) for m in found]}
-                           for scale, size, found in results]}
+    content = {
+        'command': command,
+        'processor': processor(device),
+        'torch': torch.__version__,
+        'results': [
+            {'scale': scale, 'size': size, 'nets': [asdict(m) for m in found]} for scale, size, found in results
+        ],
+    }
     return json.dumps(content, indent=1)

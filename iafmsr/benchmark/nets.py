@@ -76,8 +76,11 @@ class NetSpec:
             UserError: keywords that the arch does not take, or weights that do not fit it.
         """
         torch.manual_seed(0)
-        net = (build_with_weights(self.name, self.network, self.weights, self.param_key) if self.weights
-               else build(self.name, self.network))
+        net = (
+            build_with_weights(self.name, self.network, self.weights, self.param_key)
+            if self.weights
+            else build(self.name, self.network)
+        )
         return net.eval().requires_grad_(False)
 
 
@@ -129,13 +132,18 @@ def _complete(entry: str, network: dict[str, Any], scale: int) -> dict[str, Any]
     known = dict(iter(ARCH_REGISTRY))
     arch = known.get(network['type'])
     if arch is None:
-        raise UserError(f'{entry}: no arch is called {network["type"]!r}{did_you_mean(network["type"], known)}; '
-                        'say which by NAME=FILE:type=ARCH')
+        raise UserError(
+            f'{entry}: no arch is called {network["type"]!r}{did_you_mean(network["type"], known)}; '
+            'say which by NAME=FILE:type=ARCH'
+        )
     if network == {'type': 'Spandrel'}:  # finds out itself
         return network
     parameters = inspect.signature(arch).parameters
-    wanted = {key: value for key, value in _CHANNELS.items()
-              if key in parameters and parameters[key].default is inspect.Parameter.empty}
+    wanted = {
+        key: value
+        for key, value in _CHANNELS.items()
+        if key in parameters and parameters[key].default is inspect.Parameter.empty
+    }
     word = next((word for word in _SCALE_WORDS if word in parameters or word in network), None)
     network = wanted | ({word: scale} if word else {}) | network
     if word and network[word] != scale:

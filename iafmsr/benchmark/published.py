@@ -40,7 +40,7 @@ def published(net: str, scale: int) -> Published | None:
 
 def published_names(names: list[str]) -> None:
     """Raises:
-        UserError: a name of which nothing is known.
+    UserError: a name of which nothing is known.
     """
     known = {figures.net for figures in _figures().values()}
     for name in names:
@@ -58,6 +58,10 @@ def _figures() -> dict[tuple[str, int], Published]:
         plain = {name: value for name, value in row.items() if not isinstance(value, list)}
         quality = {name: Quality(*value) for name, value in row.items() if isinstance(value, list)}
         timed = speed.get(key, {})
-        figures[key] = Published(**plain | {'source': data['sources'][row['source']]}, quality=quality,
-                                 memory=timed.get('memory'), ms=timed.get('ms'))
+        figures[key] = Published(
+            **plain | {'source': data['sources'][row['source']]},
+            quality=quality,
+            memory=timed.get('memory'),
+            ms=timed.get('ms'),
+        )
     return figures

@@ -27,8 +27,9 @@ _MODULES = (__name__, 'iafmsr.files.reading', 'iafmsr.files.picture', 'iafmsr.op
 Scores = dict[str, dict[str, dict[str, Quality]]]  # net, set, picture
 
 
-def measure_quality(specs: Sequence[NetSpec], sets: Mapping[str, Sequence[Item]], device: torch.device, cache: Cache
-                    ) -> Scores:
+def measure_quality(
+    specs: Sequence[NetSpec], sets: Mapping[str, Sequence[Item]], device: torch.device, cache: Cache
+) -> Scores:
     """Upscale every picture by bicubic interpolation and by every net that has weights, and compare with HR.
 
     What the cache holds is not computed again, and what has been computed is kept whatever ends the run. On the CPU as
@@ -45,9 +46,14 @@ def measure_quality(specs: Sequence[NetSpec], sets: Mapping[str, Sequence[Item]]
         UserError: a picture cannot be read, or a net fails on one.
     """
     subjects = {BICUBIC: f'{code_digest(*_MODULES)} {BICUBIC}'} | {
-        spec.name: f'{code_digest(*_MODULES, spec.module)} {device.type} {spec.key}' for spec in specs if spec.weights}
-    todo = [(f'{set_name}/{item.name}', item, missing) for set_name, items in sets.items() for item in items
-            if (missing := [name for name, subject in subjects.items() if cache.get(subject, item.key) is None])]
+        spec.name: f'{code_digest(*_MODULES, spec.module)} {device.type} {spec.key}' for spec in specs if spec.weights
+    }
+    todo = [
+        (f'{set_name}/{item.name}', item, missing)
+        for set_name, items in sets.items()
+        for item in items
+        if (missing := [name for name, subject in subjects.items() if cache.get(subject, item.key) is None])
+    ]
     wanted = {name for _, _, missing in todo for name in missing}
     nets: dict[str, nn.Module | None] = {spec.name: spec.build().to(device) for spec in specs if spec.name in wanted}
     nets[BICUBIC] = None
@@ -55,20 +61,28 @@ def measure_quality(specs: Sequence[NetSpec], sets: Mapping[str, Sequence[Item]]
     def measure(task: tuple[str, Item, list[str]]) -> dict[str, Quality]:
         name, item, missing = task
         lr, hr = item.load()
-        return {net: y_quality(upscale(nets[net], lr, hr.shape[-2:], device, f'{net} on {name}'), hr, item.scale)
-                for net in missing}
+        return {
+            net: y_quality(upscale(nets[net], lr, hr.shape[-2:], device, f'{net} on {name}'), hr, item.scale)
+            for net in missing
+        }
 
     try:
         with _single_threaded() as workers:
             results = in_order(measure, todo, workers if device.type == 'cpu' else 1)
-            for (_, item, _), found in zip(todo, tqdm(results, total=len(todo), unit='picture', disable=None,
-                                                      leave=False), strict=True):
+            for (_, item, _), found in zip(
+                todo, tqdm(results, total=len(todo), unit='picture', disable=None, leave=False), strict=True
+            ):
                 for net, quality in found.items():
                     cache.put(subjects[net], item.key, [float(quality.psnr), float(quality.ssim)])
     finally:
         cache.save()
-    return {net: {set_name: {item.name: Quality(*cache.get(subject, item.key)) for item in items}
-                  for set_name, items in sets.items()} for net, subject in subjects.items()}
+    return {
+        net: {
+            set_name: {item.name: Quality(*cache.get(subject, item.key)) for item in items}
+            for set_name, items in sets.items()
+        }
+        for net, subject in subjects.items()
+    }
 
 
 @contextmanager

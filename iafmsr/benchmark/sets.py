@@ -84,9 +84,14 @@ def data_folder(given: str | None, root: Path) -> Path:
     Raises:
         UserError: there is none.
     """
-    tried = [Path(given)] if given else [
-        *([Path(os.environ['IAFMSR_DATA'], 'benchmarks')] if 'IAFMSR_DATA' in os.environ else []),
-        root / 'datasets/benchmarks']
+    tried = (
+        [Path(given)]
+        if given
+        else [
+            *([Path(os.environ['IAFMSR_DATA'], 'benchmarks')] if 'IAFMSR_DATA' in os.environ else []),
+            root / 'datasets/benchmarks',
+        ]
+    )
     for folder in tried:
         if folder.is_dir():
             return folder
@@ -118,8 +123,10 @@ def _check_size(item: Item) -> None:
         raise UserError(f'{printable(item.hr)}: {width}x{height} is too small to be measured at x{item.scale}')
     if item.lr and _size(item.lr) != (height // item.scale, width // item.scale):
         lr_height, lr_width = _size(item.lr)
-        raise UserError(f'{printable(item.lr)}: {lr_width}x{lr_height}, but the LR of {width}x{height} at '
-                        f'x{item.scale} has {width // item.scale}x{height // item.scale}')
+        raise UserError(
+            f'{printable(item.lr)}: {lr_width}x{lr_height}, but the LR of {width}x{height} at '
+            f'x{item.scale} has {width // item.scale}x{height // item.scale}'
+        )
 
 
 @cache

@@ -93,8 +93,14 @@ def density_map(weights: NamedFile | None, width: int, height: int) -> Tensor:
         return net.local_map(mirrored.repeat(1, *copies)[None, :, :height, :width])
 
 
-def measure(sizes: Sequence[tuple[int, int]], channels: Sequence[int], shares: Sequence[float], device: torch.device,
-            weights: NamedFile | None, seconds: float) -> Iterator[Timing]:
+def measure(
+    sizes: Sequence[tuple[int, int]],
+    channels: Sequence[int],
+    shares: Sequence[float],
+    device: torch.device,
+    weights: NamedFile | None,
+    seconds: float,
+) -> Iterator[Timing]:
     """Let the backends take turns on every case; what else the machine does meets them alike.
 
     Without gradients the result takes the place of x, as it does in the net.
@@ -108,11 +114,15 @@ def measure(sizes: Sequence[tuple[int, int]], channels: Sequence[int], shares: S
         seconds: about as long is each case measured, but for 3 rounds at least and 15 at most.
     """
     for width, height in sizes:
-        maps = {'idm': density_map(weights, width, height),
-                'random': torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0))}
+        maps = {
+            'idm': density_map(weights, width, height),
+            'random': torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0)),
+        }
         for c, gradient in product(channels, (False, True)):
-            cases = {Case(width, height, c, share, mask, gradient): top_k_mask(maps[mask], share).to(device)
-                     for mask, share in product(maps, shares)}
+            cases = {
+                Case(width, height, c, share, mask, gradient): top_k_mask(maps[mask], share).to(device)
+                for mask, share in product(maps, shares)
+            }
             yield from _measure(cases, seconds)
 
 
@@ -121,8 +131,9 @@ def _measure(masks: dict[Case, Tensor], seconds: float) -> Iterator[Timing]:
     case, device = next(iter(masks)), next(iter(masks.values())).device
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, case.channels, case.height, case.width, generator=generator).to(device)
-    inputs = {name: x.contiguous(memory_format=layout).requires_grad_(case.gradient)
-              for name, layout in LAYOUTS.items()}
+    inputs = {
+        name: x.contiguous(memory_format=layout).requires_grad_(case.gradient) for name, layout in LAYOUTS.items()
+    }
     grads = {name: torch.ones_like(laid) for name, laid in inputs.items() if case.gradient}
     weight = torch.randn(case.channels, case.channels, 3, 3, generator=generator).to(device)
     weight.requires_grad_(case.gradient)
@@ -135,14 +146,16 @@ def _measure(masks: dict[Case, Tensor], seconds: float) -> Iterator[Timing]:
             if case.gradient:
                 laid.grad = weight.grad = None
                 out.backward(grads[layout])
+
         return call
 
     known = {c: ActiveSites(m) for c, m in masks.items()}
     ways = {(None, f'dense {name}'): run('dense', known[case], name) for name in LAYOUTS}
     for c, sites in known.items():
         ways[c, 'table'] = lambda m=masks[c]: ActiveSites(m).neighbours(3)
-        for backend, name in product(('gather', *(['spconv'] if device.type == 'cuda' and spconv_installed() else [])),
-                                     LAYOUTS):
+        for backend, name in product(
+            ('gather', *(['spconv'] if device.type == 'cuda' and spconv_installed() else [])), LAYOUTS
+        ):
             ways[c, f'{backend} {name}'] = run(backend, sites, name)
     times = _by_turns(ways, device, len(masks) * seconds)
     for c, sites in known.items():
@@ -176,8 +189,11 @@ def crossovers(timings: Sequence[Timing]) -> dict[bool, float]:
     """
     found = {}
     for gradient in sorted({timing.case.gradient for timing in timings}):
-        slower = {t.case.share for t in timings if t.case.gradient == gradient
-                  and any(t.ms[f'gather {name}'] > t.ms[f'dense {name}'] for name in LAYOUTS)}
+        slower = {
+            t.case.share
+            for t in timings
+            if t.case.gradient == gradient and any(t.ms[f'gather {name}'] > t.ms[f'dense {name}'] for name in LAYOUTS)
+        }
         shares = sorted({t.case.share for t in timings})
         found[gradient] = max((share for share in shares if share < min(slower, default=2)), default=0.0)
     return found
@@ -190,20 +206,37 @@ def tables(timings: Sequence[Timing], device: torch.device) -> list[Table]:
         chosen = [t for t in timings if (t.case.width, t.case.height, t.case.gradient) == (*size, gradient)]
         rows = [['C, active, mask', *chosen[0].ms, 'faster', 'auto', 'auto/dense', 'table']]
         for t in chosen:
-            rows.append([f'{t.case.channels}, {100 * t.case.share:g} %, {t.case.mask}',
-                         *(f'{value:.2f}' for value in t.ms.values()), f'{t.speedup:.1f}x', t.auto,
-                         f'{t.auto_ratio:.2f}', f'{t.table_ms:.2f}'])
+            rows.append(
+                [
+                    f'{t.case.channels}, {100 * t.case.share:g} %, {t.case.mask}',
+                    *(f'{value:.2f}' for value in t.ms.values()),
+                    f'{t.speedup:.1f}x',
+                    t.auto,
+                    f'{t.auto_ratio:.2f}',
+                    f'{t.table_ms:.2f}',
+                ]
+            )
         what = 'forward and backward' if gradient else 'forward'
         spread = max((q[1] - q[0]) / t.ms[name] for t in chosen for name, q in t.quartiles.items())
-        found.append(Table(f'{size[0]}x{size[1]}, {what}', f'Milliseconds on {processor(device)}: medians; the widest '
-                           f'range of quartiles is {100 * spread:.0f} %. Faster: the best dense layout over the best '
-                           'sparse one.', rows))
+        found.append(
+            Table(
+                f'{size[0]}x{size[1]}, {what}',
+                f'Milliseconds on {processor(device)}: medians; the widest '
+                f'range of quartiles is {100 * spread:.0f} %. Faster: the best dense layout over the best '
+                'sparse one.',
+                rows,
+            )
+        )
     return found
 
 
 def as_json(timings: Sequence[Timing], device: torch.device, command: str) -> str:
     """Everything that was measured, in full precision."""
-    content = {'command': command, 'processor': processor(device), 'torch': torch.__version__,
-               'gather_up_to': {str(gradient): share for gradient, share in crossovers(timings).items()},
-               'timings': [asdict(t) | {'speedup': t.speedup, 'auto_ratio': t.auto_ratio} for t in timings]}
+    content = {
+        'command': command,
+        'processor': processor(device),
+        'torch': torch.__version__,
+        'gather_up_to': {str(gradient): share for gradient, share in crossovers(timings).items()},
+        'timings': [asdict(t) | {'speedup': t.speedup, 'auto_ratio': t.auto_ratio} for t in timings],
+    }
     return json.dumps(content, indent=1)

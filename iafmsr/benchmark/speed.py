@@ -34,8 +34,14 @@ class Speed:
     peak_mib: float
 
 
-def measure_speed(specs: Sequence[NetSpec], scale: int, device: torch.device, cache: Cache, pictures: int = PICTURES,
-                  output_size: tuple[int, int] = (1280, 720)) -> dict[str, Speed]:
+def measure_speed(
+    specs: Sequence[NetSpec],
+    scale: int,
+    device: torch.device,
+    cache: Cache,
+    pictures: int = PICTURES,
+    output_size: tuple[int, int] = (1280, 720),
+) -> dict[str, Speed]:
     """Time nets one picture at a time, and measure their memory.
 
     Each net has a process of its own, and they take turns at each picture, so that whatever else the machine does meets
@@ -64,12 +70,16 @@ def measure_speed(specs: Sequence[NetSpec], scale: int, device: torch.device, ca
             nets = [stack.enter_context(Alone(spec.name, spec.build)) for spec in specs]
             peaks = [net.ask(_peak_mib, size, device) for net in nets]
             turns = [[net.ask(_milliseconds, i, size, device) for net in nets] for i in range(-WARM_UP, pictures)]
-        known = [asdict(Speed(statistics.median(t), tuple(statistics.quantiles(t, n=4)[::2]), peak))
-                 for *t, peak in zip(*turns[WARM_UP:], peaks, strict=True)]
+        known = [
+            asdict(Speed(statistics.median(t), tuple(statistics.quantiles(t, n=4)[::2]), peak))
+            for *t, peak in zip(*turns[WARM_UP:], peaks, strict=True)
+        ]
         cache.put(subject, 'speed', known)
         cache.save()
-    return {name: Speed(f['median_ms'], tuple(f['quartiles_ms']), f['peak_mib'])
-            for name, f in zip(names, known, strict=True)}
+    return {
+        name: Speed(f['median_ms'], tuple(f['quartiles_ms']), f['peak_mib'])
+        for name, f in zip(names, known, strict=True)
+    }
 
 
 def processor(device: torch.device) -> str:
@@ -125,7 +135,7 @@ def _peak_mib(net: nn.Module, size: tuple[int, int], device: torch.device) -> fl
         with PeakMemory([picture, *net.parameters(), *net.buffers()]) as memory:
             net(picture)
         peak = memory.peak
-    return peak / 2 ** 20
+    return peak / 2**20
 
 
 @torch.no_grad()

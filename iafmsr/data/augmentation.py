@@ -78,8 +78,10 @@ def recoloured(source: random.Random, patches: dict[str, Tensor]) -> dict[str, T
         contrast = source.uniform(-1, 1)
         offset = source.uniform(max(0, -contrast), min(1, 1 - contrast))
         row.copy_(torch.from_numpy(np.rint(contrast * np.arange(256) + 255 * offset).clip(0, 255).astype(np.uint8)))
-    return {key: levels.to(patch.device).gather(1, patch[order].flatten(1).long()).view_as(patch)
-            for key, patch in patches.items()}
+    return {
+        key: levels.to(patch.device).gather(1, patch[order].flatten(1).long()).view_as(patch)
+        for key, patch in patches.items()
+    }
 
 
 def synthetic_pair(source: random.Random, size: int, scale: int) -> tuple[Tensor, Tensor]:

@@ -118,8 +118,10 @@ def _fetch(source: Source, archive: Path) -> None:
             final = isinstance(error, HTTPError) and error.code < 500
             if final or failures == _ATTEMPTS:
                 reason = error.reason if isinstance(error, URLError) else error
-                raise UserError(f'{source.url}: {reason}; run again to go on, or fetch it by hand and put it here: '
-                                f'{printable(archive)}') from error
+                raise UserError(
+                    f'{source.url}: {reason}; run again to go on, or fetch it by hand and put it here: '
+                    f'{printable(archive)}'
+                ) from error
             time.sleep(_PAUSE)
 
 
@@ -140,8 +142,10 @@ def _fetch_rest(url: str, unfinished: Path, size: int) -> None:
         total = size + int(length) if length else None
         if total is not None:
             _check_space(unfinished, total - size, total)
-        with open(unfinished, 'r+b' if size else 'wb') as file, \
-                tqdm(total=total, initial=size, desc=unfinished.stem, unit='B', unit_scale=True, disable=None) as bar:
+        with (
+            open(unfinished, 'r+b' if size else 'wb') as file,
+            tqdm(total=total, initial=size, desc=unfinished.stem, unit='B', unit_scale=True, disable=None) as bar,
+        ):
             file.seek(size)
             while chunk := response.read(_CHUNK):
                 file.write(chunk)
@@ -181,19 +185,25 @@ def _open_archive(archive: Path) -> Iterator[Iterator[Member]]:
     """The files in a zip or tar archive, in order."""
     if archive.suffix == '.zip':
         with zipfile.ZipFile(archive) as file:
-            yield ((PurePosixPath(info.filename), info.file_size, functools.partial(file.open, info))
-                   for info in file.infolist())
+            yield (
+                (PurePosixPath(info.filename), info.file_size, functools.partial(file.open, info))
+                for info in file.infolist()
+            )
     else:
         with tarfile.open(archive) as file:
-            yield ((PurePosixPath(info.name), info.size, functools.partial(file.extractfile, info))
-                   for info in file if info.isfile())
+            yield (
+                (PurePosixPath(info.name), info.size, functools.partial(file.extractfile, info))
+                for info in file
+                if info.isfile()
+            )
 
 
 def _check_count(source: Source, folder: Path) -> None:
     found = sum(1 for _ in folder.glob('*.png'))
     if found != source.count:
-        raise UserError(f'{printable(folder)} holds {found} pictures, {source.name} has {source.count}: '
-                        f'delete it and run again')
+        raise UserError(
+            f'{printable(folder)} holds {found} pictures, {source.name} has {source.count}: delete it and run again'
+        )
 
 
 def _check_decodable(folder: Path) -> None:
@@ -207,8 +217,10 @@ def _check_decodable(folder: Path) -> None:
     paths = sorted(folder.glob('*.png'))
     faults = [f for f in tqdm(in_order(fault, paths), total=len(paths), desc='decoding', disable=None) if f]
     if faults:
-        raise UserError(f'{printable(folder)}: {len(faults)} pictures are broken, e.g. {faults[0]}; delete the archive '
-                        'and this folder and run again')
+        raise UserError(
+            f'{printable(folder)}: {len(faults)} pictures are broken, e.g. {faults[0]}; delete the archive '
+            'and this folder and run again'
+        )
 
 
 def _say(line: str) -> None:

@@ -80,8 +80,10 @@ class SubImages:
     def cut(self, picture: PictureFile, hr: Tensor, scales: Iterable[int]) -> Pieces:
         """The crops of one picture, uint8 ``(3, H, W)``, at each scale (1: HR)."""
         boxes = self.boxes(*hr.shape[-2:])
-        return {scale: [(_numbered(picture, n), _crop(image, box, scale)) for n, box in enumerate(boxes, 1)]
-                for scale, image in ((scale, at_scale(hr, scale)) for scale in scales)}
+        return {
+            scale: [(_numbered(picture, n), _crop(image, box, scale)) for n, box in enumerate(boxes, 1)]
+            for scale, image in ((scale, at_scale(hr, scale)) for scale in scales)
+        }
 
     def _starts(self, size: int) -> tuple[int, list[int]]:
         """Length of the crops along one side, and where they start."""
@@ -139,4 +141,4 @@ def _numbered(picture: PictureFile, number: int) -> str:
 
 def _crop(image: Tensor, box: Box, scale: int) -> Tensor:
     top, left, height, width = (side // scale for side in box)
-    return image[:, top:top + height, left:left + width]
+    return image[:, top : top + height, left : left + width]

@@ -62,8 +62,10 @@ def lmdb_sources(root: Path) -> list[Source]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f'{printable(root)}: no LMDB of pictures ({error})') from None
     store = _Lmdb(root)
-    return [Source(key, (int(height), int(width)), partial(store.read, key))
-            for key, height, width in META_LINE.findall(text)]
+    return [
+        Source(key, (int(height), int(width)), partial(store.read, key))
+        for key, height, width in META_LINE.findall(text)
+    ]
 
 
 class _Lmdb:

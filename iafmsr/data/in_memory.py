@@ -63,7 +63,7 @@ class Pixels:
     def __init__(self, sizes: Sequence[tuple[int, int]], memory: Tensor) -> None:
         self.sizes = sizes
         self.starts = [0, *accumulate(height * width for height, width in sizes)]
-        self.flat = memory[:self.count(sizes)].view(-1, 3)
+        self.flat = memory[: self.count(sizes)].view(-1, 3)
 
     @staticmethod
     def count(sizes: Sequence[tuple[int, int]]) -> int:
@@ -72,7 +72,7 @@ class Pixels:
 
     def picture(self, number: int) -> Tensor:
         """A view of one, uint8 (H, W, 3)."""
-        return self.flat[self.starts[number]:self.starts[number + 1]].view(*self.sizes[number], 3)
+        return self.flat[self.starts[number] : self.starts[number + 1]].view(*self.sizes[number], 3)
 
     def cut(self, numbers: Sequence[int], patches: Sequence[Patch], scale: int) -> Tensor:
         """Patches of pictures, uint8 (B, 3, size, size) with the size in pixels of this scale: those of `Patch.cut`."""
@@ -88,9 +88,13 @@ class Pixels:
         return out
 
     def _cut_at_once(self, numbers: Sequence[int], patches: Sequence[Patch], scale: int) -> Tensor:
-        walks = [(self.starts[number] + first, below, right) for number, (first, below, right) in
-                 ((number, patch.walk(self.sizes[number][1], scale))
-                  for number, patch in zip(numbers, patches, strict=True))]
+        walks = [
+            (self.starts[number] + first, below, right)
+            for number, (first, below, right) in (
+                (number, patch.walk(self.sizes[number][1], scale))
+                for number, patch in zip(numbers, patches, strict=True)
+            )
+        ]
         first, below, right = _upload(torch.tensor(walks), self.flat.device).T[..., None, None]
         steps = torch.arange(scale * patches[0].size, device=self.flat.device)
         where = first + below * steps[:, None] + right * steps
@@ -118,7 +122,7 @@ class TrainSetInMemory:
         self.pixels: dict[str, Pixels] = {}
         for side in source.sides:
             sizes = lr_sizes if side == 'lq' else hr_sizes
-            self.pixels[side], memory = Pixels(sizes, memory), memory[Pixels.count(sizes):]
+            self.pixels[side], memory = Pixels(sizes, memory), memory[Pixels.count(sizes) :]
         self.lr = self.pixels['lq']
         # not a Python number: by one of those a GPU divides less exactly
         self.brightest = torch.tensor(255.0, device=target)
@@ -144,14 +148,16 @@ class TrainSetInMemory:
         """
         samples = [read_or_replace(draw, len(self), self._place) for draw in draws]
         drawn, patches = ([sample.pop(key) for sample in samples] for key in ('draw', 'patch'))
-        pixels = {side: kept.cut(drawn, patches, 1 if side == 'lq' else self.scale)
-                  for side, kept in self.pixels.items()}
+        pixels = {
+            side: kept.cut(drawn, patches, 1 if side == 'lq' else self.scale) for side, kept in self.pixels.items()
+        }
         for place, draw in enumerate(drawn):
             changed = self.source.augmentation.changed(draw, {key: batch[place] for key, batch in pixels.items()})
             for key, patch in changed.items():
                 pixels[key][place] = _upload(patch, self.lr.flat.device)
-        return ({key: _upload(batch, self.target).float() / self.brightest for key, batch in pixels.items()}
-                | {key: [sample[key] for sample in samples] for key in samples[0]})
+        return {key: _upload(batch, self.target).float() / self.brightest for key, batch in pixels.items()} | {
+            key: [sample[key] for sample in samples] for key in samples[0]
+        }
 
     def _place(self, draw: int) -> dict[str, Any]:
         if draw in self.faults:
@@ -160,13 +166,16 @@ class TrainSetInMemory:
 
     def _fill(self, first: int, step: int) -> None:
         """Read this process's share of the pictures: every ``step``-th."""
+
         def read(number: int) -> str | None:
             try:
                 for side, picture in self.source.read_pictures(number).items():
                     pixels = self.pixels[side]
                     if tuple(picture.shape[:2]) != pixels.sizes[number]:
-                        raise UnreadableError(f'{self.source.names(number)["lq_path"]}: is not of the size that its '
-                                              'listing or header gives')
+                        raise UnreadableError(
+                            f'{self.source.names(number)["lq_path"]}: is not of the size that its '
+                            'listing or header gives'
+                        )
                     pixels.picture(number).copy_(picture)
             except UnreadableError as error:
                 return str(error)
@@ -198,15 +207,22 @@ class InMemoryLoader:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         draws = iter(self.sampler)
-        full = (batch for batch in iter(lambda: list(islice(draws, self.batch_size)), [])
-                if len(batch) == self.batch_size)
+        full = (
+            batch for batch in iter(lambda: list(islice(draws, self.batch_size)), []) if len(batch) == self.batch_size
+        )
         if self.memory.lr.flat.device == self.memory.target:
             return map(self.memory.batch, full)
         return in_order(self.memory.batch, full, workers=1)  # ahead of the GPU, which waits for nobody
 
 
-def build_train_loader(dataset: Any, dataset_opt: dict[str, Any], num_gpu: int = 1, dist: bool = False,
-                       sampler: Sampler[Draw] | None = None, seed: int | None = None) -> Any:
+def build_train_loader(
+    dataset: Any,
+    dataset_opt: dict[str, Any],
+    num_gpu: int = 1,
+    dist: bool = False,
+    sampler: Sampler[Draw] | None = None,
+    seed: int | None = None,
+) -> Any:
     """BasicSR's ``build_dataloader``, which knows ``in_memory`` for training."""
     wanted = dataset_opt.get('in_memory') if dataset_opt['phase'] == 'train' else None
     if wanted:
@@ -229,17 +245,21 @@ def _room(count: int, wanted: str, target: torch.device) -> torch.device | None:
         free = min(from_everyone(free))
         share, name = (GPU_SHARE, 'the GPU') if on_gpu else (HOST_SHARE, 'host memory')
         if count <= share * free:
-            get_root_logger().info(f'in_memory: {wanted}: {_gib(count)} of pixels in {name}'
-                                   + (f' ({"; ".join(refusals)})' if refusals else ''))
+            get_root_logger().info(
+                f'in_memory: {wanted}: {_gib(count)} of pixels in {name}'
+                + (f' ({"; ".join(refusals)})' if refusals else '')
+            )
             return place
         refusals.append(f'{name} has {_gib(free)} free, of which at most {share:.0%} are taken')
-    get_root_logger().warning(f'in_memory: {wanted}: the set takes {_gib(count)}, but {"; ".join(refusals)}: pictures '
-                              'are read as they are drawn, by data workers')
+    get_root_logger().warning(
+        f'in_memory: {wanted}: the set takes {_gib(count)}, but {"; ".join(refusals)}: pictures '
+        'are read as they are drawn, by data workers'
+    )
     return None
 
 
 def _gib(count: float) -> str:
-    return f'{count / 2 ** 30:.2f} GiB'
+    return f'{count / 2**30:.2f} GiB'
 
 
 def _upload(values: Tensor, device: torch.device) -> Tensor:

@@ -77,7 +77,7 @@ class OnTheFlyDataset(Dataset):
         self.augmentation = Augmentation.of(opt)
         self.cached: dict[int, Tensor] = {}
         if self.training and not opt.get('in_memory'):
-            self._fill_cache(opt.get('cache_mib', 4096) * 2 ** 20)
+            self._fill_cache(opt.get('cache_mib', 4096) * 2**20)
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -108,14 +108,22 @@ class OnTheFlyDataset(Dataset):
         hr = self.cached[index] if index in self.cached else mod_crop(source.read(), self.scale)
         patch = self.patch(index, *(side // self.scale for side in hr.shape[-2:]))
         lq = lr_patch(hr, self.scale, patch.top, patch.left, patch.size)
-        patches = {'lq': replace(patch, top=0, left=0).cut(lq.permute(1, 2, 0)).permute(2, 0, 1),
-                   'gt': patch.cut(hr.permute(1, 2, 0), self.scale).permute(2, 0, 1)}
+        patches = {
+            'lq': replace(patch, top=0, left=0).cut(lq.permute(1, 2, 0)).permute(2, 0, 1),
+            'gt': patch.cut(hr.permute(1, 2, 0), self.scale).permute(2, 0, 1),
+        }
         return _pair(name=source.name, **(patches | self.augmentation.changed(index, patches)))
 
     def patch(self, index: int, height: int, width: int) -> Patch:
         """Where the patch of a draw lies in an LR picture of this size."""
-        return random_patch(sample_random(index), height, width, self.opt['gt_size'] // self.scale,
-                            self.opt['use_hflip'], self.opt['use_rot'])
+        return random_patch(
+            sample_random(index),
+            height,
+            width,
+            self.opt['gt_size'] // self.scale,
+            self.opt['use_hflip'],
+            self.opt['use_rot'],
+        )
 
     def lr_sizes(self) -> list[tuple[int, int]]:
         """Height and width of each LR picture."""
@@ -172,8 +180,10 @@ def lr_patch(hr: Tensor, scale: int, top: int, left: int, size: int) -> Tensor:
     Returns:
         uint8 (3, size, size), equal to that part of ``imresize(hr, Fraction(1, scale))``.
     """
-    rows, columns = ((max(0, start - _REACH), min(side // scale, start + size + _REACH))
-                     for start, side in ((top, hr.shape[-2]), (left, hr.shape[-1])))
-    region = hr[:, rows[0] * scale:rows[1] * scale, columns[0] * scale:columns[1] * scale]
+    rows, columns = (
+        (max(0, start - _REACH), min(side // scale, start + size + _REACH))
+        for start, side in ((top, hr.shape[-2]), (left, hr.shape[-1]))
+    )
+    region = hr[:, rows[0] * scale : rows[1] * scale, columns[0] * scale : columns[1] * scale]
     lr = imresize(region, Fraction(1, scale))
-    return lr[:, top - rows[0]:top - rows[0] + size, left - columns[0]:left - columns[0] + size]
+    return lr[:, top - rows[0] : top - rows[0] + size, left - columns[0] : left - columns[0] + size]

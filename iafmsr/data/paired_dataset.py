@@ -62,8 +62,10 @@ class PairedSRDataset(PairedImageDataset):
         """
         pictures = self.read_pictures(index)
         patch = self.patch(index, *pictures['lq'].shape[:2])
-        patches = {key: patch.cut(picture, 1 if key == 'lq' else self.opt['scale']).permute(2, 0, 1)
-                   for key, picture in pictures.items()}
+        patches = {
+            key: patch.cut(picture, 1 if key == 'lq' else self.opt['scale']).permute(2, 0, 1)
+            for key, picture in pictures.items()
+        }
         patches |= self.augmentation.changed(index, patches)
         return {key: self.to_tensor(pixels) for key, pixels in patches.items()} | self.paths[index]
 
@@ -83,8 +85,10 @@ class PairedSRDataset(PairedImageDataset):
         height, width = pictures['lq'].shape[:2]
         for side, picture in pictures.items():
             if side != 'lq' and picture.shape[:2] != (scale * height, scale * width):
-                raise UnreadableError(f'{self.where(pair["gt_path"], side)}: is {picture.shape[1]}x{picture.shape[0]}, '
-                                      f'not {scale} times the LR picture, {width}x{height}')
+                raise UnreadableError(
+                    f'{self.where(pair["gt_path"], side)}: is {picture.shape[1]}x{picture.shape[0]}, '
+                    f'not {scale} times the LR picture, {width}x{height}'
+                )
         return {side: torch.from_numpy(picture) for side, picture in pictures.items()}
 
     def patch(self, index: int, height: int, width: int) -> Patch:
@@ -94,8 +98,14 @@ class PairedSRDataset(PairedImageDataset):
             UnreadableError: it does not fit.
         """
         try:
-            return random_patch(sample_random(index), height, width, self.opt['gt_size'] // self.opt['scale'],
-                                self.opt['use_hflip'], self.opt['use_rot'])
+            return random_patch(
+                sample_random(index),
+                height,
+                width,
+                self.opt['gt_size'] // self.opt['scale'],
+                self.opt['use_hflip'],
+                self.opt['use_rot'],
+            )
         except ValueError as error:
             raise UnreadableError(f'{self.where(self.paths[index]["lq_path"], "lq")}: {error}') from error
 

@@ -47,8 +47,9 @@ class Report:
     unused: dict[str, str] = field(default_factory=dict)
 
 
-def prepare(inputs: Sequence[Path], output: Path, scales: Sequence[int], form: Form,
-            workers: int | None = None) -> Report:
+def prepare(
+    inputs: Sequence[Path], output: Path, scales: Sequence[int], form: Form, workers: int | None = None
+) -> Report:
     """Make HR and bicubic LR of all the pictures in some folders.
 
     Sets that exist below ``output`` are kept and missing ones made: a later call can add a scale. Pictures that cannot
@@ -77,13 +78,16 @@ def prepare(inputs: Sequence[Path], output: Path, scales: Sequence[int], form: F
             report = _make(pictures, output, missing, form, report, workers)
     except (OSError, lmdb.Error) as error:
         raise UserError(f'{printable(output)}: {error}; what is finished is kept, run again to go on') from error
-    _say(f'{printable(output)}: {report.pieces} pairs of {report.pictures} pictures, '
-         f'{len(report.unreadable)} unreadable, {len(report.unused)} unused')
+    _say(
+        f'{printable(output)}: {report.pieces} pairs of {report.pictures} pictures, '
+        f'{len(report.unreadable)} unreadable, {len(report.unused)} unused'
+    )
     return report
 
 
-def _make(pictures: list[PictureFile], output: Path, scales: list[int], form: Form, before: Report | None,
-          workers: int | None) -> Report:
+def _make(
+    pictures: list[PictureFile], output: Path, scales: list[int], form: Form, before: Report | None, workers: int | None
+) -> Report:
     """Make the sets of ``scales``. ``before`` is the report of the sets that exist, to which they must fit."""
     plan, report = _plan(pictures, form, before or Report())
     with _one_torch_thread(), ExitStack() as stack:
@@ -93,8 +97,11 @@ def _make(pictures: list[PictureFile], output: Path, scales: list[int], form: Fo
         for store in stores.values():
             stack.callback(store.close)
 
-        todo = [(picture, wanted) for picture in plan
-                if (wanted := [s for s, store in stores.items() if form.first_name(picture, s) not in store])]
+        todo = [
+            (picture, wanted)
+            for picture in plan
+            if (wanted := [s for s, store in stores.items() if form.first_name(picture, s) not in store])
+        ]
         bar = stack.enter_context(tqdm(total=len(plan), initial=len(plan) - len(todo), unit='picture', disable=None))
         results = stack.enter_context(closing(in_order(lambda item: _encoded(form, *item), todo, workers)))
         for (picture, _), result in zip(todo, results, strict=True):
@@ -139,18 +146,21 @@ def _leave_out(reasons: dict[str, str], picture: PictureFile, reason: object) ->
     _say(f'left out: {printable(picture.path)}: {reason}')
 
 
-def _check_disk(plan: dict[PictureFile, tuple[int, int]], output: Path, scales: list[int], form: Form,
-                workers: int | None) -> None:
+def _check_disk(
+    plan: dict[PictureFile, tuple[int, int]], output: Path, scales: list[int], form: Form, workers: int | None
+) -> None:
     """Say how much space the sets need, and refuse to begin when it is not there."""
     boxes = [box for size in plan.values() for box in form.boxes(*size)]
     pixels = sum(height * width for _, _, height, width in boxes)
-    samples = list(plan)[::max(1, len(plan) // _SAMPLES)]
+    samples = list(plan)[:: max(1, len(plan) // _SAMPLES)]
     needed = _SPARE * pixels * _bytes_per_pixel(samples, scales, workers)
     begun = sum(file.stat().st_size for scale in scales for file in partial(output / form.folder(scale)).glob('*'))
     existing = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
-    figures = (f'about {needed / 1e9:.2f} GB of disk needed, {begun / 1e9:.2f} GB of them written before, '
-               f'{free / 1e9:.2f} GB free')
+    figures = (
+        f'about {needed / 1e9:.2f} GB of disk needed, {begun / 1e9:.2f} GB of them written before, '
+        f'{free / 1e9:.2f} GB free'
+    )
     if needed > begun + free:
         raise UserError(f'{printable(output)}: {figures}')
     _say(f'{len(plan)} pictures, {len(boxes)} pairs, {figures}')
@@ -158,13 +168,14 @@ def _check_disk(plan: dict[PictureFile, tuple[int, int]], output: Path, scales: 
 
 def _bytes_per_pixel(samples: list[PictureFile], scales: list[int], workers: int | None) -> float:
     """Size of the PNG files of all scales together, for each HR pixel, in the middle of some pictures."""
+
     def measure(picture: PictureFile) -> tuple[int, int]:
         try:
             hr = read_picture(picture.path)
         except UnreadableError:
             return 0, 0
         top, left = (max(0, (side - _SAMPLE_SIZE) // 2) for side in hr.shape[-2:])
-        middle = hr[:, top:top + _SAMPLE_SIZE, left:left + _SAMPLE_SIZE]
+        middle = hr[:, top : top + _SAMPLE_SIZE, left : left + _SAMPLE_SIZE]
         return sum(len(encode_png(at_scale(middle, scale))) for scale in scales), middle[0].numel()
 
     sizes, pixels = zip(*in_order(measure, samples, workers), strict=True)
@@ -177,12 +188,15 @@ def _check_whole(output: Path, report: Report, before: Report | None, sizes: lis
         raise UserError('none of the pictures can be used')
     pieces = before.pieces if before else report.pieces
     if any(size != pieces for size in sizes):
-        raise UserError(f'{printable(output)}: a picture that was readable in an earlier run is not now, so the sets '
-                        'would differ; mend it, or delete the folder and begin again')
+        raise UserError(
+            f'{printable(output)}: a picture that was readable in an earlier run is not now, so the sets '
+            'would differ; mend it, or delete the folder and begin again'
+        )
 
 
-def _encoded(form: Form, picture: PictureFile, scales: list[int]
-             ) -> dict[int, list[tuple[str, bytes]]] | UnreadableError:
+def _encoded(
+    form: Form, picture: PictureFile, scales: list[int]
+) -> dict[int, list[tuple[str, bytes]]] | UnreadableError:
     """One picture's named pieces as PNG files, for each scale."""
     try:
         hr = read_picture(picture.path)

@@ -85,7 +85,7 @@ class Patch:
     def show(self, picture: Array, scale: int = 1) -> Array:
         """As :meth:`cut`, but not contiguous and of the picture's own memory where that is possible."""
         top, left, size = scale * self.top, scale * self.left, scale * self.size
-        patch = picture[top:top + size, left:left + size]
+        patch = picture[top : top + size, left : left + size]
         if isinstance(patch, np.ndarray):
             patch = patch[::-1] if self.vflip else patch
             patch = patch[:, ::-1] if self.hflip else patch
@@ -101,14 +101,16 @@ class Patch:
             (i, j) of the patch is at ``first + i * below + j * right``.
         """
         last = scale * self.size - 1
-        top, left = (scale * start + last * flipped for start, flipped in ((self.top, self.vflip),
-                                                                          (self.left, self.hflip)))
+        top, left = (
+            scale * start + last * flipped for start, flipped in ((self.top, self.vflip), (self.left, self.hflip))
+        )
         below, right = -width if self.vflip else width, -1 if self.hflip else 1
         return top * width + left, *((right, below) if self.transpose else (below, right))
 
 
-def random_patch(source: random.Random, height: int, width: int, size: int, use_hflip: bool = True,
-                 use_rot: bool = True) -> Patch:
+def random_patch(
+    source: random.Random, height: int, width: int, size: int, use_hflip: bool = True, use_rot: bool = True
+) -> Patch:
     """A patch uniform over all positions and, when allowed, over the 2, 4 or 8 turns.
 
     Args:
@@ -145,7 +147,12 @@ class EpochSampler(Sampler[Draw]):
 
     def __init__(self, dataset: Sized, num_replicas: int = 1, rank: int = 0, ratio: int = 1, seed: int = 0) -> None:
         self.pictures, self.num_replicas, self.rank, self.ratio, self.seed = (
-            len(dataset), num_replicas, rank, ratio, seed)
+            len(dataset),
+            num_replicas,
+            rank,
+            ratio,
+            seed,
+        )
         self.epoch = 0
         self.resumed = (0, 0)
 
@@ -165,7 +172,7 @@ class EpochSampler(Sampler[Draw]):
         # a seed of its own for each epoch: neighbouring seeds and epochs must not share their orders
         generator = torch.Generator().manual_seed(random.Random(f'{self.seed},{self.epoch}').getrandbits(63))
         numbers = torch.randperm(self.pictures * self.ratio, generator=generator)
-        numbers = numbers[self.rank::self.num_replicas][:len(self)]
+        numbers = numbers[self.rank :: self.num_replicas][: len(self)]
         epoch, skip = self.resumed
-        for number in numbers[skip if self.epoch == epoch else 0:].tolist():
+        for number in numbers[skip if self.epoch == epoch else 0 :].tolist():
             yield Draw(number % self.pictures, (self.seed, self.epoch, number))

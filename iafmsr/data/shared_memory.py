@@ -58,8 +58,7 @@ def shared_bytes(count: int) -> Tensor:
 
 
 def available_bytes() -> int:
-    """What can be had of this machine's memory without swapping, within the limit of the control group if there is one.
-    """
+    """Memory of this machine that can be had without swapping, within the limit of the control group if any."""
     with open('/proc/meminfo', encoding='ascii') as file:
         kib = {line.partition(':')[0]: int(line.split()[1]) for line in file}
     return min([1024 * kib['MemAvailable'], *_limit()])

@@ -39,8 +39,10 @@ def largest_difference(net: nn.Module, exported: nn.Module, limit: float) -> flo
                 break
         else:
             batch, height, width = size
-            raise UserError(f'the exported net differs from PyTorch by {min(differences):.1e} '
-                            f'at {width}x{height} (batch {batch}); {limit:.1e} is the limit')
+            raise UserError(
+                f'the exported net differs from PyTorch by {min(differences):.1e} '
+                f'at {width}x{height} (batch {batch}); {limit:.1e} is the limit'
+            )
         largest = max(largest, differences[-1])
     return largest
 

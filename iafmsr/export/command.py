@@ -47,8 +47,10 @@ def run(args: argparse.Namespace) -> int:
     times = measure_times(trained.net, exported)
     write_whole(args.output, content)
     sizes = ', '.join(f'{width}x{height}' for _, height, width in SIZES)
-    print(f'{printable(args.output)}: {trained.arch} x{trained.scale}, {precision}, {len(content) / 1e6:.2f} MB\n'
-          f'largest difference from PyTorch in float32: {difference:.1e} (limit {LIMIT[precision]:.1e}; {sizes})\n'
-          f'320x180, {torch.get_num_threads()} threads: PyTorch {times.pytorch:.0f} ms, '
-          f'onnxruntime {times.onnxruntime:.0f} ms')
+    print(
+        f'{printable(args.output)}: {trained.arch} x{trained.scale}, {precision}, {len(content) / 1e6:.2f} MB\n'
+        f'largest difference from PyTorch in float32: {difference:.1e} (limit {LIMIT[precision]:.1e}; {sizes})\n'
+        f'320x180, {torch.get_num_threads()} threads: PyTorch {times.pytorch:.0f} ms, '
+        f'onnxruntime {times.onnxruntime:.0f} ms'
+    )
     return 0

@@ -63,9 +63,15 @@ def to_onnx(trained: TrainedNet, half: bool = False) -> bytes:
         logging.disable(logging.WARNING)  # the optimiser's notes
         with warnings.catch_warnings(action='ignore'), torch.inference_mode():
             program = torch.onnx.export(
-                _Half(net) if half else net, (torch.rand(_TRACED),), dynamo=True, verbose=False,
-                dynamic_shapes=({0: size, 2: size, 3: size},), input_names=['lq'], output_names=['sr'],
-                custom_translation_table={torch.ops.aten.hypot.default: hypot})
+                _Half(net) if half else net,
+                (torch.rand(_TRACED),),
+                dynamo=True,
+                verbose=False,
+                dynamic_shapes=({0: size, 2: size, 3: size},),
+                input_names=['lq'],
+                output_names=['sr'],
+                custom_translation_table={torch.ops.aten.hypot.default: hypot},
+            )
     except Exception as error:  # the exporter fails in any way
         while error.__cause__ is not None:
             error = error.__cause__

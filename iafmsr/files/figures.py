@@ -8,8 +8,17 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-__all__ = ['PALETTE', 'Levels', 'Panel', 'colour_levels', 'colour_panel', 'draw_figure', 'enlarge', 'frame',
-           'image_panel']
+__all__ = [
+    'PALETTE',
+    'Levels',
+    'Panel',
+    'colour_levels',
+    'colour_panel',
+    'draw_figure',
+    'enlarge',
+    'frame',
+    'image_panel',
+]
 
 _MARGIN, _BAR_WIDTH, _TEXT_SIZE = 14, 16, 15
 # 256 colours, (256, 3) RGB. Their lightness grows evenly, and people who do not tell red from green see the same.

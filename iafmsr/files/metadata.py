@@ -9,14 +9,27 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-__all__ = ['EXIF_FOLDERS', 'EXIF_TEXTS', 'ORIENTATION', 'RESOLUTIONS', 'RESOLUTION_UNIT', 'as_bytes', 'dpi_of',
-           'encoded_exif', 'exif_of', 'orientation_of', 'parsed_exif', 'resolution', 'with_resolution']
+__all__ = [
+    'EXIF_FOLDERS',
+    'EXIF_TEXTS',
+    'ORIENTATION',
+    'RESOLUTIONS',
+    'RESOLUTION_UNIT',
+    'as_bytes',
+    'dpi_of',
+    'encoded_exif',
+    'exif_of',
+    'orientation_of',
+    'parsed_exif',
+    'resolution',
+    'with_resolution',
+]
 
-ORIENTATION, RESOLUTIONS, RESOLUTION_UNIT = 0x0112, (0x011a, 0x011b), 0x0128
+ORIENTATION, RESOLUTIONS, RESOLUTION_UNIT = 0x0112, (0x011A, 0x011B), 0x0128
 EXIF_FOLDERS = (0x8769, 0x8825)  # the tags of the photograph, of the place
-EXIF_TEXTS = (0x010e, 0x010f, 0x0110, 0x0131, 0x0132, 0x013b, 0x8298)  # description, make, model ... copyright
+EXIF_TEXTS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)  # description, make, model ... copyright
 _INCHES = {2: 1.0, 3: 2.54}  # of a unit of resolution: inch, centimetre
-_SIZES = (0xa002, 0xa003)  # the picture's width and height
+_SIZES = (0xA002, 0xA003)  # the picture's width and height
 
 
 def orientation_of(file: BinaryIO, image: Image.Image) -> int:
@@ -38,8 +51,13 @@ def exif_of(image: Image.Image) -> bytes:
 def encoded_exif(exif: Image.Exif) -> bytes:
     """EXIF without what a result does not have: the orientation, since its pixels are turned, and the size."""
     exif.pop(ORIENTATION, None)
-    exif.update({tag: {key: as_bytes(value) for key, value in exif.get_ifd(tag).items() if key not in _SIZES}
-                 for tag in EXIF_FOLDERS if tag in exif})
+    exif.update(
+        {
+            tag: {key: as_bytes(value) for key, value in exif.get_ifd(tag).items() if key not in _SIZES}
+            for tag in EXIF_FOLDERS
+            if tag in exif
+        }
+    )
     exif.update({tag: as_bytes(exif[tag]) for tag in EXIF_TEXTS if tag in exif})
     return exif.tobytes().removeprefix(b'Exif\0\0')
 
@@ -62,7 +80,8 @@ def dpi_of(image: Image.Image) -> tuple[float, float] | None:
     """Pixels an inch across and down, which a format has a field for, or else its EXIF."""
     exif = image.getexif() if 'exif' in image.info else {}
     return resolution(image.info.get('dpi'), 2) or resolution(
-        tuple(exif.get(tag) for tag in RESOLUTIONS), exif.get(RESOLUTION_UNIT, 2))
+        tuple(exif.get(tag) for tag in RESOLUTIONS), exif.get(RESOLUTION_UNIT, 2)
+    )
 
 
 def resolution(values: Any, unit: int) -> tuple[float, float] | None:

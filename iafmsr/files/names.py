@@ -12,8 +12,26 @@ from iafmsr.errors import UserError
 
 __all__ = ['PictureFile', 'is_picture_name', 'list_pictures', 'printable']
 
-_SUFFIXES = {'.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.dib', '.tif', '.tiff', '.webp', '.avif', '.jp2',
-             '.gif', '.tga', '.ppm', '.pgm', '.pbm', '.pnm'}
+_SUFFIXES = {
+    '.png',
+    '.jpg',
+    '.jpeg',
+    '.jpe',
+    '.jfif',
+    '.bmp',
+    '.dib',
+    '.tif',
+    '.tiff',
+    '.webp',
+    '.avif',
+    '.jp2',
+    '.gif',
+    '.tga',
+    '.ppm',
+    '.pgm',
+    '.pbm',
+    '.pnm',
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +70,7 @@ def list_pictures(folders: Sequence[Path]) -> list[PictureFile]:
             raise UserError(f'no such folder: {printable(folder)}')
         paths = sorted(path for path in folder.iterdir() if is_picture_name(path))
         if not paths:
-            raise UserError(f"no pictures in {printable(folder)} (looked for {' '.join(sorted(_SUFFIXES))})")
+            raise UserError(f'no pictures in {printable(folder)} (looked for {" ".join(sorted(_SUFFIXES))})')
         for path in paths:
             # a broken link has no size: whoever reads it says so
             size = path.stat().st_size if path.exists() else 0

@@ -52,8 +52,12 @@ def as_rgb8(picture: Picture) -> Picture:
         if 0 < (peak := int(colour.max())) < 4096:
             raise UnreadableError(f'16 bits a channel with values of at most {peak}; scale them to 65535')
         colour = (colour >> 8).astype(np.uint8)
-    return replace(picture, colour=colour.repeat(3, 2) if colour.shape[2] == 1 else colour, alpha=None,
-                   profile=profile_of_rgb(picture))
+    return replace(
+        picture,
+        colour=colour.repeat(3, 2) if colour.shape[2] == 1 else colour,
+        alpha=None,
+        profile=profile_of_rgb(picture),
+    )
 
 
 def as_tensor(picture: Picture) -> Tensor:
@@ -76,8 +80,9 @@ def fill_hidden(picture: Picture) -> Picture:
     hidden = picture.alpha[..., 0] == 0
     if not hidden.any() or hidden.all():
         return picture
-    _, labels = cv2.distanceTransformWithLabels(hidden.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5,
-                                                labelType=cv2.DIST_LABEL_PIXEL)
+    _, labels = cv2.distanceTransformWithLabels(
+        hidden.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
     visible = np.zeros((labels.max() + 1, picture.colour.shape[2]), picture.colour.dtype)
     visible[labels[~hidden]] = picture.colour[~hidden]
     return replace(picture, colour=visible[labels])

@@ -24,8 +24,21 @@ __all__ = ['picture_size', 'read', 'read_picture', 'read_rgb8']
 
 _TRANSPOSED = {5, 6, 7, 8}
 _SIXTEEN_BIT_MODES = {'I;16', 'I;16L', 'I;16B', 'I;16N'}
-_BY_PILLOW = {'1': 'L', 'L': 'L', 'LA': 'LA', 'La': 'LA', 'RGB': 'RGB', 'RGBX': 'RGB', 'RGBA': 'RGBA', 'RGBa': 'RGBA',
-              'CMYK': 'RGB', 'YCbCr': 'RGB', 'LAB': 'RGB', 'HSV': 'RGB', 'PA': 'RGBA'}
+_BY_PILLOW = {
+    '1': 'L',
+    'L': 'L',
+    'LA': 'LA',
+    'La': 'LA',
+    'RGB': 'RGB',
+    'RGBX': 'RGB',
+    'RGBA': 'RGBA',
+    'RGBa': 'RGBA',
+    'CMYK': 'RGB',
+    'YCbCr': 'RGB',
+    'LAB': 'RGB',
+    'HSV': 'RGB',
+    'PA': 'RGBA',
+}
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong with a file is said in a line of ours
 
@@ -78,8 +91,11 @@ def read_rgb8(content: bytes) -> np.ndarray:
         UnreadableError: as there.
     """
     # 8 bits, gray or RGB, and no colour that stands for transparency: nothing to choose
-    if content[:8] == b'\x89PNG\r\n\x1a\n' and content[24:26] in (b'\x08\x00', b'\x08\x02') and (
-            b'tRNS' not in content[:content.find(b'IDAT')]):
+    if (
+        content[:8] == b'\x89PNG\r\n\x1a\n'
+        and content[24:26] in (b'\x08\x00', b'\x08\x02')
+        and (b'tRNS' not in content[: content.find(b'IDAT')])
+    ):
         with suppress(cv2.error):
             pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
             if pixels is not None:
@@ -162,9 +178,13 @@ def _of_image(file: BinaryIO, image: Image.Image) -> Picture:
         pixels = pixels[..., [0, 3]] if gray and pixels.shape[2:] == (4,) else pixels  # OpenCV has no gray with alpha
     else:
         pixels = _pixels(image)
-    return _picture(turned(pixels, orientation), exif=exif_of(image), frames=getattr(image, 'n_frames', 1),
-                    profile=image.info.get('icc_profile') or b'' if image.mode != 'CMYK' else b'',
-                    dpi=dpi_of(image))
+    return _picture(
+        turned(pixels, orientation),
+        exif=exif_of(image),
+        frames=getattr(image, 'n_frames', 1),
+        profile=image.info.get('icc_profile') or b'' if image.mode != 'CMYK' else b'',
+        dpi=dpi_of(image),
+    )
 
 
 def _by_pillow(file: BinaryIO) -> np.ndarray:
@@ -181,9 +201,16 @@ def _pixels(image: Image.Image) -> np.ndarray:
         return np.asarray(image).astype(np.uint16)
     if image.mode == 'CMYK' and (profile := image.info.get('icc_profile')):
         with suppress(ImageCms.PyCMSError):  # a broken profile: by formula
-            return np.asarray(ImageCms.profileToProfile(
-                image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile('sRGB'),
-                ImageCms.Intent.RELATIVE_COLORIMETRIC, 'RGB', flags=ImageCms.Flags.BLACKPOINTCOMPENSATION))
+            return np.asarray(
+                ImageCms.profileToProfile(
+                    image,
+                    ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+                    ImageCms.createProfile('sRGB'),
+                    ImageCms.Intent.RELATIVE_COLORIMETRIC,
+                    'RGB',
+                    flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+                )
+            )
     return np.asarray(image.convert(_mode(image)))
 
 

@@ -57,8 +57,9 @@ def tiff_size(file: BinaryIO) -> tuple[int, int]:
         return (width, height) if _tag(page, ORIENTATION, 1) in (5, 6, 7, 8) else (height, width)
 
 
-def read_tiff(file: BinaryIO, by_pillow: Callable[[BinaryIO], np.ndarray],
-              by_opencv: Callable[[BinaryIO, str], np.ndarray]) -> Picture:
+def read_tiff(
+    file: BinaryIO, by_pillow: Callable[[BinaryIO], np.ndarray], by_opencv: Callable[[BinaryIO, str], np.ndarray]
+) -> Picture:
     """Read the first picture of a TIFF.
 
     tifffile decodes gray and RGB of 8 and 16 bits in any layout. What is compressed as it cannot undo it by itself, and
@@ -77,13 +78,22 @@ def read_tiff(file: BinaryIO, by_pillow: Callable[[BinaryIO], np.ndarray],
         _check(page, file)
         colour, alpha = _decoded(page, file, by_pillow, by_opencv)
         profile = b'' if page.photometric == _SEPARATED else bytes(_tag(page, _PROFILE, b''))  # CMYK has become RGB
-        return Picture(colour, alpha, profile, _exif(file),
-                       resolution([_rational(_tag(page, tag, None)) for tag in RESOLUTIONS],
-                                  int(_tag(page, RESOLUTION_UNIT, 2))), len(found.pages))
+        return Picture(
+            colour,
+            alpha,
+            profile,
+            _exif(file),
+            resolution([_rational(_tag(page, tag, None)) for tag in RESOLUTIONS], int(_tag(page, RESOLUTION_UNIT, 2))),
+            len(found.pages),
+        )
 
 
-def _decoded(page: TiffPage, file: BinaryIO, by_pillow: Callable[[BinaryIO], np.ndarray],
-             by_opencv: Callable[[BinaryIO, str], np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+def _decoded(
+    page: TiffPage,
+    file: BinaryIO,
+    by_pillow: Callable[[BinaryIO], np.ndarray],
+    by_opencv: Callable[[BinaryIO, str], np.ndarray],
+) -> tuple[np.ndarray, np.ndarray | None]:
     plain, deep = page.photometric in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB), page.bitspersample == 16
     if plain and page.bitspersample >= 8 and page.compression in _BY_TIFFFILE:
         separate, _, height, width, together = page.shaped
@@ -110,11 +120,12 @@ def _planes(pixels: np.ndarray, page: TiffPage) -> tuple[np.ndarray, np.ndarray 
     colour = peak - pixels[..., :count] if page.photometric == _MIN_IS_WHITE else pixels[..., :count]
     # a fourth sample that nothing is said of is alpha to Pillow and OpenCV, too
     extra = page.extrasamples or (_UNASSOCIATED,) * (pixels.shape[2] - count)
-    kind, place = next(((kind, count + i) for i, kind in enumerate(extra) if kind in (_ASSOCIATED, _UNASSOCIATED)),
-                       (None, None))
+    kind, place = next(
+        ((kind, count + i) for i, kind in enumerate(extra) if kind in (_ASSOCIATED, _UNASSOCIATED)), (None, None)
+    )
     if kind is None:
         return colour, None
-    alpha = pixels[..., place:place + 1]
+    alpha = pixels[..., place : place + 1]
     if kind == _ASSOCIATED:
         visible = np.maximum(alpha, 1).astype(np.float64)
         colour = np.rint(np.minimum(colour / visible, 1) * peak).astype(pixels.dtype)

@@ -101,7 +101,7 @@ def _runs(pid: int) -> bool:
 def _partial(path: Path) -> Path:
     """The name of a file that is not whole yet: it tells which process of which machine writes it."""
     ending = f'.{_HOST}-{os.getpid()}.partial'
-    name = os.fsdecode(os.fsencode(path.name)[:LONGEST_NAME - 1 - len(ending)])
+    name = os.fsdecode(os.fsencode(path.name)[: LONGEST_NAME - 1 - len(ending)])
     return path.with_name(f'.{name}{ending}')
 
 

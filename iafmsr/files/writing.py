@@ -31,15 +31,17 @@ class _Kind:
     """What a kind of file holds: sides of up to ``longest`` pixels, alpha, 16 bits."""
 
     name: str
-    longest: int = 2 ** 31 - 1
+    longest: int = 2**31 - 1
     alpha: bool = False
     deep: bool = False
 
 
 KINDS = {
     '.png': _Kind('PNG', alpha=True, deep=True),
-    '.tif': (_tiff := _Kind('TIFF', alpha=True, deep=True)), '.tiff': _tiff,
-    '.jpg': (_jpeg := _Kind('JPEG', longest=65500)), '.jpeg': _jpeg,
+    '.tif': (_tiff := _Kind('TIFF', alpha=True, deep=True)),
+    '.tiff': _tiff,
+    '.jpg': (_jpeg := _Kind('JPEG', longest=65500)),
+    '.jpeg': _jpeg,
     '.webp': _Kind('WEBP', longest=16383, alpha=True),
     '.bmp': _Kind('BMP', longest=30000),
 }
@@ -100,8 +102,11 @@ def _pixels(picture: Picture) -> np.ndarray:
 
 def _by_pillow(picture: Picture, kind: str, quality: int) -> memoryview:
     options: dict[str, Any] = {
-        'PNG': {'compress_level': 1}, 'JPEG': {'quality': quality, 'subsampling': 0}, 'WEBP': {'quality': quality},
-        'BMP': {}}[kind]
+        'PNG': {'compress_level': 1},
+        'JPEG': {'quality': quality, 'subsampling': 0},
+        'WEBP': {'quality': quality},
+        'BMP': {},
+    }[kind]
     exif, profile = picture.exif, picture.profile
     if kind == 'WEBP':  # it has no gray, and no field for the resolution
         exif, profile = with_resolution(exif, picture.dpi), profile_of_rgb(picture)
@@ -122,10 +127,14 @@ def _as_deep_png(picture: Picture) -> bytes:
     if picture.alpha is not None and colour.shape[2] == 1:
         colour, profile = colour.repeat(3, 2), profile_of_rgb(picture)
     pixels = colour[..., ::-1] if picture.alpha is None else np.concatenate([colour[..., ::-1], picture.alpha], axis=2)
-    metadata = {kind: np.frombuffer(value, np.uint8) for kind, value in (
-        (cv2.IMAGE_METADATA_EXIF, picture.exif), (cv2.IMAGE_METADATA_ICCP, profile)) if value}
-    done, content = cv2.imencodeWithMetadata('.png', np.ascontiguousarray(pixels), list(metadata),
-                                             list(metadata.values()), [])
+    metadata = {
+        kind: np.frombuffer(value, np.uint8)
+        for kind, value in ((cv2.IMAGE_METADATA_EXIF, picture.exif), (cv2.IMAGE_METADATA_ICCP, profile))
+        if value
+    }
+    done, content = cv2.imencodeWithMetadata(
+        '.png', np.ascontiguousarray(pixels), list(metadata), list(metadata.values()), []
+    )
     if not done:
         raise ValueError(f'{colour.shape[1]}x{colour.shape[0]} pixels of 16 bits')
     content, head = content.tobytes(), 33  # bytes: the signature and the first chunk
@@ -141,11 +150,22 @@ def _as_tiff(picture: Picture) -> memoryview:
     folders = {tag: folder for tag in EXIF_FOLDERS if (folder := exif.get_ifd(tag))}
     texts = [(tag, 's', 0, as_bytes(exif[tag]), True) for tag in EXIF_TEXTS if isinstance(exif.get(tag), str)]
     buffer = io.BytesIO()
-    imwrite(buffer, _pixels(picture), byteorder='<', metadata=None, software=False,
-            photometric='rgb' if picture.colour.shape[2] == 3 else 'minisblack', planarconfig='contig',
-            extrasamples=None if picture.alpha is None else ['unassalpha'], compression='adobe_deflate', predictor=True,
-            iccprofile=picture.profile or None, resolution=picture.dpi, resolutionunit='INCH' if picture.dpi else None,
-            extratags=texts + [(tag - 1, 'I', 1, 0, True) for tag in folders])
+    imwrite(
+        buffer,
+        _pixels(picture),
+        byteorder='<',
+        metadata=None,
+        software=False,
+        photometric='rgb' if picture.colour.shape[2] == 3 else 'minisblack',
+        planarconfig='contig',
+        extrasamples=None if picture.alpha is None else ['unassalpha'],
+        compression='adobe_deflate',
+        predictor=True,
+        iccprofile=picture.profile or None,
+        resolution=picture.dpi,
+        resolutionunit='INCH' if picture.dpi else None,
+        extratags=texts + [(tag - 1, 'I', 1, 0, True) for tag in folders],
+    )
     if buffer.getbuffer()[2] == 42:  # the form of more than 4 GB has longer entries
         for tag, folder in folders.items():
             _append_folder(buffer, tag, folder)
@@ -163,10 +183,13 @@ def _append_folder(buffer: io.BytesIO, tag: int, folder: dict[int, Any]) -> None
     entries.update(folder)
     buffer.write(entries.tobytes(place))
     with buffer.getbuffer() as content:
-        first, = struct.unpack_from('<I', content, 4)
-        count, = struct.unpack_from('<H', content, first)
+        (first,) = struct.unpack_from('<I', content, 4)
+        (count,) = struct.unpack_from('<H', content, first)
         # an entry: tag, type and count in 8 bytes, then the value
-        entry = next(entry for entry in range(first + 2, first + 2 + 12 * count, 12)
-                     if struct.unpack_from('<H', content, entry) == (tag - 1,))
+        entry = next(
+            entry
+            for entry in range(first + 2, first + 2 + 12 * count, 12)
+            if struct.unpack_from('<H', content, entry) == (tag - 1,)
+        )
         struct.pack_into('<H', content, entry, tag)
         struct.pack_into('<I', content, entry + 8, place)

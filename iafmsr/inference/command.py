@@ -31,24 +31,39 @@ FORMATS = ('png', 'jpg', 'tif', 'webp', 'bmp')
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``iafmsr upscale``."""
-    parser.add_argument('inputs', nargs='+', metavar='IN',
-                        help='files, folders (the pictures in them) and glob patterns')
+    parser.add_argument(
+        'inputs', nargs='+', metavar='IN', help='files, folders (the pictures in them) and glob patterns'
+    )
     parser.add_argument('out', metavar='OUT', help='folder; or file, of a single picture')
-    parser.add_argument('--recursive', action='store_true',
-                        help='take the sub-folders of folders too, and make the same ones in OUT')
-    parser.add_argument('--format', choices=FORMATS,
-                        help="kind of the results in a folder (the picture's own, where it can be written; else png)")
+    parser.add_argument(
+        '--recursive', action='store_true', help='take the sub-folders of folders too, and make the same ones in OUT'
+    )
+    parser.add_argument(
+        '--format',
+        choices=FORMATS,
+        help="kind of the results in a folder (the picture's own, where it can be written; else png)",
+    )
     parser.add_argument('--quality', metavar='N', type=int, default=95, help='of JPEG and WebP, 1 to 100 (95)')
-    parser.add_argument('--weights', metavar='FILE', required=True,
-                        help="file of weights, option file that names some, or name of a file in the project's "
-                             'weights/; FILE:key=value,... gives keywords of the network that the file does not say')
-    parser.add_argument('--tile', metavar='N', type=int, default=1024,
-                        help='compute in tiles of NxN input pixels (1024; 0: the whole picture at once). The result is '
-                             'the same: each tile is computed with the margin that decides it, 104 pixels for a net of '
-                             '6 blocks, which is up to 45%% more work at 1024, 21%% at 2048, 98%% at 512. Memory grows '
-                             'with N squared')
-    parser.add_argument('--ensemble', action='store_true',
-                        help='mean over the 8 flips and rotations of the picture: 8 times the work')
+    parser.add_argument(
+        '--weights',
+        metavar='FILE',
+        required=True,
+        help="file of weights, option file that names some, or name of a file in the project's "
+        'weights/; FILE:key=value,... gives keywords of the network that the file does not say',
+    )
+    parser.add_argument(
+        '--tile',
+        metavar='N',
+        type=int,
+        default=1024,
+        help='compute in tiles of NxN input pixels (1024; 0: the whole picture at once). The result is '
+        'the same: each tile is computed with the margin that decides it, 104 pixels for a net of '
+        '6 blocks, which is up to 45%% more work at 1024, 21%% at 2048, 98%% at 512. Memory grows '
+        'with N squared',
+    )
+    parser.add_argument(
+        '--ensemble', action='store_true', help='mean over the 8 flips and rotations of the picture: 8 times the work'
+    )
     parser.add_argument('--precision', choices=('fp32', 'bf16', 'fp16'), default='fp32', help='of the net (fp32)')
     parser.add_argument('--device', choices=('cpu', 'cuda'), help='cuda where there is one')
     parser.add_argument('--overwrite', action='store_true', help='make results again that exist')
@@ -90,8 +105,10 @@ def run(args: argparse.Namespace) -> int:
         upscaler = _upscaler(weights, new, args, say)
         with _bar() as bar:
             failed = upscale_all(new, upscaler, bar, say, args.quality)
-    print(f'{len(new) - failed} upscaled, {len(planned.jobs) - len(new)} there already, '
-          f'{failed + len(planned.faults)} failed: {printable(Path(args.out))}')
+    print(
+        f'{len(new) - failed} upscaled, {len(planned.jobs) - len(new)} there already, '
+        f'{failed + len(planned.faults)} failed: {printable(Path(args.out))}'
+    )
     return min(failed + len(planned.faults), 100)
 
 
@@ -104,6 +121,7 @@ def _check(args: argparse.Namespace) -> None:
     import torch
 
     from iafmsr.errors import UserError
+
     if args.tile < 0 or 0 < args.tile < 8:
         raise UserError(f'--tile {args.tile}: at least 8 pixels are wanted, or 0 for the whole picture')
     if not 1 <= args.quality <= 100:
@@ -140,17 +158,21 @@ def _upscaler(weights: NamedFile, jobs: list[Job], args: argparse.Namespace, say
 def _bar() -> tqdm:
     """A bar on a terminal, and lines in a log."""
     from tqdm import tqdm
+
     if sys.stderr.isatty():
-        return tqdm(file=sys.stderr, dynamic_ncols=True,
-                    bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}')
-    return tqdm(file=_Log(), mininterval=10, delay=10,
-                bar_format='iafmsr: {desc} {percentage:.0f}% {elapsed}<{remaining}')
+        return tqdm(
+            file=sys.stderr, dynamic_ncols=True, bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}'
+        )
+    return tqdm(
+        file=_Log(), mininterval=10, delay=10, bar_format='iafmsr: {desc} {percentage:.0f}% {elapsed}<{remaining}'
+    )
 
 
 def _longer_side(path: Path) -> int:
     """Of a picture; 0 where it cannot be read, which is said later."""
     from iafmsr.files.picture import UnreadableError
     from iafmsr.files.reading import picture_size
+
     with suppress(UnreadableError):
         return max(picture_size(path))
     return 0
@@ -159,6 +181,7 @@ def _longer_side(path: Path) -> int:
 def _has(precision: str) -> bool:
     """Whether the CPU has arithmetic of its own for a precision."""
     import torch
+
     return precision == 'fp32' or getattr(torch.ops.mkldnn, f'_is_mkldnn_{precision}_supported')()
 
 

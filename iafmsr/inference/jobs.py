@@ -88,8 +88,13 @@ def _find(entry: str, out: str, recursive: bool, found: _Found) -> bool:
     """Whether there is a picture in an input."""
     path = Path(entry)
     if path.is_dir():
-        return any([_take(Path(folder, name), Path(folder).relative_to(path), found)
-                    for folder, names in _walk(path, out, recursive, found) for name in names])
+        return any(
+            [
+                _take(Path(folder, name), Path(folder).relative_to(path), found)
+                for folder, names in _walk(path, out, recursive, found)
+                for name in names
+            ]
+        )
     if os.path.lexists(path):
         found.pictures.setdefault(path, Path())
         return True
@@ -100,8 +105,11 @@ def _find(entry: str, out: str, recursive: bool, found: _Found) -> bool:
 def _walk(top: Path, out: str, recursive: bool, found: _Found) -> Iterator[tuple[str, list[str]]]:
     """Folders and the names of their files; OUT, with the results of an earlier run, is none of them."""
     for folder, folders, names in os.walk(top, onerror=_raise):
-        folders[:] = sorted(name for name in folders if not name.startswith('.')
-                            and os.path.realpath(Path(folder, name)) != os.path.realpath(out))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith('.') and os.path.realpath(Path(folder, name)) != os.path.realpath(out)
+        )
         yield folder, sorted(names)
         if not recursive:
             found.folders += len(folders)
@@ -140,8 +148,10 @@ def _is_file(inputs: list[str], out: str) -> bool:
         raise UserError(f'{printable(Path(out))}: cannot be written ({error.strerror})') from None
     suffix = Path(out).suffix.lower()
     if suffix and suffix not in KINDS:
-        raise UserError(f'{printable(Path(out))}: {suffix} is no kind of file that is written ({" ".join(KINDS)}); a '
-                        f'new folder is named with a {os.sep} at its end')
+        raise UserError(
+            f'{printable(Path(out))}: {suffix} is no kind of file that is written ({" ".join(KINDS)}); a '
+            f'new folder is named with a {os.sep} at its end'
+        )
     return bool(suffix)
 
 
@@ -160,8 +170,11 @@ def _name_results(pictures: dict[Path, Path], out: Path, suffix: str | None, mad
     for target, sources in claims.items():
         if len(sources) > 1:
             names = ' and '.join(map(printable, sources))
-            made.faults += [f'{printable(source)}: not upscaled, {names} would both become {printable(target)}; use '
-                            'different folders' for source in sources]
+            made.faults += [
+                f'{printable(source)}: not upscaled, {names} would both become {printable(target)}; use '
+                'different folders'
+                for source in sources
+            ]
     for source in pictures:
         if source in targets and len(os.fsencode(targets[source].name)) > LONGEST_NAME:
             made.faults.append(f'{printable(source)}: the name of its result would be too long')

@@ -68,12 +68,20 @@ class Enlarger:
         try:
             return np.zeros(size, kind)
         except MemoryError:
-            raise UserError(f'out of memory: a result of {size[1]}x{size[0]} pixels takes '
-                            f'{math.prod(size) * kind.itemsize / 1e9:.1f} GB') from None
+            raise UserError(
+                f'out of memory: a result of {size[1]}x{size[0]} pixels takes '
+                f'{math.prod(size) * kind.itemsize / 1e9:.1f} GB'
+            ) from None
 
     @torch.inference_mode()
-    def __call__(self, pixels: np.ndarray, tile: int, ensemble: bool = False,
-                 progress: Callable[[float], None] = lambda share: None, out: np.ndarray | None = None) -> np.ndarray:
+    def __call__(
+        self,
+        pixels: np.ndarray,
+        tile: int,
+        ensemble: bool = False,
+        progress: Callable[[float], None] = lambda share: None,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
         """The picture at the net's scale.
 
         Args:
@@ -89,19 +97,24 @@ class Enlarger:
         channels = pixels.shape[2]
         if channels > self.trained.channels == 1:  # a net of gray pictures takes colours one by one
             planes = np.split(pixels, channels, axis=2)
-            return np.concatenate([self(plane, tile, ensemble, lambda share: progress(share / channels))
-                                   for plane in planes], axis=2)
+            return np.concatenate(
+                [self(plane, tile, ensemble, lambda share: progress(share / channels)) for plane in planes], axis=2
+            )
         kind, peak = pixels.dtype, np.iinfo(pixels.dtype).max
         out = self.reserve(pixels, ensemble) if out is None else out
         if not ensemble:
+
             def put(rows: slice, cols: slice, values: np.ndarray) -> None:
                 out[rows, cols] = _rounded(values, peak)
+
             self._tiles(pixels, tile, put, progress)
             return out
         out.fill(0)
         for turned, target in zip(_turns(pixels), _turns(out), strict=True):
+
             def add(rows: slice, cols: slice, values: np.ndarray, target: np.ndarray = target) -> None:
                 target[rows, cols] += values
+
             self._tiles(turned, tile, add, lambda share: progress(share / 8))
         out /= 8
         return _rounded(out, peak).astype(kind)
@@ -110,7 +123,7 @@ class Enlarger:
         height, width, channels = pixels.shape
         scale, around = self.trained.scale, margin(self.trained)
         tiles = list(_grid(height, width, tile, around))
-        map_tiles = list(_grid(height, width, _MAP_TILE if height * width > _MAP_TILE ** 2 else 0, _MAP_MARGIN))
+        map_tiles = list(_grid(height, width, _MAP_TILE if height * width > _MAP_TILE**2 else 0, _MAP_MARGIN))
         # a picture that is one tile in both passes computes its maps by itself
         maps = self._maps(pixels, map_tiles) if is_exact(self.trained) and len(tiles) + len(map_tiles) > 2 else None
         for rows, cols, y, x in tiles:
@@ -119,8 +132,11 @@ class Enlarger:
             if channels == 1:
                 sr = sr.mean(dim=0, keepdim=True)
             top, left = rows.start - y.start, cols.start - x.start
-            sr = sr[:, scale * top:scale * (top + rows.stop - rows.start),
-                    scale * left:scale * (left + cols.stop - cols.start)]
+            sr = sr[
+                :,
+                scale * top : scale * (top + rows.stop - rows.start),
+                scale * left : scale * (left + cols.stop - cols.start),
+            ]
             emit(_scaled(rows, scale), _scaled(cols, scale), sr.permute(1, 2, 0).cpu().numpy())
             progress((rows.stop - rows.start) * (cols.stop - cols.start) / (height * width))
 
@@ -130,7 +146,9 @@ class Enlarger:
         for rows, cols, y, x in tiles:
             part = self._run(net.local_map, self._tensor(pixels[y, x]))
             top, left = rows.start - y.start, cols.start - x.start
-            local_map[..., rows, cols] = part[..., top:top + rows.stop - rows.start, left:left + cols.stop - cols.start]
+            local_map[..., rows, cols] = part[
+                ..., top : top + rows.stop - rows.start, left : left + cols.stop - cols.start
+            ]
         return net.density.maps(local_map, self._tensor(pixels))
 
     def _run(self, function: Callable[..., Tensor], lq: Tensor, **keywords: Maps) -> Tensor:

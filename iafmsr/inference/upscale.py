@@ -96,8 +96,9 @@ def enlarged_alpha(alpha: np.ndarray, scale: int) -> np.ndarray:
     return values.round_().clamp_(0, np.iinfo(alpha.dtype).max).numpy().astype(alpha.dtype)[..., None]
 
 
-def upscale_all(jobs: list[Job], upscaler: Upscaler, bar: tqdm, say: Callable[[str], None],
-                quality: int = QUALITY) -> int:
+def upscale_all(
+    jobs: list[Job], upscaler: Upscaler, bar: tqdm, say: Callable[[str], None], quality: int = QUALITY
+) -> int:
     """Upscale pictures: one is computed while the next is read and the last is written.
 
     Args:
@@ -117,11 +118,12 @@ def upscale_all(jobs: list[Job], upscaler: Upscaler, bar: tqdm, say: Callable[[s
         reading = [reader.submit(read, job.source) for job in jobs[:1]]
         writing: list[tuple[Job, Future[None]]] = []
         for number, job in enumerate(jobs):
-            bar.set_description(f'{number + 1}/{len(jobs)} {printable(Path(job.source.name))}',
-                                refresh=bar.mininterval < 1)  # on a terminal
+            bar.set_description(
+                f'{number + 1}/{len(jobs)} {printable(Path(job.source.name))}', refresh=bar.mininterval < 1
+            )  # on a terminal
             start, read_now = bar.n, reading.pop()
             with failures.of(job.source):
-                picture = _awaited(read_now, reading, reader, jobs[number + 1:number + 2])
+                picture = _awaited(read_now, reading, reader, jobs[number + 1 : number + 2])
                 if picture.frames > 1:
                     say(f'{printable(job.source)}: the first of {picture.frames} frames')
                 check_kind(job.target, picture, upscaler.scale)
@@ -150,8 +152,9 @@ class _Failures:
             self.say('error: ' + (reason if reason.startswith(name) else f'{name}: {reason}'))
 
 
-def _awaited(read_now: Future[Picture], reading: list[Future[Picture]], reader: ThreadPoolExecutor,
-             following: list[Job]) -> Picture:
+def _awaited(
+    read_now: Future[Picture], reading: list[Future[Picture]], reader: ThreadPoolExecutor, following: list[Job]
+) -> Picture:
     """The picture that is read; whatever becomes of it, the next one is read from then on."""
     try:
         return read_now.result()

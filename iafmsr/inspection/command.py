@@ -18,19 +18,33 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('images', nargs='+', type=Path, metavar='IMAGE',
-                        help='pictures of up to 4 megapixels, or folders of them')
+    parser.add_argument(
+        'images', nargs='+', type=Path, metavar='IMAGE', help='pictures of up to 4 megapixels, or folders of them'
+    )
     nets = parser.add_mutually_exclusive_group(required=True)
     nets.add_argument('--weights', metavar='FILE', help='weights of a net with an information density map')
-    nets.add_argument('--run', type=Path, metavar='DIR', dest='run_folder',
-                      help="a run's folder: its latest weights, and the map at up to 8 of its checkpoints")
+    nets.add_argument(
+        '--run',
+        type=Path,
+        metavar='DIR',
+        dest='run_folder',
+        help="a run's folder: its latest weights, and the map at up to 8 of its checkpoints",
+    )
     truth = parser.add_mutually_exclusive_group()
-    truth.add_argument('--hr', type=Path, metavar='PATH',
-                       help='the true picture, or the folder of them, by name (of NAMEx4: NAME or NAMEx4)')
-    truth.add_argument('--downscale', action='store_true',
-                       help='the pictures are the true ones: what is enlarged is made from them (MATLAB bicubic)')
-    parser.add_argument('--output', type=Path, metavar='DIR', default=Path('inspection'),
-                        help='folder of the figures (inspection)')
+    truth.add_argument(
+        '--hr',
+        type=Path,
+        metavar='PATH',
+        help='the true picture, or the folder of them, by name (of NAMEx4: NAME or NAMEx4)',
+    )
+    truth.add_argument(
+        '--downscale',
+        action='store_true',
+        help='the pictures are the true ones: what is enlarged is made from them (MATLAB bicubic)',
+    )
+    parser.add_argument(
+        '--output', type=Path, metavar='DIR', default=Path('inspection'), help='folder of the figures (inspection)'
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -28,8 +28,12 @@ def draw(found: Inspection) -> Image.Image:
 
     def whole(title: str, picture: Tensor) -> Panel:
         shrink = picture.shape[1] > height
-        return Panel(title, image_panel('', picture).image.resize(
-            (width, height), Image.Resampling.LANCZOS if shrink else Image.Resampling.NEAREST))
+        return Panel(
+            title,
+            image_panel('', picture).image.resize(
+                (width, height), Image.Resampling.LANCZOS if shrink else Image.Resampling.NEAREST
+            ),
+        )
 
     def framed(panel: Panel) -> Panel:
         shown, factor = torch.from_numpy(np.array(panel.image)).permute(2, 0, 1), height / found.sr.shape[1]
@@ -39,40 +43,55 @@ def draw(found: Inspection) -> Image.Image:
         return colour_panel(title, values, height, width, SHARE)
 
     def detail(title: str, picture: Tensor) -> Panel:
-        square = picture[:, top:top + size, left:left + size]
+        square = picture[:, top : top + size, left : left + size]
         return image_panel(title, enlarge(square, max(1, round(_BOX[1] / size))))
 
     def correlation(name: str) -> str:
         return f'{name}\n' + (f'{found.correlation[name]:.2f}' if found.correlation else '')
 
-    pictures = [whole(f'LR\n{found.lr.shape[2]}x{found.lr.shape[1]}', found.lr),
-                framed(whole(f'result\n{quality.get("net", f"{found.sr.shape[2]}x{found.sr.shape[1]}")}', found.sr))]
-    details = [detail('LR\n', enlarge(found.lr, found.scale)),
-               detail(f'bicubic\n{quality.get("bicubic", "")}', found.bicubic),
-               detail(f'result\n{quality.get("net", "")}', found.sr)]
+    pictures = [
+        whole(f'LR\n{found.lr.shape[2]}x{found.lr.shape[1]}', found.lr),
+        framed(whole(f'result\n{quality.get("net", f"{found.sr.shape[2]}x{found.sr.shape[1]}")}', found.sr)),
+    ]
+    details = [
+        detail('LR\n', enlarge(found.lr, found.scale)),
+        detail(f'bicubic\n{quality.get("bicubic", "")}', found.bicubic),
+        detail(f'result\n{quality.get("net", "")}', found.sr),
+    ]
     if found.hr is not None:
         pictures += [whole('HR\n', found.hr), coloured('error\n|HR - result| of Y', found.error)]
         details += [detail('HR\n', found.hr)]
     mask = 255 * found.mask.to(found.lr.dtype).expand(3, -1, -1)
-    maps = [coloured(correlation('IDM'), found.idm),
-            whole(f'active sites\n{100 * found.mask.float().mean().item():.1f} %', mask),
-            *(coloured(correlation(name), found.fixed[name]) for name in _NAMED)]
+    maps = [
+        coloured(correlation('IDM'), found.idm),
+        whole(f'active sites\n{100 * found.mask.float().mean().item():.1f} %', mask),
+        *(coloured(correlation(name), found.fixed[name]) for name in _NAMED),
+    ]
     rows = [pictures, maps, details]
-    history = [coloured(f'IDM after {iteration:,} iterations\n' + (
-        f'{found.history_correlation[iteration]:.2f}' if found.history_correlation else ''), values)
-        for iteration, values in found.history.items()]
-    rows += [history[i:i + 4] for i in range(0, len(history), 4)]
+    history = [
+        coloured(
+            f'IDM after {iteration:,} iterations\n'
+            + (f'{found.history_correlation[iteration]:.2f}' if found.history_correlation else ''),
+            values,
+        )
+        for iteration, values in found.history.items()
+    ]
+    rows += [history[i : i + 4] for i in range(0, len(history), 4)]
     return draw_figure(rows, caption(found))
 
 
 def caption(found: Inspection) -> str:
     """What a reader has to know, in lines."""
-    lines = [f'{found.name}, x{found.scale}, {found.title}. Maps have one value for each LR pixel; the bar\'s highest '
-             'colour stands for the top 0.5 %, too.',
-             'White: the active sites, where the sparse convolution works. Frame and third row: the densest square.']
+    lines = [
+        f"{found.name}, x{found.scale}, {found.title}. Maps have one value for each LR pixel; the bar's highest "
+        'colour stands for the top 0.5 %, too.',
+        'White: the active sites, where the sparse convolution works. Frame and third row: the densest square.',
+    ]
     if found.hr is not None:
-        lines.append('PSNR / SSIM: Y channel, border of the scale cropped. Below the name of a map: its rank '
-                     'correlation with the error of its net.')
+        lines.append(
+            'PSNR / SSIM: Y channel, border of the scale cropped. Below the name of a map: its rank '
+            'correlation with the error of its net.'
+        )
     return '\n'.join(lines)
 
 

@@ -42,8 +42,9 @@ class Source:
         if self.lr:
             return _read(self.lr), hr
         if min(hr.shape[1:]) < scale:
-            raise UserError(f'{printable(self.hr)}: {hr.shape[2]}x{hr.shape[1]} is too small to be made {scale} times '
-                            'smaller')
+            raise UserError(
+                f'{printable(self.hr)}: {hr.shape[2]}x{hr.shape[1]} is too small to be made {scale} times smaller'
+            )
         hr = mod_crop(hr, scale)
         return imresize(hr, Fraction(1, scale)), hr
 

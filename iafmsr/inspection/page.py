@@ -27,15 +27,25 @@ def page(found: Inspection) -> str:
         pictures['HR'] = found.hr
         maps.append(_map('error', found.error, '|HR - result| of Y'))
     maps += [_map(name, values, _rank(found, name)) for name, values in found.fixed.items()]
-    history = [_map(f'IDM after {iteration:,} iterations', values,
-                    f'rank correlation {found.history_correlation[iteration]:.2f}' if found.history_correlation else '')
-               for iteration, values in found.history.items()]
+    history = [
+        _map(
+            f'IDM after {iteration:,} iterations',
+            values,
+            f'rank correlation {found.history_correlation[iteration]:.2f}' if found.history_correlation else '',
+        )
+        for iteration, values in found.history.items()
+    ]
     quality = [f'{name}: {q.psnr:.2f} dB / {q.ssim:.4f}' for name, q in found.quality.items()]
     data = {
-        'name': found.name, 'summary': ' · '.join([f'x{found.scale}', found.title, *quality]),
-        'caption': caption(found), 'size': found.sr.shape[1:], 'lr_size': found.lr.shape[1:],
+        'name': found.name,
+        'summary': ' · '.join([f'x{found.scale}', found.title, *quality]),
+        'caption': caption(found),
+        'size': found.sr.shape[1:],
+        'lr_size': found.lr.shape[1:],
         'pictures': {name: _source(image_panel('', picture).image) for name, picture in pictures.items()},
-        'maps': maps, 'history': history, 'ranks': sorted(found.correlation.items(), key=lambda item: -item[1]),
+        'maps': maps,
+        'history': history,
+        'ranks': sorted(found.correlation.items(), key=lambda item: -item[1]),
         'palette': [','.join(map(str, colour)) for colour in PALETTE.tolist()],
         'bar': _source(_coloured(np.arange(255, -1, -1, dtype=np.uint8)[:, None])),
     }
@@ -50,13 +60,22 @@ def _rank(found: Inspection, name: str) -> str:
 
 def _map(name: str, values: Tensor, note: str) -> dict[str, Any]:
     levels = colour_levels(values, SHARE)
-    return {'name': name, 'note': note, 'source': _source(_coloured(levels.levels)), 'ends': levels.labels,
-            'range': [levels.low, levels.high], 'clipped': levels.clipped}
+    return {
+        'name': name,
+        'note': note,
+        'source': _source(_coloured(levels.levels)),
+        'ends': levels.labels,
+        'range': [levels.low, levels.high],
+        'clipped': levels.clipped,
+    }
 
 
 def _mask(mask: Tensor) -> dict[str, Any]:
-    return {'name': 'active sites', 'note': f'{100 * mask.float().mean().item():.1f} %',
-            'source': _source(Image.fromarray(255 * mask.numpy().astype(np.uint8)))}
+    return {
+        'name': 'active sites',
+        'note': f'{100 * mask.float().mean().item():.1f} %',
+        'source': _source(Image.fromarray(255 * mask.numpy().astype(np.uint8))),
+    }
 
 
 def _coloured(levels: np.ndarray) -> Image.Image:

@@ -65,8 +65,14 @@ def has_map(net: nn.Module) -> bool:
     return 'return_density' in inspect.signature(net.forward).parameters
 
 
-def inspect_picture(name: str, net: nn.Module, scale: int, lr: Tensor, hr: Tensor | None = None,
-                    earlier: Mapping[int, nn.Module] | None = None) -> Inspection:
+def inspect_picture(
+    name: str,
+    net: nn.Module,
+    scale: int,
+    lr: Tensor,
+    hr: Tensor | None = None,
+    earlier: Mapping[int, nn.Module] | None = None,
+) -> Inspection:
     """Enlarge a picture and gather its maps.
 
     Args:
@@ -81,8 +87,10 @@ def inspect_picture(name: str, net: nn.Module, scale: int, lr: Tensor, hr: Tenso
         UserError: the picture has more than 4 megapixels, HR is of another size, or the net fails.
     """
     if lr.shape[1] * lr.shape[2] > _MOST_PIXELS:
-        raise UserError(f'{name}: {lr.shape[2]}x{lr.shape[1]} pixels, at most {_MOST_PIXELS / 1e6:g} megapixels are '
-                        'inspected; a part of the picture shows as much')
+        raise UserError(
+            f'{name}: {lr.shape[2]}x{lr.shape[1]} pixels, at most {_MOST_PIXELS / 1e6:g} megapixels are '
+            'inspected; a part of the picture shows as much'
+        )
     height, width = (scale * side for side in lr.shape[1:])
     if hr is not None:
         if hr.shape[1] // scale != lr.shape[1] or hr.shape[2] // scale != lr.shape[2]:
@@ -90,8 +98,9 @@ def inspect_picture(name: str, net: nn.Module, scale: int, lr: Tensor, hr: Tenso
         hr = hr[:, :height, :width]
     sr, density = _run(name, net, lr)
     lq, bicubic = lr[None].float() / 255, imresize(lr, scale)
-    fixed = {key.replace('sobel', 'Sobel').replace('laplacian', 'Laplacian'): value
-             for key, value in fixed_maps(lq).items()}
+    fixed = {
+        key.replace('sobel', 'Sobel').replace('laplacian', 'Laplacian'): value for key, value in fixed_maps(lq).items()
+    }
     error, correlation, quality, history_correlation = None, {}, {}, {}
     if hr is not None:
         error = _error(sr, hr, scale)
@@ -104,9 +113,22 @@ def inspect_picture(name: str, net: nn.Module, scale: int, lr: Tensor, hr: Tenso
         history[iteration] = then.idm[0, 0]
         if hr is not None:
             history_correlation[iteration] = rank_correlation(then.idm, _error(sr_then, hr, scale))
-    return Inspection(name, scale, lr, sr, bicubic, hr, density.idm[0, 0], density.mask[0, 0],
-                      {key: value[0, 0] for key, value in fixed.items()}, None if error is None else error[0, 0],
-                      correlation, quality, history, history_correlation)
+    return Inspection(
+        name,
+        scale,
+        lr,
+        sr,
+        bicubic,
+        hr,
+        density.idm[0, 0],
+        density.mask[0, 0],
+        {key: value[0, 0] for key, value in fixed.items()},
+        None if error is None else error[0, 0],
+        correlation,
+        quality,
+        history,
+        history_correlation,
+    )
 
 
 @torch.inference_mode()

@@ -34,12 +34,14 @@ def as_text(figures: Sequence[Figures]) -> str:
         rows.append(('mean', *map(statistics.fmean, list(zip(*rows, strict=True))[1:])))
     width = max(7, *(len(row[0]) for row in rows))
     heads = list(figures[0].correlation)
-    lines = ['Rank correlation (Spearman) with |HR - result| of Y', '',
-             f'{"picture":{width}}  ' + '  '.join(heads)]
-    lines += [f'{row[0]:{width}}  ' + '  '.join(f'{value:{len(head)}.3f}'
-                                                for head, value in zip(heads, row[1:], strict=True)) for row in rows]
-    history = {n: statistics.fmean(each.history_correlation[n] for each in figures)
-               for n in figures[0].history_correlation}
+    lines = ['Rank correlation (Spearman) with |HR - result| of Y', '', f'{"picture":{width}}  ' + '  '.join(heads)]
+    lines += [
+        f'{row[0]:{width}}  ' + '  '.join(f'{value:{len(head)}.3f}' for head, value in zip(heads, row[1:], strict=True))
+        for row in rows
+    ]
+    history = {
+        n: statistics.fmean(each.history_correlation[n] for each in figures) for n in figures[0].history_correlation
+    }
     if history:
         lines += ['', 'IDM during training', *(f'{n:>9,} iterations  {value:.3f}' for n, value in history.items())]
     return '\n'.join(lines)
@@ -47,8 +49,14 @@ def as_text(figures: Sequence[Figures]) -> str:
 
 def as_json(figures: Sequence[Figures], weights: str, scale: int) -> str:
     """The same by name, with PSNR and SSIM of each picture."""
-    return json.dumps({
-        'weights': weights, 'scale': scale, 'pictures': [asdict(each) for each in figures],
-        'mean': {name: statistics.fmean(each.correlation[name] for each in figures)
-                 for name in figures[0].correlation},
-    }, indent=1)
+    return json.dumps(
+        {
+            'weights': weights,
+            'scale': scale,
+            'pictures': [asdict(each) for each in figures],
+            'mean': {
+                name: statistics.fmean(each.correlation[name] for each in figures) for name in figures[0].correlation
+            },
+        },
+        indent=1,
+    )

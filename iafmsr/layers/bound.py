@@ -7,7 +7,6 @@ from torch import Tensor
 
 
 class _LowerBound(torch.autograd.Function):
-
     @staticmethod
     def forward(ctx, x: Tensor, bound: float) -> Tensor:
         ctx.save_for_backward(x)

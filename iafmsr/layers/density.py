@@ -83,7 +83,7 @@ def num_active(height: int, width: int, k: float) -> int:
     """
     if not 0 < k <= 1:
         raise ValueError(f'k must be in (0, 1], got {k}')
-    share = Fraction(k).limit_denominator(10 ** 6)
+    share = Fraction(k).limit_denominator(10**6)
     return max(1, (2 * share.numerator * height * width + share.denominator) // (2 * share.denominator))
 
 
@@ -124,7 +124,7 @@ def top_k_mask_of_batch(idm: Tensor, k: float) -> Tensor:
         own, everywhere = dist.get_rank(), [torch.empty_like(here) for _ in range(dist.get_world_size())]
         dist.all_gather(everywhere, here)
     mask = top_k_mask(torch.cat(everywhere).view(1, 1, -1, w), k)
-    return mask.view(-1, 1, h, w)[own * b:(own + 1) * b]
+    return mask.view(-1, 1, h, w)[own * b : (own + 1) * b]
 
 
 def parallel() -> bool:

@@ -34,8 +34,7 @@ class LiteralEstimator(nn.Module):
         super().__init__()
 
         def branch() -> nn.Sequential:
-            return nn.Sequential(_conv(num_feat, kernel_size),
-                                 GDN(num_feat) if gdn else nn.Identity())
+            return nn.Sequential(_conv(num_feat, kernel_size), GDN(num_feat) if gdn else nn.Identity())
 
         self.mu, self.theta = branch(), branch()
 
@@ -59,9 +58,8 @@ class DeviationEstimator(nn.Module):
     def __init__(self, num_feat: int, kernel_size: int = 1, gdn: bool = True) -> None:
         super().__init__()
         self.theta = nn.Sequential(
-            _conv(num_feat, kernel_size),
-            GDN(num_feat) if gdn else nn.Identity(),
-            nn.Conv2d(num_feat, num_feat, 1))
+            _conv(num_feat, kernel_size), GDN(num_feat) if gdn else nn.Identity(), nn.Conv2d(num_feat, num_feat, 1)
+        )
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) in quantisation bins -> mu, theta, both (B, C, H, W) in bins."""

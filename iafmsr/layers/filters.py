@@ -34,8 +34,12 @@ def _filtered(y: Tensor, kernel: list[list[float]]) -> Tensor:
 
 def sobel(y: Tensor) -> Tensor:
     """Magnitude of the Sobel gradient, in values per pixel: (B, 1, H, W) -> (B, 1, H, W)."""
-    return torch.hypot(_filtered(y, [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]),
-                       _filtered(y, [[-1, -2, -1], [0, 0, 0], [1, 2, 1]])) / 8
+    return (
+        torch.hypot(
+            _filtered(y, [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]), _filtered(y, [[-1, -2, -1], [0, 0, 0], [1, 2, 1]])
+        )
+        / 8
+    )
 
 
 def laplacian(y: Tensor) -> Tensor:

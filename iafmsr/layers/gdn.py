@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from iafmsr.layers.bound import lower_bound
 from iafmsr.layers.precision import full_precision
 
-_PEDESTAL = 2.0 ** -36  # keeps the gradient of the square at zero from vanishing
+_PEDESTAL = 2.0**-36  # keeps the gradient of the square at zero from vanishing
 
 
 class GDN(nn.Module):
@@ -40,5 +40,5 @@ class GDN(nn.Module):
         with full_precision(x):
             x = x.to(self.beta.dtype)
             beta = lower_bound(self.beta, self.beta_bound) ** 2 - _PEDESTAL
-            gamma = lower_bound(self.gamma, _PEDESTAL ** 0.5) ** 2 - _PEDESTAL
+            gamma = lower_bound(self.gamma, _PEDESTAL**0.5) ** 2 - _PEDESTAL
             return x * torch.rsqrt(F.conv2d(x * x, gamma[:, :, None, None], beta))

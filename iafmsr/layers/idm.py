@@ -69,17 +69,33 @@ class InformationDensity(nn.Module):
         ValueError: when an argument is out of its range.
     """
 
-    def __init__(self, num_feat: int, k: float = 0.05, *, ide: str = 'deviation', ide_kernel_size: int = 1,
-                 gdn: bool = True, gain: float = 64.0, idm_unit: str = 'bits', detach_idm: bool = True,
-                 detach_features: bool = True, guide: str = 'deviation', mask: str = 'idm',
-                 k_of: str = 'batch') -> None:
+    def __init__(
+        self,
+        num_feat: int,
+        k: float = 0.05,
+        *,
+        ide: str = 'deviation',
+        ide_kernel_size: int = 1,
+        gdn: bool = True,
+        gain: float = 64.0,
+        idm_unit: str = 'bits',
+        detach_idm: bool = True,
+        detach_features: bool = True,
+        guide: str = 'deviation',
+        mask: str = 'idm',
+        k_of: str = 'batch',
+    ) -> None:
         super().__init__()
         if not 0 < k <= 1:
             raise ValueError(f'k must be in (0, 1], got {k}')
         if not gain > 0:
             raise ValueError(f'gain must be positive, got {gain}')
-        for name, value, known in (('idm_unit', idm_unit, _UNITS), ('guide', guide, _GUIDES), ('mask', mask, _MASKS),
-                                   ('k_of', k_of, _WHOLES)):
+        for name, value, known in (
+            ('idm_unit', idm_unit, _UNITS),
+            ('guide', guide, _GUIDES),
+            ('mask', mask, _MASKS),
+            ('k_of', k_of, _WHOLES),
+        ):
             if value not in known:
                 raise ValueError(f'{name} must be one of {", ".join(known)}, got {value!r}')
         if guide in _CHANNEL_GUIDES and idm_unit == 'normalised':

@@ -23,7 +23,7 @@ def down(x: Tensor) -> Tensor:
 
 def up(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Each value spread over its 8x8 cell, cropped to ``size`` (H, W)."""
-    return F.interpolate(x, scale_factor=POOL_SIZE, mode='nearest')[..., :size[0], :size[1]]
+    return F.interpolate(x, scale_factor=POOL_SIZE, mode='nearest')[..., : size[0], : size[1]]
 
 
 class IGRA(nn.Module):

@@ -30,8 +30,9 @@ class Complexity(NamedTuple):
     activations: int
 
 
-def count(net: nn.Module, scale: int, output_size: tuple[int, int] = (1280, 720), num_in_ch: int = 3,
-          device: str = 'meta') -> Complexity:
+def count(
+    net: nn.Module, scale: int, output_size: tuple[int, int] = (1280, 720), num_in_ch: int = 3, device: str = 'meta'
+) -> Complexity:
     """Count one forward pass at an output size; nothing is computed (the meta device), so any size takes seconds.
 
     Convolutions and matrix products are counted by torch's own counter (two operations a multiply-accumulate), the
@@ -60,6 +61,7 @@ def count(net: nn.Module, scale: int, output_size: tuple[int, int] = (1280, 720)
         def hook(_module, _inputs, output) -> None:
             nonlocal beside_convolutions
             beside_convolutions += round(output.numel() * share_of_output)
+
         return hook
 
     for name, module in net.named_modules():
@@ -67,8 +69,11 @@ def count(net: nn.Module, scale: int, output_size: tuple[int, int] = (1280, 720)
             module.register_forward_hook(add(1))
         elif name in share:
             module.register_forward_hook(add(share[name] - 1))  # the dense form writes all of it
-    with (_Written() as written, torch.no_grad(),
-          FlopCounterMode(display=False, custom_mapping=_interpolation_counters()) as counter):
+    with (
+        _Written() as written,
+        torch.no_grad(),
+        FlopCounterMode(display=False, custom_mapping=_interpolation_counters()) as counter,
+    ):
         net(torch.zeros(1, num_in_ch, height, width, device=device))
     by_module = counter.get_flop_counts()
     macs = counter.get_total_flops() / 2
@@ -92,6 +97,7 @@ class _Written(TorchDispatchMode):
 def _interpolation_counters() -> dict:
     def counter(operations: int):
         return lambda *_shapes, out_shape, **_: 2 * operations * math.prod(out_shape)  # halved again with the rest
+
     # the counter looks an operator up by its overload, and takes to pieces what it does not find, then by its name
     return {key: counter(operations) for op, operations in _INTERPOLATION.items() for key in (op.default, op)}
 
@@ -102,11 +108,15 @@ def table(option_files: list[str], output_size: tuple[int, int]) -> str:
     Raises:
         UserError: when an option file cannot be read or names no network that can be built.
     """
-    rows = [f'| options | net | params | GMACs at {output_size[0]}x{output_size[1]} | M activations |',
-            '|---|---|---|---|---|']
+    rows = [
+        f'| options | net | params | GMACs at {output_size[0]}x{output_size[1]} | M activations |',
+        '|---|---|---|---|---|',
+    ]
     for file in option_files:
         opt = load_options(file)
         c = count(build_network(opt['network_g']), opt['scale'], output_size)
-        rows.append(f'| {Path(file).stem} | {opt["network_g"]["type"]} x{opt["scale"]} | {c.params:,} '
-                    f'| {c.macs / 1e9:.2f} | {c.activations / 1e6:.1f} |')
+        rows.append(
+            f'| {Path(file).stem} | {opt["network_g"]["type"]} x{opt["scale"]} | {c.params:,} '
+            f'| {c.macs / 1e9:.2f} | {c.activations / 1e6:.1f} |'
+        )
     return '\n'.join(rows)

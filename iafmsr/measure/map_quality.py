@@ -21,7 +21,7 @@ def error_maps(sr: Tensor, hr: Tensor, scale: int) -> tuple[Tensor, Tensor]:
         tuple: two maps (1, 1, H, W).
     """
     error = luma(sr) - luma(hr)
-    return F.avg_pool2d(error.abs(), scale), F.avg_pool2d(error ** 2, scale)
+    return F.avg_pool2d(error.abs(), scale), F.avg_pool2d(error**2, scale)
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> float:

@@ -32,8 +32,10 @@ def compiled_or_not(net: nn.Module, mode: str, try_out: Callable[[nn.Module], No
     except Exception as error:  # whatever a compiler or its product may raise
         reason = str(error).strip().partition('\n')[0][:120]
         name = type(getattr(net, 'module', net)).__name__
-        get_root_logger().warning(f'train.compile: {name} cannot be trained compiled ({type(error).__name__}: {reason}'
-                                  '); it is trained as it is')
+        get_root_logger().warning(
+            f'train.compile: {name} cannot be trained compiled ({type(error).__name__}: {reason}'
+            '); it is trained as it is'
+        )
         torch._dynamo.reset()
         compiled = net
     for buffer, before in buffers:

@@ -90,12 +90,13 @@ class StepGuard:
             self.in_a_row = max(self.in_a_row, streak) if flag else self.in_a_row
         longest, self.in_a_row = self.in_a_row, streak
         if faults:
-            message = (f'{len(faults)} steps skipped, their loss or gradient is not finite; the last: '
-                       + '; '.join(f'iteration {step.iteration} ({", ".join(self.names_of(step))})'
-                                   for step in faults[-SHOWN:]))
+            message = f'{len(faults)} steps skipped, their loss or gradient is not finite; the last: ' + '; '.join(
+                f'iteration {step.iteration} ({", ".join(self.names_of(step))})' for step in faults[-SHOWN:]
+            )
             if longest >= self.max_bad_steps:
-                raise UserError(f'{message}. {longest} in a row stop the run (train.max_bad_steps); the last state '
-                                'saved is good')
+                raise UserError(
+                    f'{message}. {longest} in a row stop the run (train.max_bad_steps); the last state saved is good'
+                )
             get_root_logger().warning(message)
         return self.counted()
 

@@ -106,6 +106,7 @@ class IAFMNetModel(SRModel):
 
     def compile(self, current_iter: int) -> None:
         """Compile the network for the shapes of the first batch; later, let CUDA graphs know where a step begins."""
+
         def try_out(net: nn.Module) -> None:
             self.compiled_net = net
             sum(self.compute_losses(current_iter)[0].values()).backward()
@@ -116,8 +117,9 @@ class IAFMNetModel(SRModel):
 
     def model_ema(self, decay: float = 0.999) -> None:
         """SRModel's, to the bit, of all parameters at once."""
-        averages, values = ([p.data for p in self.get_bare_model(net).parameters()]
-                            for net in (self.net_g_ema, self.net_g))
+        averages, values = (
+            [p.data for p in self.get_bare_model(net).parameters()] for net in (self.net_g_ema, self.net_g)
+        )
         torch._foreach_mul_(averages, decay)
         torch._foreach_add_(averages, values, alpha=1 - decay)
 

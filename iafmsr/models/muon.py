@@ -37,8 +37,14 @@ class Muon(torch.optim.Optimizer):
         ValueError: an argument is out of its range.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.99),
-                 momentum: float = 0.95, weight_decay: float = 0) -> None:
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.99),
+        momentum: float = 0.95,
+        weight_decay: float = 0,
+    ) -> None:
         if not 0 <= momentum < 1:
             raise ValueError(f'momentum must be in [0, 1), got {momentum}')
         if not 0 <= lr * weight_decay < 1:
@@ -48,8 +54,10 @@ class Muon(torch.optim.Optimizer):
             groups[p.dim() == 4 and p.shape[1] > 1].append(p)
         matrices, others = groups.values()
         self.adam = torch.optim.Adam([{'params': others}], lr, betas, fused=True)
-        super().__init__([{'params': matrices, 'momentum': momentum, 'weight_decay': weight_decay}, {'params': others}],
-                         self.adam.defaults)
+        super().__init__(
+            [{'params': matrices, 'momentum': momentum, 'weight_decay': weight_decay}, {'params': others}],
+            self.adam.defaults,
+        )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

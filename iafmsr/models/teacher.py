@@ -53,5 +53,6 @@ class Teacher:
 def load_teacher(weights: str) -> tuple[nn.Module, int]:
     """The network in a file, in evaluation mode, and its scale."""
     from iafmsr.nets.loading import load_net  # the module of the archs imports this one
+
     trained = load_net(Path(weights))
     return trained.net, trained.scale

@@ -34,6 +34,7 @@ def build(where: str, network: Mapping[str, Any]) -> nn.Module:
         if name in archs.__all__:
             return getattr(archs, name)(**keywords)
         from iafmsr.basicsr_api import ARCH_REGISTRY  # BasicSR's own nets take the seconds of its import
+
         return ARCH_REGISTRY.get(name)(**keywords)
     except Exception as error:  # a constructor fails on a value of the wrong kind in any way
         reason = str(error).partition('\n')[0] or type(error).__name__
@@ -76,10 +77,16 @@ def fitting(net: nn.Module, weights: Mapping[str, Any]) -> dict[str, Tensor]:
 def misfit(net: nn.Module, weights: Mapping[str, Tensor]) -> str:
     """How the names and shapes of a state dict differ from a net's; empty where they do not."""
     shapes, wanted = _shapes(weights), _shapes(net.state_dict())
-    reshaped = [f'{key} {shapes[key]} instead of {wanted[key]}' for key in shapes.keys() & wanted.keys()
-                if shapes[key] != wanted[key]]
-    differences = {'missing': wanted.keys() - shapes.keys(), 'unexpected': shapes.keys() - wanted.keys(),
-                   'of another shape': reshaped}
+    reshaped = [
+        f'{key} {shapes[key]} instead of {wanted[key]}'
+        for key in shapes.keys() & wanted.keys()
+        if shapes[key] != wanted[key]
+    ]
+    differences = {
+        'missing': wanted.keys() - shapes.keys(),
+        'unexpected': shapes.keys() - wanted.keys(),
+        'of another shape': reshaped,
+    }
     return '; '.join(f'{len(keys)} {what}: {some(keys)}' for what, keys in differences.items() if keys)
 
 
@@ -90,8 +97,9 @@ def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 def _by_spandrel(where: str, file: Path, weights: Mapping[str, Any]) -> nn.Module:
     check_values(file, weights)
     if find_spec('spandrel') is None:
-        raise UserError(f"{where}: weights of no network that is known here ({', '.join(ARCHS)}; the extra 'spandrel' "
-                        'brings more)')
+        raise UserError(
+            f"{where}: weights of no network that is known here ({', '.join(ARCHS)}; the extra 'spandrel' brings more)"
+        )
     for state_dict in unwrapped(weights):
         # a plain number may be a mark of the network (RealCUGAN's "pro"), or a trainer's note
         for part in (state_dict, {name: value for name, value in state_dict.items() if isinstance(value, Tensor)}):
@@ -103,8 +111,10 @@ def _by_spandrel(where: str, file: Path, weights: Mapping[str, Any]) -> nn.Modul
 @contextmanager
 def _not_larger_than(weights: Mapping[str, Any]) -> Iterator[None]:
     """A context in which a network that is far larger than its weights fails to be built, before it takes memory."""
-    tensors, values = 10 * len(weights) + 100, 10 * sum(math.prod(getattr(value, 'shape', ())) for value in
-                                                       weights.values()) + 1_000_000
+    tensors, values = (
+        10 * len(weights) + 100,
+        10 * sum(math.prod(getattr(value, 'shape', ())) for value in weights.values()) + 1_000_000,
+    )
 
     def registered(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         nonlocal tensors, values

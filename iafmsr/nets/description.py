@@ -20,8 +20,9 @@ from iafmsr.nets.state_dicts import unwrapped, weights_in
 __all__ = ['Described', 'describe']
 
 # what a file may name: archs of super-resolution whose constructors open no file. BasicSR has others
-TRUSTED = frozenset((*archs.__all__, 'ECBSR', 'EDSR', 'MSRResNet', 'RCAN', 'RIDNet', 'RRDBNet', 'SRVGGNetCompact',
-                     'SwinIR'))
+TRUSTED = frozenset(
+    (*archs.__all__, 'ECBSR', 'EDSR', 'MSRResNet', 'RCAN', 'RIDNet', 'RRDBNet', 'SRVGGNetCompact', 'SwinIR')
+)
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class Described:
     scale: int | None = None
 
 
-def describe(file: Path, given: Mapping[str, Any] | None = None, root: Path = FOLDER.parent,
-             label: str | None = None) -> Described:
+def describe(
+    file: Path, given: Mapping[str, Any] | None = None, root: Path = FOLDER.parent, label: str | None = None
+) -> Described:
     """What the network of a file of weights, or of an option file, is.
 
     Keywords that the user gives come first; then what the file of weights says under ``network_g``; then the option
@@ -84,8 +86,13 @@ def _by_options(file: Path, given: dict[str, Any], root: Path) -> Described:
     weights = path.get('pretrain_network_g') and root / str(path['pretrain_network_g'])
     if weights and not weights.is_file():
         raise UserError(f'{printable(file)}: path.pretrain_network_g: no such file: {weights}')
-    return Described(_with(opt['network_g'], given), weights or None, path.get('param_key_g'),
-                     str(opt.get('name', file.stem)), opt.get('scale'))
+    return Described(
+        _with(opt['network_g'], given),
+        weights or None,
+        path.get('param_key_g'),
+        str(opt.get('name', file.stem)),
+        opt.get('scale'),
+    )
 
 
 def _with(said: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,16 +104,20 @@ def _by_shapes(file: Path, weights: Mapping[str, Any], given: dict[str, Any], la
     named = given if 'type' in given or label is None else {'type': label, **given}
     if named.get('type', 'IAFMNet') not in ARCHS:
         return named
-    shapes = ({name: tuple(getattr(value, 'shape', ())) for name, value in state_dict.items()}
-              for state_dict in unwrapped(weights))
+    shapes = (
+        {name: tuple(getattr(value, 'shape', ())) for name, value in state_dict.items()}
+        for state_dict in unwrapped(weights)
+    )
     found = next(filter(None, map(recognise, shapes)), None)
     if found is None:
         return named if 'type' in named else {'type': 'Spandrel'} | given
     if found.untold and not given:
         name = found.network['type']
-        raise UserError(f'{printable(file)}: weights of an {name} that do not say which: {", ".join(found.untold)} '
-                        f'leave no trace; give its option file instead, or FILE:key=value,... with what differs from '
-                        f'the defaults (FILE:type={name} where nothing does)')
+        raise UserError(
+            f'{printable(file)}: weights of an {name} that do not say which: {", ".join(found.untold)} '
+            f'leave no trace; give its option file instead, or FILE:key=value,... with what differs from '
+            f'the defaults (FILE:type={name} where nothing does)'
+        )
     return _with(found.network, named)
 
 
@@ -121,6 +132,7 @@ def _check_trusted(file: str, network: Any) -> None:
 
 def _options(file: Path) -> dict[str, Any]:
     from iafmsr.options.files import OptionLoader
+
     try:
         with open(file, encoding='utf-8') as stream:
             opt = yaml.load(stream, OptionLoader)

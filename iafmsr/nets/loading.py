@@ -28,6 +28,7 @@ def load_net(file: Path, given: Mapping[str, Any] | None = None) -> TrainedNet:
     """
     if file.suffix == '.onnx':
         from iafmsr.nets.onnx_file import load_onnx
+
         return load_onnx(file)
     described, name = describe(file, given), printable(file)
     if described.weights is None:

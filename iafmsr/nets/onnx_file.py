@@ -35,8 +35,11 @@ def session(content: bytes):
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
     try:
-        outside = any(message.data_location == onnx.TensorProto.EXTERNAL
-                      for message in _messages(onnx.load_from_string(content)) if isinstance(message, onnx.TensorProto))
+        outside = any(
+            message.data_location == onnx.TensorProto.EXTERNAL
+            for message in _messages(onnx.load_from_string(content))
+            if isinstance(message, onnx.TensorProto)
+        )
         if not outside:
             return onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
     except Exception as error:  # onnxruntime's errors have no base of their own

@@ -43,7 +43,7 @@ def recognise(shapes: Shapes) -> Recognised | None:
 def _scale(shapes: Shapes) -> int:
     """Nets of this project end in a convolution to (channels of the picture) scale^2 channels."""
     outputs, channels = shapes['tail.weight'][0], shapes['head.weight'][1]
-    return next(scale for scale in (2, 3, 4, outputs) if outputs == channels * scale ** 2)
+    return next(scale for scale in (2, 3, 4, outputs) if outputs == channels * scale**2)
 
 
 def _blocks(shapes: Shapes) -> int:
@@ -54,9 +54,14 @@ def _iafmnet(shapes: Shapes) -> dict[str, Any]:
     """The sizes of an IAFMNet. Its forms are left to the options: most of them leave no trace."""
     num_feat, channels = shapes['head.weight'][:2]
     kernels = sum(name.startswith('ssconvs.') for name in shapes)
-    return {'num_feat': num_feat, 'num_block': _blocks(shapes), 'num_in_ch': channels, 'num_out_ch': channels,
-            'ffn_scale': shapes['blocks.0.cgfn.project.weight'][1] / num_feat,
-            'ssconv': 'none' if kernels == 0 else 'shared' if kernels == 1 else 'own'}
+    return {
+        'num_feat': num_feat,
+        'num_block': _blocks(shapes),
+        'num_in_ch': channels,
+        'num_out_ch': channels,
+        'ffn_scale': shapes['blocks.0.cgfn.project.weight'][1] / num_feat,
+        'ssconv': 'none' if kernels == 0 else 'shared' if kernels == 1 else 'own',
+    }
 
 
 def _of_blocks(ffn: str) -> Callable[[Shapes], dict[str, Any]]:
@@ -64,6 +69,7 @@ def _of_blocks(ffn: str) -> Callable[[Shapes], dict[str, Any]]:
         dim = shapes['head.weight'][0]
         # int(dim * ffn_scale) is rounded down: the half keeps it from the wrong side of a whole number
         return {'dim': dim, 'n_blocks': _blocks(shapes), 'ffn_scale': (shapes[ffn][0] + 0.5) / dim}
+
     return keywords
 
 

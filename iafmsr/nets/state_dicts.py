@@ -16,15 +16,30 @@ from iafmsr.nets.reading import STATE_KEYS
 __all__ = ['KEYS', 'check_values', 'named', 'some', 'unwrapped', 'weights_in']
 
 # where trainers put a generator, in the order of preference: averaged weights are up to 2 dB better
-KEYS = ('params_ema', 'params-ema', 'ema', 'model_ema', 'g_ema', 'params', 'state_dict', 'model_state_dict', 'model',
-        'net', 'generator', 'net_g', 'netG', 'G')
+KEYS = (
+    'params_ema',
+    'params-ema',
+    'ema',
+    'model_ema',
+    'g_ema',
+    'params',
+    'state_dict',
+    'model_state_dict',
+    'model',
+    'net',
+    'generator',
+    'net_g',
+    'netG',
+    'G',
+)
 # wrappers leave a prefix (DistributedDataParallel, torch.compile), and so do the owners of a net (Lightning's modules)
 _WRAPPERS = re.compile(r'^(module\.|_orig_mod\.)+')
 _OWNERS = ('model.', 'net.', 'generator.', 'net_g.', 'netG.')
 
 
-def weights_in(file: str | Path, content: Mapping[Any, Any], key: str | None = None,
-               preferred: Iterable[str] = KEYS) -> dict[str, Any]:
+def weights_in(
+    file: str | Path, content: Mapping[Any, Any], key: str | None = None, preferred: Iterable[str] = KEYS
+) -> dict[str, Any]:
     """The state dict that a file holds under a key, or else under the first of the preferred ones, by itself, or as
     the only one.
 
@@ -57,8 +72,11 @@ def weights_in(file: str | Path, content: Mapping[Any, Any], key: str | None = N
 
 def named(weights: Mapping[Any, Any]) -> dict[str, Any]:
     """Tensors and plain numbers by their names, without the prefixes of wrappers."""
-    return {_WRAPPERS.sub('', str(name)): value for name, value in weights.items()
-            if isinstance(value, (Tensor, bool, int, float))}
+    return {
+        _WRAPPERS.sub('', str(name)): value
+        for name, value in weights.items()
+        if isinstance(value, (Tensor, bool, int, float))
+    }
 
 
 def unwrapped(weights: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -79,9 +97,19 @@ def check_values(file: str | Path, weights: Mapping[str, Any]) -> None:
     for name, value in weights.items():
         if not isinstance(value, Tensor):
             continue
-        kind = next((kind for kind, is_of_it in (
-            ('sparse', value.layout != torch.strided), ('quantised', value.is_quantized),
-            ('complex', value.is_complex()), ('without data', value.device.type != 'cpu')) if is_of_it), None)
+        kind = next(
+            (
+                kind
+                for kind, is_of_it in (
+                    ('sparse', value.layout != torch.strided),
+                    ('quantised', value.is_quantized),
+                    ('complex', value.is_complex()),
+                    ('without data', value.device.type != 'cpu'),
+                )
+                if is_of_it
+            ),
+            None,
+        )
         if kind:
             raise UserError(f'{file}: {name} is {kind}, which weights of a network are not')
         if value.is_floating_point() and not _is_finite(value):
@@ -107,5 +135,8 @@ def _holds_tensors(content: Any) -> bool:
 
 def _of_state(file: Path, content: Mapping[Any, Any]) -> str:
     weights = file.absolute().parent.parent / 'models' / f'net_g_{content["iter"]}.pth'
-    return f'{file}: a training state; ' + (f'its weights are {weights}' if weights.is_file() else
-                                            'weights are files net_g_*.pth, in the folder models beside its own')
+    return f'{file}: a training state; ' + (
+        f'its weights are {weights}'
+        if weights.is_file()
+        else 'weights are files net_g_*.pth, in the folder models beside its own'
+    )

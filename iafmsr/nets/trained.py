@@ -51,6 +51,8 @@ def trained(where: str, net: nn.Module, network: Mapping[str, Any]) -> TrainedNe
         reason = str(error).partition('\n')[0] or type(error).__name__
         raise UserError(f'{where}: {network["type"]} fails on a picture of {channels} channels: {reason}') from None
     if (batch, planes, width) != (1, channels, height) or height % _SIDE or height < _SIDE:
-        raise UserError(f'{where}: {network["type"]} makes {planes} channels of {width}x{height} from {channels} of '
-                        f'{_SIDE}x{_SIDE}: no network for super-resolution')
+        raise UserError(
+            f'{where}: {network["type"]} makes {planes} channels of {width}x{height} from {channels} of '
+            f'{_SIDE}x{_SIDE}: no network for super-resolution'
+        )
     return TrainedNet(net, network['type'], height // _SIDE, channels)

@@ -42,8 +42,9 @@ def spconv_conv(x: Tensor, weight: Tensor, sites: ActiveSites, algorithm: str | 
         conv, rulebooks = _module(weight.shape[0], weight.shape[-1], algorithm), sites.rulebooks
         # spconv reads raw memory: every tensor has to be contiguous
         indices = torch.stack(sites.positions, dim=1).to(torch.int32).contiguous()
-        active = _spconv().SparseConvTensor(sites.take(x).to(dtype), indices, list(x.shape[-2:]), x.shape[0],
-                                            indice_dict=rulebooks)
+        active = _spconv().SparseConvTensor(
+            sites.take(x).to(dtype), indices, list(x.shape[-2:]), x.shape[0], indice_dict=rulebooks
+        )
         out = functional_call(conv, {'weight': weight.permute(0, 2, 3, 1).to(dtype).contiguous()}, (active,))
         rulebooks.update(out.indice_dict)
         return sites.add(x, out.features)
@@ -53,6 +54,7 @@ def _spconv() -> ModuleType:
     if not spconv_installed():
         raise ValueError(f'the sparse backend spconv needs one of the packages {", ".join(PACKAGES)}')
     import spconv.pytorch
+
     return spconv.pytorch
 
 
@@ -61,8 +63,14 @@ def _module(num_feat: int, kernel_size: int, algorithm: str | None) -> nn.Module
     """spconv's own layer without weights of its own: they come with each call."""
     spconv = _spconv()
     from spconv.core import ConvAlgo
+
     with torch.device('meta'):
-        conv = spconv.SubMConv2d(num_feat, num_feat, kernel_size, bias=False,
-                                 indice_key=f'{kernel_size}x{kernel_size} {algorithm}',
-                                 algo=None if algorithm is None else ConvAlgo[algorithm])
+        conv = spconv.SubMConv2d(
+            num_feat,
+            num_feat,
+            kernel_size,
+            bias=False,
+            indice_key=f'{kernel_size}x{kernel_size} {algorithm}',
+            algo=None if algorithm is None else ConvAlgo[algorithm],
+        )
     return conv

@@ -90,7 +90,7 @@ class SubmanifoldConv2d(nn.Module):
         _check_backend(backend)
         self.backend = backend
         self.weight = nn.Parameter(torch.empty(num_feat, num_feat, kernel_size, kernel_size))
-        nn.init.kaiming_uniform_(self.weight, a=5 ** 0.5)
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
     def forward(self, x: Tensor, sites: ActiveSites) -> Tensor:
         """(B, C, H, W), sites of (B, 1, H, W) -> (B, C, H, W)."""

@@ -26,8 +26,9 @@ from iafmsr.training.checkpoints import load_state, networks_to_resume
 _LARGEST = 10_000  # of a whole number that describes a network: widths and depths are far below
 
 
-def check_options(opt: Options, is_train: bool, root_path: str, processes: int = 1, distributed: bool = False,
-                  files: bool = True) -> Report:
+def check_options(
+    opt: Options, is_train: bool, root_path: str, processes: int = 1, distributed: bool = False, files: bool = True
+) -> Report:
     """Check options as read from a file, with absolute paths.
 
     Args:
@@ -73,8 +74,11 @@ def _fill(opt: Options, defaults: Options, read: Options) -> None:
 
 def _of_the_kind(opt: Options, is_train: bool) -> Options:
     """What the schema is asked about: a test makes no use of the sections of training."""
-    return {key: value for key, value in opt.items()
-            if (is_train or key not in ('train', 'logger')) and not _is_network(key)}
+    return {
+        key: value
+        for key, value in opt.items()
+        if (is_train or key not in ('train', 'logger')) and not _is_network(key)
+    }
 
 
 def _is_network(key: Any) -> bool:
@@ -147,8 +151,9 @@ class _Check(TrainingCheck, DatasetCheck):
         for where, section, cls in sections(self.opt):
             for key in (key for key, value in section.items() if value not in (None, False)):
                 if names := _unread(key, cls, model):
-                    self.fault(f'{where}.{key}'.lstrip('.'),
-                               f'{model.__name__} makes no use of it, {" or ".join(names)} does')
+                    self.fault(
+                        f'{where}.{key}'.lstrip('.'), f'{model.__name__} makes no use of it, {" or ".join(names)} does'
+                    )
         self.match(model)
 
     def network(self, where: str, section: Options) -> None:
@@ -180,8 +185,12 @@ class _Check(TrainingCheck, DatasetCheck):
     def checkpoint(self, where: str, net: torch.nn.Module) -> None:
         suffix = where.removeprefix('network_')
         try:
-            weights_for(net, self.path[f'pretrain_{where}'], self.path.get(f'strict_load_{suffix}', True),
-                        self.path.get(f'param_key_{suffix}', 'params'))
+            weights_for(
+                net,
+                self.path[f'pretrain_{where}'],
+                self.path.get(f'strict_load_{suffix}', True),
+                self.path.get(f'param_key_{suffix}', 'params'),
+            )
         except UserError as error:
             self.fault(f'path.pretrain_{where}', str(error))
 
@@ -195,8 +204,12 @@ class _Check(TrainingCheck, DatasetCheck):
                 self.metric(f'val.metrics.{name}', section)
 
     def metric(self, where: str, section: Options) -> None:
-        metric = self.constructor(where, {key: value for key, value in section.items() if key != 'better'},
-                                  dict(iter(METRIC_REGISTRY)), given=('img', 'img2'))
+        metric = self.constructor(
+            where,
+            {key: value for key, value in section.items() if key != 'better'},
+            dict(iter(METRIC_REGISTRY)),
+            given=('img', 'img2'),
+        )
         if metric is None:
             return
         # BasicSR's metrics swallow any keyword: what is misspelt would be lost in silence
@@ -204,8 +217,10 @@ class _Check(TrainingCheck, DatasetCheck):
         for key in (key for key in section if key not in known):
             self.unknown(f'{where}.{key}', key, known, metric)
         if self.scale and section.get('crop_border', self.scale) != self.scale:
-            self.warn(f'{where}.crop_border', f'{shown(section["crop_border"])}; published figures crop the scale, '
-                                              f'{self.scale} pixels')
+            self.warn(
+                f'{where}.crop_border',
+                f'{shown(section["crop_border"])}; published figures crop the scale, {self.scale} pixels',
+            )
 
     def machine(self) -> None:
         """What this machine lacks, and files that BasicSR opens late."""
@@ -215,7 +230,8 @@ class _Check(TrainingCheck, DatasetCheck):
             self.fault('num_gpu', f'{wanted}, but this machine has {gpus} CUDA devices (auto takes them all)')
         if self.is_train and isinstance(state := self.path.get('resume_state'), str):
             try:
-                load_state(state, f'{self.root_path}/experiments/{self.opt.get("name")}/models',
-                           networks_to_resume(self.opt))
+                load_state(
+                    state, f'{self.root_path}/experiments/{self.opt.get("name")}/models', networks_to_resume(self.opt)
+                )
             except UserError as error:
                 self.fault('path.resume_state', str(error))

@@ -21,8 +21,9 @@ class DatasetCheck(Findings):
         for phase, dataset in datasets.items():
             where, kind = f'datasets.{phase}', str(phase).split('_')[0]
             if kind not in (('train', 'val') if self.is_train else ('test', 'val')):
-                self.fault(where, f'unknown phase; {"train, val and val_*" if self.is_train else "test and test_*"} '
-                                  'are known')
+                self.fault(
+                    where, f'unknown phase; {"train, val and val_*" if self.is_train else "test and test_*"} are known'
+                )
             elif isinstance(dataset, dict):
                 self.dataset(where, kind, dataset)
 
@@ -67,8 +68,11 @@ class DatasetCheck(Findings):
             self.fault(f'{where}.gt_size', f'{size} is no multiple of the scale, {self.scale}')
         model = dict(iter(MODEL_REGISTRY)).get(str(self.opt.get('model_type')))
         if dataset['type'] == 'RealESRGANDataset' and model and not {c.__name__ for c in model.__mro__} & set(REAL):
-            self.fault(f'{where}.type', f'RealESRGANDataset has no LR pictures, which {model.__name__} trains on; '
-                                        f'{" and ".join(REAL)} make them')
+            self.fault(
+                f'{where}.type',
+                f'RealESRGANDataset has no LR pictures, which {model.__name__} trains on; '
+                f'{" and ".join(REAL)} make them',
+            )
 
     def memory(self, where: str, phase: str, dataset: Options) -> None:
         if phase != 'train':
@@ -98,16 +102,22 @@ class DatasetCheck(Findings):
             self.require(where, dataset, 'batch_size_per_gpu')
         elif (total := whole(dataset['total_batch_size'])) and total % shares:
             near = [n for n in (total - total % shares, total + -total % shares) if n]
-            self.fault(f'{where}.total_batch_size', f'{total} is no multiple of {shares} processes or GPUs '
-                                                    f'(nearest: {", ".join(map(str, near))})')
+            self.fault(
+                f'{where}.total_batch_size',
+                f'{total} is no multiple of {shares} processes or GPUs (nearest: {", ".join(map(str, near))})',
+            )
         elif total and each and each * shares != total:
-            self.warn(f'{where}.total_batch_size', f'{total} wins over batch_size_per_gpu {each} '
-                                                   f'(times {shares}): {total // shares} each')
+            self.warn(
+                f'{where}.total_batch_size',
+                f'{total} wins over batch_size_per_gpu {each} (times {shares}): {total // shares} each',
+            )
 
     def epoch(self, where: str, dataset: Options, count: int) -> None:
         """An epoch has to fill one batch at least: what does not fill one is left out."""
         batch = dataset.get('total_batch_size') or dataset['batch_size_per_gpu'] * self.loaders
         ratio = dataset.get('dataset_enlarge_ratio') or 1
         if count * ratio < batch:
-            self.fault(f'{where}.dataset_enlarge_ratio', f'{ratio}: {count} pictures do not fill a batch of {batch}; '
-                                                         f'{math.ceil(batch / count)} will do')
+            self.fault(
+                f'{where}.dataset_enlarge_ratio',
+                f'{ratio}: {count} pictures do not fill a batch of {batch}; {math.ceil(batch / count)} will do',
+            )

@@ -17,8 +17,11 @@ from iafmsr.models.teacher import load_teacher
 from iafmsr.options.findings import Findings, Options, is_foreign, is_number, shown, subsection, whole
 from iafmsr.options.schema import Loss, Optimizer, Scheduler, Teacher, Train, section_class
 
-_SCHEDULERS = {'MultiStepLR': MultiStepRestartLR, 'MultiStepRestartLR': MultiStepRestartLR,
-               'CosineAnnealingRestartLR': CosineAnnealingRestartLR}
+_SCHEDULERS = {
+    'MultiStepLR': MultiStepRestartLR,
+    'MultiStepRestartLR': MultiStepRestartLR,
+    'CosineAnnealingRestartLR': CosineAnnealingRestartLR,
+}
 _OPTIMIZERS = {'Adam': torch.optim.Adam, 'Muon': Muon}
 
 
@@ -68,8 +71,11 @@ class TrainingCheck(Findings):
         weights, train_set = section.get('weights'), subsection(subsection(self.opt, 'datasets'), 'train')
         prepared = train_set.get('dataroot_teacher') is not None
         if prepared == (weights is not None):
-            self.fault(where, 'weights of a network or datasets.train.dataroot_teacher is wanted, '
-                              f'{"not both" if prepared else "one of them"}')
+            self.fault(
+                where,
+                'weights of a network or datasets.train.dataroot_teacher is wanted, '
+                f'{"not both" if prepared else "one of them"}',
+            )
         if isinstance(weights, str) and self.files and not any(f.startswith(where) for f in self.report.faults):
             try:
                 scale = load_teacher(weights)[1]
@@ -77,8 +83,10 @@ class TrainingCheck(Findings):
                 self.fault(f'{where}.weights', str(error))
             else:
                 if self.scale and scale != self.scale:
-                    self.fault(f'{where}.weights', f'{weights}: a network of scale {scale}, the option file is of '
-                                                   f'scale {self.scale}')
+                    self.fault(
+                        f'{where}.weights',
+                        f'{weights}: a network of scale {scale}, the option file is of scale {self.scale}',
+                    )
 
     def schedule(self, where: str, section: Options, optimizer: torch.optim.Optimizer) -> None:
         cls = self.constructor(where, section, _SCHEDULERS, given=('optimizer', 'last_epoch'))
@@ -90,20 +98,24 @@ class TrainingCheck(Findings):
             self.fault(where, f'{starts} and restart_weights differ in length: {lengths[0]}, {lengths[1]}')
         elif self.build(where, cls, section, optimizer) and starts == 'periods' and total:
             if (end := sum(section['periods'])) < total:
-                self.fault(f'{where}.periods', f'they end at iteration {end}, before total_iter, '
-                                               f'{self.train["total_iter"]}')
+                self.fault(
+                    f'{where}.periods', f'they end at iteration {end}, before total_iter, {self.train["total_iter"]}'
+                )
 
     def logger(self) -> None:
         logger = subsection(self.opt, 'logger')
         datasets = subsection(self.opt, 'datasets')
-        with_gt = any(str(phase).startswith('val') and subsection(datasets, phase).get('dataroot_gt')
-                      for phase in datasets)
+        with_gt = any(
+            str(phase).startswith('val') and subsection(datasets, phase).get('dataroot_gt') for phase in datasets
+        )
         if logger.get('keep_best') and not (with_gt and self.val.get('metrics')):
             self.fault('logger.keep_best', 'needs a val set with dataroot_gt, and val.metrics, to tell the best')
         if subsection(logger, 'wandb').get('project') and not logger.get('use_tb_logger'):
             self.fault('logger.wandb', 'needs use_tb_logger: true, whose records it takes')
-        wanted: dict[str, Any] = {'tensorboard': logger.get('use_tb_logger'),
-                                  'wandb': subsection(logger, 'wandb').get('project')}
+        wanted: dict[str, Any] = {
+            'tensorboard': logger.get('use_tb_logger'),
+            'wandb': subsection(logger, 'wandb').get('project'),
+        }
         for package in (name for name, used in wanted.items() if used and self.files):
             if importlib.util.find_spec(package) is None:
                 self.fault('logger', f'{package} is not installed: pip install {package}, or leave it out')

@@ -46,8 +46,12 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
         report.faults.append(f'the option file lies in the folder of its own run, {run}: copy it elsewhere first')
     if report.faults:
         forced = {entry.partition('=')[0].strip().replace(':', '.') for entry in args.force_yml or ()}
-        raise UserError('\n'.join(f'{"--force_yml" if fault.partition(":")[0] in forced else args.opt}: {fault}'
-                                  for fault in report.faults))
+        raise UserError(
+            '\n'.join(
+                f'{"--force_yml" if fault.partition(":")[0] in forced else args.opt}: {fault}'
+                for fault in report.faults
+            )
+        )
     if os.environ.get('RANK', '0') == '0':
         for warning in report.warnings:
             print(f'iafmsr: warning: {args.opt}: {warning}', file=sys.stderr)
@@ -80,8 +84,11 @@ def options_of_training(file: str | Path, root_path: str | Path) -> Options:
         raise UserError('\n'.join(f'{file}: {fault}' for fault in faults))
     fill_defaults(opt, opt, is_train=True)
     train = opt['datasets']['train']
-    train |= {'phase': 'train', 'scale': opt['scale'],
-              'batch_size_per_gpu': train.get('total_batch_size') or train['batch_size_per_gpu']}
+    train |= {
+        'phase': 'train',
+        'scale': opt['scale'],
+        'batch_size_per_gpu': train.get('total_batch_size') or train['batch_size_per_gpu'],
+    }
     return opt
 
 
@@ -114,8 +121,12 @@ def _parse_arguments(is_train: bool) -> argparse.Namespace:
     """BasicSR's flags, with help; its own parser reads the same command line afterwards."""
     parser = argparse.ArgumentParser(description=f'{"Train" if is_train else "Test"} a network by an option file.')
     parser.add_argument('-opt', required=True, metavar='FILE', help='option file (YAML)')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none',
-                        help='how the processes were started; pytorch is torchrun')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm'],
+        default='none',
+        help='how the processes were started; pytorch is torchrun',
+    )
     parser.add_argument('--auto_resume', action='store_true', help='go on from the newest state of this run')
     parser.add_argument('--debug', action='store_true', help='validate and save every 8 iterations, as debug_NAME')
     parser.add_argument('--local_rank', type=int, default=0, help=argparse.SUPPRESS)

@@ -64,6 +64,7 @@ def _root_fault(root: str, as_lmdb: bool) -> str | None:
 
 def _size_faults(sizes: list[tuple[str, Size, Size]], scale: int, spare: int, patch: int) -> list[str]:
     """Faults of (name, HR size, LR size): the first picture of each kind and how many there are."""
+
     def fits(high: int, low: int) -> bool:
         return scale * low <= high <= scale * low + spare
 
@@ -72,8 +73,9 @@ def _size_faults(sizes: list[tuple[str, Size, Size]], scale: int, spare: int, pa
     faults = []
     if uneven:
         name, (gt_h, gt_w), (lq_h, lq_w) = uneven[0]
-        faults.append(f'dataroot_lq: HR must be {scale} x LR, but {name} is {gt_w}x{gt_h} and {lq_w}x{lq_h}'
-                      + more(uneven))
+        faults.append(
+            f'dataroot_lq: HR must be {scale} x LR, but {name} is {gt_w}x{gt_h} and {lq_w}x{lq_h}' + more(uneven)
+        )
     if small:
         name, (gt_h, gt_w), _ = small[0]
         faults.append(f'gt_size: patches of {patch} do not fit into {name}, {gt_w}x{gt_h}' + more(small))
@@ -90,7 +92,7 @@ def _read_folders(dataset: dict[str, Any], roots: dict[str, str]) -> tuple[int, 
         missing = [path for path in paths if not os.path.isfile(path)]
         if missing:
             raise UserError(f'{key}: {missing[0]}: no such picture' + more(missing))
-    looked_at = pairs[::-(-len(pairs) // MAX_HEADERS)]
+    looked_at = pairs[:: -(-len(pairs) // MAX_HEADERS)]
     return len(pairs), [(gt, _header(gt_key, gt), _header(lq_key, lq)) for gt, lq in looked_at]
 
 

@@ -43,8 +43,10 @@ def read_lmdbs(dataset: dict[str, Any], roots: dict[str, str]) -> tuple[int, lis
     found = {key: _read_lmdb(key, root) for key, root in roots.items()}
     gt, lq = (found.get(key) or next(iter(found.values())) for key in ('dataroot_gt', 'dataroot_lq'))
     if gt.keys() != lq.keys():
-        raise UserError(f'dataroot_lq: {len(lq)} keys, dataroot_gt: {len(gt)}; only in one of them: '
-                        + ', '.join(sorted(gt.keys() ^ lq.keys())[:3]))
+        raise UserError(
+            f'dataroot_lq: {len(lq)} keys, dataroot_gt: {len(gt)}; only in one of them: '
+            + ', '.join(sorted(gt.keys() ^ lq.keys())[:3])
+        )
     return len(gt), [(key, gt[key], lq[key]) for key in gt]
 
 
@@ -60,8 +62,10 @@ def _read_lmdb(key: str, root: str) -> dict[str, Size]:
         raise UserError(f'{key}: {meta}: lists no picture')
     if len(sizes) != len(text.splitlines()):
         wrong = next((i for i, line in enumerate(text.splitlines(), 1) if not META_LINE.match(line)), None)
-        raise UserError(f'{key}: {meta}' + (f', line {wrong}: not `name.png (height,width,channels) level`' if wrong
-                                            else ': lists a key twice'))
+        raise UserError(
+            f'{key}: {meta}'
+            + (f', line {wrong}: not `name.png (height,width,channels) level`' if wrong else ': lists a key twice')
+        )
     keys = _lmdb_keys(key, root)
     if len(keys) != len(sizes):
         raise UserError(f'{key}: {root}: {len(keys)} pictures in data.mdb, {len(sizes)} in meta_info.txt')
@@ -75,8 +79,9 @@ def _lmdb_keys(key: str, root: str) -> set[str]:
     try:
         done = subprocess.run([sys.executable, '-c', _LIST_KEYS, root], capture_output=True, timeout=LMDB_SECONDS)
     except subprocess.TimeoutExpired:
-        raise UserError(f'{key}: {root}: no list of its keys within {LMDB_SECONDS} s: damaged, or the disk is slow'
-                        ) from None
+        raise UserError(
+            f'{key}: {root}: no list of its keys within {LMDB_SECONDS} s: damaged, or the disk is slow'
+        ) from None
     if done.returncode < 0:
         raise UserError(f'{key}: {root}: damaged: reading its keys ends in {signal.Signals(-done.returncode).name}')
     if done.returncode:
@@ -88,14 +93,18 @@ def check_teacher(root: str, lq_root: str, sizes: dict[str, Size]) -> None:
     """A teacher's pictures have HR's keys and sizes, and those that are looked at are pictures of their LR."""
     found = _read_lmdb(TEACHER, root)
     if found.keys() != sizes.keys():
-        raise UserError(f'{TEACHER}: {root}: {len(found)} keys, dataroot_gt: {len(sizes)}; only in one of them: '
-                        + ', '.join(sorted(found.keys() ^ sizes.keys())[:3]))
+        raise UserError(
+            f'{TEACHER}: {root}: {len(found)} keys, dataroot_gt: {len(sizes)}; only in one of them: '
+            + ', '.join(sorted(found.keys() ^ sizes.keys())[:3])
+        )
     other = [name for name, size in sizes.items() if found[name] != size]
     if other:
         name, (height, width), (gt_height, gt_width) = other[0], found[other[0]], sizes[other[0]]
-        raise UserError(f'{TEACHER}: {root}: of another scale or of other pictures: {name} is {width}x{height}, HR '
-                        f'{gt_width}x{gt_height}' + more(other))
-    names = list(sizes)[::-(-len(sizes) // MAX_COMPARED)]
+        raise UserError(
+            f'{TEACHER}: {root}: of another scale or of other pictures: {name} is {width}x{height}, HR '
+            f'{gt_width}x{gt_height}' + more(other)
+        )
+    names = list(sizes)[:: -(-len(sizes) // MAX_COMPARED)]
     for name, taught, lq in zip(names, _decoded(root, names), _decoded(lq_root, names), strict=True):
         if taught is None or lq is None:
             continue  # named and replaced when it is drawn
@@ -107,5 +116,6 @@ def check_teacher(root: str, lq_root: str, sizes: dict[str, Size]) -> None:
 def _decoded(root: str, keys: Sequence[str]) -> list[np.ndarray | None]:
     with lmdb.open(root, readonly=True, lock=False) as environment, environment.begin() as transaction:
         contents = [transaction.get(key.encode()) or b'' for key in keys]
-    return [cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
-            for content in contents]
+    return [
+        cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None for content in contents
+    ]

@@ -13,7 +13,8 @@ Memory = Annotated[Literal['host', 'gpu'], Kind('~, host or gpu')]
 
 class Storage(Section):
     type: Annotated[Literal['disk', 'lmdb', 'memcached'], Kind('disk, lmdb or memcached')] = key(
-        'a folder of pictures, an LMDB, or a memcached server')
+        'a folder of pictures, an LMDB, or a memcached server'
+    )
     readonly: Flag | None = key('of an LMDB: open it for reading alone', None)
     lock: Flag | None = key('of an LMDB: lock it', None)
     readahead: Flag | None = key("of an LMDB: the system's read-ahead", None)
@@ -120,9 +121,17 @@ class RealESRGANDataset(_Patches):
     final_sinc_prob: Number | None = key('probability of a sinc kernel at the end', None)
 
 
-DATASETS: dict[str, type[OtherDataset]] = {cls.__name__: cls for cls in (
-    PairedSRDataset, OnTheFlyDataset, PairedImageDataset, SingleImageDataset, RealESRGANPairedDataset,
-    RealESRGANDataset)}
+DATASETS: dict[str, type[OtherDataset]] = {
+    cls.__name__: cls
+    for cls in (
+        PairedSRDataset,
+        OnTheFlyDataset,
+        PairedImageDataset,
+        SingleImageDataset,
+        RealESRGANPairedDataset,
+        RealESRGANDataset,
+    )
+}
 
 
 def _tag(dataset: Any) -> str:
@@ -138,4 +147,5 @@ AnyDataset = Annotated[
     | Annotated[RealESRGANPairedDataset, Tag('RealESRGANPairedDataset')]
     | Annotated[RealESRGANDataset, Tag('RealESRGANDataset')]
     | Annotated[OtherDataset, Tag('other')],
-    Discriminator(_tag)]
+    Discriminator(_tag),
+]

@@ -16,7 +16,7 @@ from iafmsr.options.findings import did_you_mean
 from iafmsr.options.foreign import translated
 
 Options = dict[str, Any]
-MAX_BYTES = 2 ** 20  # of an option file
+MAX_BYTES = 2**20  # of an option file
 MAX_VALUES = 100_000  # in an option file, each use of an alias counted
 
 
@@ -27,7 +27,8 @@ class ValueLoader(yaml.SafeLoader):
         node = super().get_single_node()
         if node is not None and _count(node, {}) > MAX_VALUES:
             raise yaml.composer.ComposerError(
-                None, None, f'its aliases stand for more than {MAX_VALUES:,} values', node.start_mark)
+                None, None, f'its aliases stand for more than {MAX_VALUES:,} values', node.start_mark
+            )
         return node
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
@@ -43,7 +44,8 @@ class ValueLoader(yaml.SafeLoader):
 
 # YAML 1.1 wants a dot and a signed exponent (1.0e-4); everybody writes 1e-4.
 ValueLoader.add_implicit_resolver(
-    'tag:yaml.org,2002:float', re.compile(r'[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$'), list('-+.0123456789'))
+    'tag:yaml.org,2002:float', re.compile(r'[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$'), list('-+.0123456789')
+)
 
 
 def _count(node: yaml.Node, counted: dict[int, float]) -> float:
@@ -166,7 +168,9 @@ def _force(opt: Options, entry: str) -> None:
     section = opt
     for name in names[:-1]:
         if not isinstance(section.get(name), dict):
-            raise UserError(f'--force_yml {entry}: no section {name}'
-                            + did_you_mean(name, [key for key in section if isinstance(section[key], dict)]))
+            raise UserError(
+                f'--force_yml {entry}: no section {name}'
+                + did_you_mean(name, [key for key in section if isinstance(section[key], dict)])
+            )
         section = section[name]
     section[names[-1]] = parse_value(value.strip())

@@ -66,8 +66,9 @@ def is_foreign(obj: Any) -> bool:
 class Findings:
     """Adds to a report what is wrong with an option file; ``where`` is a section's path, ``train.optim_g``."""
 
-    def __init__(self, opt: Options, is_train: bool, root_path: str, processes: int, distributed: bool,
-                 files: bool) -> None:
+    def __init__(
+        self, opt: Options, is_train: bool, root_path: str, processes: int, distributed: bool, files: bool
+    ) -> None:
         self.report = Report()
         self.opt, self.is_train, self.root_path, self.files = opt, is_train, root_path, files
         self.processes, self.distributed = processes, distributed
@@ -95,8 +96,12 @@ class Findings:
             if isinstance(name, str) and candidate in choices:
                 return choices[candidate]
         hint = advice(where, name) if isinstance(name, str) else None
-        self.fault(where, 'missing' if name is None else f'{shown(name)} is not known'
-                   + (f': {hint}' if hint else did_you_mean(name, choices)))
+        self.fault(
+            where,
+            'missing'
+            if name is None
+            else f'{shown(name)} is not known' + (f': {hint}' if hint else did_you_mean(name, choices)),
+        )
         return None
 
     def constructor(self, where: str, section: Options, choices: Mapping[str, Any], given: Iterable[str] = ()) -> Any:
@@ -106,8 +111,11 @@ class Findings:
             return None
         parameters = dict(inspect.signature(cls).parameters)
         open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-        named = {key: parameter for key, parameter in parameters.items() if key not in given
-                 and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)}
+        named = {
+            key: parameter
+            for key, parameter in parameters.items()
+            if key not in given and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        }
         for key, value in section.items():
             if key == 'type':
                 continue
@@ -115,8 +123,10 @@ class Findings:
             if key not in named and not open_ended:
                 self.unknown(f'{where}.{key}', key, named, cls)
             elif isinstance(value, str) and isinstance(default, (bool, int, float)) and not is_foreign(cls):
-                self.fault(f'{where}.{key}', f'{"true or false" if isinstance(default, bool) else "a number"} is '
-                                             f'wanted, got {shown(value)}')
+                self.fault(
+                    f'{where}.{key}',
+                    f'{"true or false" if isinstance(default, bool) else "a number"} is wanted, got {shown(value)}',
+                )
         for key, parameter in named.items():
             if parameter.default is parameter.empty and key not in section:
                 self.fault(f'{where}.{key}', f'missing, {section["type"]} needs it')

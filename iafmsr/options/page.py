@@ -35,8 +35,10 @@ def markdown() -> str:
     parts = [_HEAD, _table('Top level', Options, inherited=False)]
     for name in Options.model_fields:
         if name == 'datasets':
-            parts += [_table('datasets.*', OtherDataset), *(_table(f'datasets.*, type: {key}', cls, below=OtherDataset)
-                                                            for key, cls in DATASETS.items())]
+            parts += [
+                _table('datasets.*', OtherDataset),
+                *(_table(f'datasets.*, type: {key}', cls, below=OtherDataset) for key, cls in DATASETS.items()),
+            ]
             parts.append(_table('datasets.*.io_backend', section_class('io_backend', OtherDataset)))
         elif (cls := section_class(name, Options)) and cls.model_fields.keys() - {'type'}:
             parts += [_table(path, inner) for path, inner in _below(name, cls)]
@@ -64,8 +66,11 @@ def _relaxed(part: Any) -> Any:
         return [_relaxed(entry) for entry in part]
     if not isinstance(part, dict):
         return part
-    relaxed = {'anyOf' if key == 'oneOf' else key: _relaxed(value) for key, value in part.items()
-               if (key, type(value)) not in (('required', list), ('title', str))}
+    relaxed = {
+        'anyOf' if key == 'oneOf' else key: _relaxed(value)
+        for key, value in part.items()
+        if (key, type(value)) not in (('required', list), ('title', str))
+    }
     return {'anyOf': [relaxed, {'type': 'null'}]} if 'default' in part and 'anyOf' not in part else relaxed
 
 
@@ -93,11 +98,16 @@ def _table(title: str, cls: type[Section], below: type[Section] | None = None, i
 
 def _value(field: Any) -> str:
     """The name of the kind of a value."""
+
     def names(part: Any) -> Iterator[str]:
-        yield from (entry.name for entry in getattr(part, '__metadata__', getattr(part, 'metadata', ()))
-                    if isinstance(entry, Kind))
+        yield from (
+            entry.name
+            for entry in getattr(part, '__metadata__', getattr(part, 'metadata', ()))
+            if isinstance(entry, Kind)
+        )
         for inner in get_args(getattr(part, 'annotation', part)):
             yield from names(inner)
+
     return next(names(field), 'a string' if field.annotation is Any else 'a section')
 
 

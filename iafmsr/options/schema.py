@@ -76,13 +76,18 @@ class Train(Section):
     net_d_iters: Count = key('iterations of network_d for one of network_g', 1, GAN)
     net_d_init_iters: Natural = key('iterations of network_d before the first of network_g', 0, GAN)
     autocast: Annotated[Literal['bf16', 'fp16'], Kind('bf16 or fp16')] | None = key(
-        'precision of the forward pass; float32 where it is left out', None, OURS)
+        'precision of the forward pass; float32 where it is left out', None, OURS
+    )
     channels_last: Flag = key('layout of weights and pictures in memory', False, OURS)
-    compile: Annotated[Literal['default', 'reduce-overhead', 'max-autotune'],
-                       Kind('default or reduce-overhead or max-autotune')] | None = key(
-        'mode of torch.compile; not compiled where it is left out', None, OURS)
-    max_bad_steps: Count = key('steps in a row with a loss or gradient that is not finite, after which the run ends',
-                               10, OURS)
+    compile: (
+        Annotated[
+            Literal['default', 'reduce-overhead', 'max-autotune'], Kind('default or reduce-overhead or max-autotune')
+        ]
+        | None
+    ) = key('mode of torch.compile; not compiled where it is left out', None, OURS)
+    max_bad_steps: Count = key(
+        'steps in a row with a loss or gradient that is not finite, after which the run ends', 10, OURS
+    )
 
 
 # -- the other sections -----------------------------------------------------------------------------------------------
@@ -101,7 +106,8 @@ class Metric(Registered):
     crop_border: Natural | None = key('pixels that are left out at each edge', None)
     test_y_channel: Flag | None = key('luma alone', None)
     better: Annotated[Literal['higher', 'lower'], Kind('higher or lower')] | None = key(
-        'which value is better; higher where it is left out', None)
+        'which value is better; higher where it is left out', None
+    )
 
 
 class Val(Section):
@@ -110,7 +116,8 @@ class Val(Section):
     suffix: Text = key('ending of the names of kept pictures; the name of the run where it is empty', '')
     pbar: Flag = key('show a bar', False)
     metrics: Annotated[dict[str, Metric], ByName] | None = key(
-        'metrics under names of your own; the first tells the best weights', None)
+        'metrics under names of your own; the first tells the best weights', None
+    )
 
 
 class Wandb(Section):
@@ -167,7 +174,8 @@ class Options(Degradation):
     manual_seed: Natural | None = key('seed of all that is random; needed in training', None)
     find_unused_parameters: Flag | None = key('DistributedDataParallel looks for weights that no loss trains', None)
     datasets: Annotated[dict[str, AnyDataset], ByName] = key(
-        'a section for each: train, val and val_* in training, test and test_* in a test')
+        'a section for each: train, val and val_* in training, test and test_* in a test'
+    )
     network_g: Registered = key('network: keywords of its constructor')
     network_d: Registered | None = key('discriminator: keywords of its constructor', None, GAN)
     path: Paths = key('weights and states')
@@ -179,16 +187,19 @@ class Options(Degradation):
 
 def section_class(name: str, cls: type[Section]) -> type[Section] | None:
     """The class of a key's section, or of each section in it; None for a key that is a value."""
+
     def classes(annotation: Any) -> Iterator[type[Section]]:
         if isinstance(annotation, type) and issubclass(annotation, Section):
             yield annotation
         for part in get_args(annotation):
             yield from classes(part)
+
     return next(classes(cls.model_fields[name].annotation), None) if name in cls.model_fields else None
 
 
-def sections(opt: dict[str, Any], cls: type[Section] = Options, where: str = ''
-             ) -> Iterator[tuple[str, dict[str, Any], type[Section]]]:
+def sections(
+    opt: dict[str, Any], cls: type[Section] = Options, where: str = ''
+) -> Iterator[tuple[str, dict[str, Any], type[Section]]]:
     """Every section that an option file has: its path, its keys and its class."""
     yield where, opt, cls
     for name, value in opt.items():

@@ -35,11 +35,22 @@ def contestants_of(opt: Options, on_gpu: bool) -> dict[str, Contestant]:
         opt: of :func:`~iafmsr.options.command.options_of_training`.
         on_gpu: whether it runs on a GPU.
     """
-    opt = copy.deepcopy(opt) | {'num_gpu': int(on_gpu), 'dist': False, 'rank': 0, 'world_size': 1, 'is_train': True,
-                                'path': {}}
+    opt = copy.deepcopy(opt) | {
+        'num_gpu': int(on_gpu),
+        'dist': False,
+        'rank': 0,
+        'world_size': 1,
+        'is_train': True,
+        'path': {},
+    }
     sparse = 'sparse_backend' in inspect.signature(ARCH_REGISTRY.get(opt['network_g']['type'])).parameters
-    plain = _changed(opt, model_type='IAFMNetModel', train__=dict.fromkeys(_SWITCHES),
-                     datasets__train__={'in_memory': None}, network_g__={'sparse_backend': 'dense'} if sparse else {})
+    plain = _changed(
+        opt,
+        model_type='IAFMNetModel',
+        train__=dict.fromkeys(_SWITCHES),
+        datasets__train__={'in_memory': None},
+        network_g__={'sparse_backend': 'dense'} if sparse else {},
+    )
     optimizer = opt['train']['optim_g']
     if optimizer['type'] != 'Adam':  # the only one that it knows
         optimizer = {'type': 'Adam', 'lr': optimizer['lr']}
@@ -52,18 +63,23 @@ def contestants_of(opt: Options, on_gpu: bool) -> dict[str, Contestant]:
         'sparse_backend: auto': {'network_g__': {'sparse_backend': 'auto'}} if sparse else {},
         'autocast: bf16': {'train__': {'autocast': 'bf16'}},
         f'in_memory: {"gpu" if on_gpu else "host"}': {'datasets__train__': {'in_memory': 'gpu' if on_gpu else 'host'}}
-        if data['type'] in ('PairedImageDataset', 'OnTheFlyDataset') else {},
+        if data['type'] in ('PairedImageDataset', 'OnTheFlyDataset')
+        else {},
         f'compile: {MODES[on_gpu]}': {'train__': {'compile': MODES[on_gpu]}},
     }
-    found = {'BasicSR': Contestant(stock, False), 'plain': Contestant(plain, False),
-             '+ memory kept': Contestant(plain, True)}
+    found = {
+        'BasicSR': Contestant(stock, False),
+        'plain': Contestant(plain, False),
+        '+ memory kept': Contestant(plain, True),
+    }
     for name, changes in steps.items():
         if changes:
             plain = _changed(plain, **changes)
             found[f'+ {name}'] = Contestant(plain, True)
     own = Contestant(_changed(opt, model_type='IAFMNetModel'), True)
-    same = next((name for name, other in found.items() if other.keeps_memory and _same(own.options, other.options)),
-                None)
+    same = next(
+        (name for name, other in found.items() if other.keeps_memory and _same(own.options, other.options)), None
+    )
     if same is None:
         found['the file as it is'] = own
     else:

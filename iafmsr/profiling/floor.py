@@ -63,20 +63,27 @@ def floor_of(opt: dict[str, Any], device: torch.device) -> list[Floor]:
     counted = count(build_network(opt['network_g']), opt['scale'], (size, size))
     batch = data['batch_size_per_gpu']
     bandwidth = _bandwidth(device)
-    return [Floor(name, _PASSES * batch * counted.macs / 1e9, _rate(device, dtype),
-                  _TOUCHES * batch * counted.activations * dtype.itemsize / 1e9, bandwidth)
-            for name, dtype in (('float32', torch.float32), ('bf16', torch.bfloat16))
-            if dtype == torch.float32 or has_bf16(device)]
+    return [
+        Floor(
+            name,
+            _PASSES * batch * counted.macs / 1e9,
+            _rate(device, dtype),
+            _TOUCHES * batch * counted.activations * dtype.itemsize / 1e9,
+            bandwidth,
+        )
+        for name, dtype in (('float32', torch.float32), ('bf16', torch.bfloat16))
+        if dtype == torch.float32 or has_bf16(device)
+    ]
 
 
 def _rate(device: torch.device, dtype: torch.dtype) -> float:
     side = 8192 if device.type == 'cuda' else 1024
     a, b = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
-    return side ** 3 / _shortest(lambda: a @ b, device) / 1e9
+    return side**3 / _shortest(lambda: a @ b, device) / 1e9
 
 
 def _bandwidth(device: torch.device) -> float:
-    source = torch.rand(2 ** 26 if device.type == 'cuda' else 2 ** 24, device=device)
+    source = torch.rand(2**26 if device.type == 'cuda' else 2**24, device=device)
     target = torch.empty_like(source)
     return 2 * source.nbytes / _shortest(lambda: target.copy_(source), device) / 1e9
 

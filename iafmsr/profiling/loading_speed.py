@@ -74,18 +74,23 @@ def measure_loading(file: str, root: Path, batches: int = 40, iterations: int = 
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     net = build_network(opt['network_g']).to(device)
     train_ms = _train_ms(net, *(batch[key].to(device) for key in ('lq', 'gt')), iterations)
-    return LoadingSpeed(train['type'], train['num_worker_per_gpu'], train['batch_size_per_gpu'], start_s, load_ms,
-                        train_ms)
+    return LoadingSpeed(
+        train['type'], train['num_worker_per_gpu'], train['batch_size_per_gpu'], start_s, load_ms, train_ms
+    )
 
 
 def loading_table(files: list[str], root: Path) -> str:
     """A Markdown table of option files."""
-    rows = ['| options | dataset | workers | batch | start, s | load, ms a batch | train, ms a batch |',
-            '|---|---|---:|---:|---:|---:|---:|']
+    rows = [
+        '| options | dataset | workers | batch | start, s | load, ms a batch | train, ms a batch |',
+        '|---|---|---:|---:|---:|---:|---:|',
+    ]
     for file in files:
         s = measure_loading(file, root)
-        rows.append(f'| {Path(file).stem} | {s.dataset} | {s.workers} | {s.batch} | {s.start_s:.1f} | {s.load_ms:.0f} '
-                    f'| {s.train_ms:.0f} |')
+        rows.append(
+            f'| {Path(file).stem} | {s.dataset} | {s.workers} | {s.batch} | {s.start_s:.1f} | {s.load_ms:.0f} '
+            f'| {s.train_ms:.0f} |'
+        )
     return '\n'.join(rows)
 
 

@@ -31,14 +31,33 @@ def measure_overhead(device: str, num_feat: int, size: int, batch: int, rounds: 
         ours, and the median of the ratios of neighbours.
     """
     torch.manual_seed(0)
-    data = {'lq': torch.rand(batch, 3, size, size), 'gt': torch.rand(batch, 3, 4 * size, 4 * size),
-            'lq_path': ['x.png'] * batch}
-    opt = {'name': 'overhead', 'scale': 4, 'num_gpu': int(device == 'cuda'), 'dist': False, 'rank': 0, 'world_size': 1,
-           'is_train': True, 'path': {}, 'network_g': {'type': 'IAFMNet', 'num_feat': num_feat, 'num_block': 6},
-           'train': {'ema_decay': 0.999, 'optim_g': {'type': 'Adam', 'lr': 1e-4}, 'pixel_opt': {'type': 'L1Loss'},
-                     'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [10 ** 6]}, 'total_iter': 10 ** 6}}
-    kinds = [_iteration(build_model(opt | {'model_type': kind}), data, kind == 'IAFMNetModel')
-             for kind in ('SRModel', 'IAFMNetModel')]
+    data = {
+        'lq': torch.rand(batch, 3, size, size),
+        'gt': torch.rand(batch, 3, 4 * size, 4 * size),
+        'lq_path': ['x.png'] * batch,
+    }
+    opt = {
+        'name': 'overhead',
+        'scale': 4,
+        'num_gpu': int(device == 'cuda'),
+        'dist': False,
+        'rank': 0,
+        'world_size': 1,
+        'is_train': True,
+        'path': {},
+        'network_g': {'type': 'IAFMNet', 'num_feat': num_feat, 'num_block': 6},
+        'train': {
+            'ema_decay': 0.999,
+            'optim_g': {'type': 'Adam', 'lr': 1e-4},
+            'pixel_opt': {'type': 'L1Loss'},
+            'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [10**6]},
+            'total_iter': 10**6,
+        },
+    }
+    kinds = [
+        _iteration(build_model(opt | {'model_type': kind}), data, kind == 'IAFMNetModel')
+        for kind in ('SRModel', 'IAFMNetModel')
+    ]
     clock = time.perf_counter if device == 'cuda' else time.process_time
     seconds: list[list[float]] = []
     for i in range(1, rounds + 3):
@@ -51,8 +70,11 @@ def measure_overhead(device: str, num_feat: int, size: int, batch: int, rounds: 
             taken[kind] = clock() - start
         seconds.append(taken)
     theirs, ours = zip(*seconds[2:], strict=True)  # the first two warm up
-    return (statistics.median(theirs), statistics.median(ours),
-            statistics.median(a / b for a, b in zip(ours, theirs, strict=True)))
+    return (
+        statistics.median(theirs),
+        statistics.median(ours),
+        statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
+    )
 
 
 def _iteration(model: SRModel, data: dict[str, Any], safe: bool) -> Callable[[int], None]:
@@ -67,4 +89,5 @@ def _iteration(model: SRModel, data: dict[str, Any], safe: bool) -> Callable[[in
         model.optimize_parameters(i)
         if i % _PRINT_FREQ == 0:
             model.get_current_log()
+
     return run

@@ -47,25 +47,38 @@ class Profile:
         """All figures."""
         stock = self.rows[0].ms
         rows = [asdict(row) | {'it_per_s': 1000 / row.ms, 'times_stock': stock / row.ms} for row in self.rows]
-        floors = [asdict(floor) | {'arithmetic_ms': floor.arithmetic_ms, 'memory_ms': floor.memory_ms}
-                  for floor in self.floors]
+        floors = [
+            asdict(floor) | {'arithmetic_ms': floor.arithmetic_ms, 'memory_ms': floor.memory_ms}
+            for floor in self.floors
+        ]
         return json.dumps(asdict(self) | {'rows': rows, 'floors': floors}, indent=2)
 
     def as_text(self) -> str:
         """A Markdown table and what the chip could do."""
-        lines = [f'{self.options}: {self.batch}; {self.device}; medians of {self.turns} turns, {self.iterations} '
-                 'iterations each', '',
-                 '| | it/s | of BasicSR\'s | ms | ' + ' | '.join(STAGES) + ' | peak MiB | floor |',
-                 '|---|' + '---:|' * (len(STAGES) + 5)]
+        lines = [
+            f'{self.options}: {self.batch}; {self.device}; medians of {self.turns} turns, {self.iterations} '
+            'iterations each',
+            '',
+            "| | it/s | of BasicSR's | ms | " + ' | '.join(STAGES) + ' | peak MiB | floor |',
+            '|---|' + '---:|' * (len(STAGES) + 5),
+        ]
         for row in self.rows:
             stages = [f'{row.stages_ms[stage]:.1f}' for stage in STAGES]
             stages[0] += f' ({100 * row.stages_ms["data wait"] / row.ms:.1f} %)'
             peak = '' if row.peak_mib is None else f'{row.peak_mib:.0f}'
-            lines.append(f'| {row.name} | {1000 / row.ms:.2f} | {self.rows[0].ms / row.ms:.2f} | {row.ms:.0f} | '
-                         f'{" | ".join(stages)} | {peak} | {100 * row.floor_share:.0f} % |')
-        lines += ['', *(f'Floor in {f.precision}: {f.gmacs:.2f} GMACs at {f.gmacs_per_s:.0f} a second take '
-                        f'{f.arithmetic_ms:.1f} ms; {f.gbytes:.2f} GB at {f.gbytes_per_s:.1f} a second '
-                        f'{f.memory_ms:.1f} ms' for f in self.floors)]
+            lines.append(
+                f'| {row.name} | {1000 / row.ms:.2f} | {self.rows[0].ms / row.ms:.2f} | {row.ms:.0f} | '
+                f'{" | ".join(stages)} | {peak} | {100 * row.floor_share:.0f} % |'
+            )
+        lines += [
+            '',
+            *(
+                f'Floor in {f.precision}: {f.gmacs:.2f} GMACs at {f.gmacs_per_s:.0f} a second take '
+                f'{f.arithmetic_ms:.1f} ms; {f.gbytes:.2f} GB at {f.gbytes_per_s:.1f} a second '
+                f'{f.memory_ms:.1f} ms'
+                for f in self.floors
+            ),
+        ]
         return '\n'.join(lines)
 
 
@@ -98,8 +111,15 @@ def profile_training(file: str, root: Path, iterations: int = 3, turns: int = 5)
         rows = [processes[contestant.keeps_memory].ask(_row, name, floors) for name, contestant in contestants.items()]
     data = opt['datasets']['train']
     side = data['gt_size'] // opt['scale']
-    return Profile(Path(file).stem, processor(device), f'{data["batch_size_per_gpu"]} of {side}x{side} LR, x'
-                   f'{opt["scale"]}', turns, iterations, rows, floors)
+    return Profile(
+        Path(file).stem,
+        processor(device),
+        f'{data["batch_size_per_gpu"]} of {side}x{side} LR, x{opt["scale"]}',
+        turns,
+        iterations,
+        rows,
+        floors,
+    )
 
 
 def _turn(runners: dict[str, Runner], name: str, iterations: int) -> None:
@@ -110,5 +130,10 @@ def _row(runners: dict[str, Runner], name: str, floors: list[Floor]) -> Row:
     runner = runners[name]
     seconds, stages = runner.medians()
     floor = floors[getattr(runner.model, 'precision', None) is not None]
-    return Row(name + (' (not possible: as it is)' if runner.refused else ''), 1000 * seconds,
-               {stage: 1000 * value for stage, value in stages.items()}, runner.peak_mib, floor.ms / (1000 * seconds))
+    return Row(
+        name + (' (not possible: as it is)' if runner.refused else ''),
+        1000 * seconds,
+        {stage: 1000 * value for stage, value in stages.items()},
+        runner.peak_mib,
+        floor.ms / (1000 * seconds),
+    )

@@ -116,15 +116,19 @@ class Runner:
     def medians(self) -> tuple[float, dict[str, float]]:
         """Seconds of an iteration, and of its stages: medians of the turns."""
         return statistics.median(self.seconds), {
-            stage: statistics.median(turn[stage] for turn in self.stages) for stage in STAGES}
+            stage: statistics.median(turn[stage] for turn in self.stages) for stage in STAGES
+        }
 
     @contextmanager
     def _data(self) -> Iterator[Any]:
         data = self.opt['datasets']['train']
         self.epoch += 1
         self.loader.sampler.set_epoch(self.epoch)
-        prefetcher = (CUDAPrefetcher(self.loader, self.opt) if data.get('prefetch_mode') == 'cuda' and
-                      self.device.type == 'cuda' else CPUPrefetcher(self.loader))
+        prefetcher = (
+            CUDAPrefetcher(self.loader, self.opt)
+            if data.get('prefetch_mode') == 'cuda' and self.device.type == 'cuda'
+            else CPUPrefetcher(self.loader)
+        )
         for _ in range(2 * getattr(self.loader, 'num_workers', 0)):  # what they prepare ahead
             self._next(prefetcher)
         try:
@@ -150,8 +154,12 @@ class Runner:
         def timed(name: str) -> Callable[[Any], Any]:
             return lambda function: watch.timed(name, function)
 
-        places = [(torch.Tensor, 'backward', timed('backward')), (model.optimizer_g, 'step', timed('optimizer')),
-                  (model, 'model_ema', timed('EMA')), (model, 'reduce_loss_dict', timed('logging'))]
+        places = [
+            (torch.Tensor, 'backward', timed('backward')),
+            (model.optimizer_g, 'step', timed('optimizer')),
+            (model, 'model_ema', timed('EMA')),
+            (model, 'reduce_loss_dict', timed('logging')),
+        ]
         if guard := getattr(model, 'guard', None):
             places.append((guard, 'step', timed('optimizer')))
         with replaced(*places) if watch else nullcontext():
@@ -183,18 +191,22 @@ class Runner:
         model = self.model
         self._iterate(prefetcher, 1, None)  # now optimizer and pools have what they keep
         data = self._next(prefetcher)
-        state = [value for values in model.optimizer_g.state.values() for value in values.values()
-                 if isinstance(value, Tensor)]
+        state = [
+            value
+            for values in model.optimizer_g.state.values()
+            for value in values.values()
+            if isinstance(value, Tensor)
+        ]
         nets = [net for net in (model.net_g, getattr(model, 'net_g_ema', None)) if net is not None]
         kept = [*chain.from_iterable(chain(net.parameters(), net.buffers()) for net in nets), *state]
         if self.device.type != 'cuda':
             with PeakMemory([*kept, data['lq'], data['gt']]) as memory:
                 model.feed_data(data)
                 model.optimize_parameters(self.iteration)
-            return memory.peak / 2 ** 20
+            return memory.peak / 2**20
         others = torch.cuda.memory_allocated(self.device) - sum(tensor.nbytes for tensor in kept)
         torch.cuda.reset_peak_memory_stats(self.device)
         model.feed_data(data)
         model.optimize_parameters(self.iteration)
         self._wait()
-        return (torch.cuda.max_memory_allocated(self.device) - others) / 2 ** 20
+        return (torch.cuda.max_memory_allocated(self.device) - others) / 2**20

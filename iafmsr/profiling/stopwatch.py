@@ -41,10 +41,12 @@ class Stopwatch:
 
     def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, whose calls are of this stage."""
+
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
             with self.stage(name):
                 return function(*args, **kwargs)
+
         return run
 
     def _turn(self, name: str | None) -> None:

@@ -19,8 +19,17 @@ from iafmsr.errors import UserError
 
 __all__ = ['Page', 'chromium', 'photograph']
 
-_SWITCHES = ('--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-sync',
-             '--disable-background-networking', '--disable-component-update', '--hide-scrollbars')
+_SWITCHES = (
+    '--headless',
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-sync',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--hide-scrollbars',
+)
 _SECONDS = 60
 
 
@@ -108,9 +117,12 @@ class Page:
 
     def hosts(self) -> set[str]:
         """All hosts from which the page has loaded anything."""
-        return set(self.browser.execute_script(
-            'return performance.getEntries().map(e => e.name).filter(n => /^(https?|wss?):/.test(n))'
-            '.map(n => new URL(n).host)'))
+        return set(
+            self.browser.execute_script(
+                'return performance.getEntries().map(e => e.name).filter(n => /^(https?|wss?):/.test(n))'
+                '.map(n => new URL(n).host)'
+            )
+        )
 
     def _all(self, selector: str) -> list:
         return self.browser.find_elements(By.CSS_SELECTOR, selector)
@@ -135,10 +147,14 @@ def photograph(address: str, picture: Path, size: tuple[int, int]) -> bytes:
         page.drop(picture)
         if page.message:
             raise UserError(page.message)
-        page.wait_until(lambda: browser.execute_script(
-            'return [...document.images].every(image => image.complete && image.naturalWidth)'))
+        page.wait_until(
+            lambda: browser.execute_script(
+                'return [...document.images].every(image => image.complete && image.naturalWidth)'
+            )
+        )
         image = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert('RGB')
     content = io.BytesIO()
     image.quantize(256, Image.Quantize.MEDIANCUT, kmeans=3, dither=Image.Dither.NONE).save(
-        content, 'PNG', optimize=True)
+        content, 'PNG', optimize=True
+    )
     return content.getvalue()

@@ -12,10 +12,14 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--weights', required=True, metavar='FILE',
-                        help='weights of a net with an information density map')
-    parser.add_argument('--host', default='127.0.0.1',
-                        help='address to listen at (127.0.0.1: this machine alone; 0.0.0.0: all that reach it)')
+    parser.add_argument(
+        '--weights', required=True, metavar='FILE', help='weights of a net with an information density map'
+    )
+    parser.add_argument(
+        '--host',
+        default='127.0.0.1',
+        help='address to listen at (127.0.0.1: this machine alone; 0.0.0.0: all that reach it)',
+    )
     parser.add_argument('--port', type=int, default=7860, help='7860; 0: the first that is free from there on')
     parser.add_argument('--max-megapixels', type=float, default=1.0, metavar='N', help='of a picture (1)')
 
@@ -45,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f'{printable(weights)}: {trained.arch} has no information density map that is known beforehand')
 
     from iafmsr.serve.page import serving
+
     with serving(trained, args.host, args.port, round(1e6 * args.max_megapixels)) as app:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left behind
         print(f'{trained.arch} x{trained.scale}: {app.local_url} (Ctrl-C ends it)', flush=True)

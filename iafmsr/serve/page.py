@@ -24,7 +24,7 @@ __all__ = ['serving']
 
 _KEPT = 3600  # seconds that a visitor's pictures are kept
 _OPACITY = 60
-_CSS = f'''
+_CSS = f"""
 :root {{ --opacity: {_OPACITY / 100}; }}
 .layers {{ position: relative; }}
 .layers img {{ display: block; width: 100%; }}
@@ -32,7 +32,7 @@ _CSS = f'''
 .bar {{ display: flex; gap: .5rem; align-items: center; font-size: .85rem; margin-top: .3rem; }}
 .bar span {{ white-space: nowrap; }}
 .bar img {{ height: 12px; flex: 1; min-width: 0; }}
-'''
+"""
 _SET_OPACITY = "value => document.documentElement.style.setProperty('--opacity', value / 100)"
 
 
@@ -63,10 +63,18 @@ def serving(trained: TrainedNet, host: str, port: int, most_pixels: int) -> Iter
         app.queue(max_size=20)
         try:
             app.launch(
-                server_name=host, server_port=port or None, share=False, quiet=True, footer_links=[], ssr_mode=False,
-                max_file_size='100mb', prevent_thread_lock=True, css=_CSS,
+                server_name=host,
+                server_port=port or None,
+                share=False,
+                quiet=True,
+                footer_links=[],
+                ssr_mode=False,
+                max_file_size='100mb',
+                prevent_thread_lock=True,
+                css=_CSS,
                 # no fonts from elsewhere
-                theme=gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace']))
+                theme=gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace']),
+            )
         except OSError as error:
             raise UserError(f'--host {host} --port {port}: {str(error).splitlines()[0]}') from None
         try:
@@ -83,14 +91,22 @@ def _page(trained: TrainedNet, most_pixels: int, folder: Path) -> gr.Blocks:
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
                 upload = gr.File(label=f'A picture, at most {most_pixels / 1e6:g} MP', elem_id='upload')
-                share = gr.Slider(0.5, 50, usual, step=0.5, label='active sites, % (k)', elem_id='share',
-                                  info=f'trained with {usual:g}; let go to compute the picture anew')
+                share = gr.Slider(
+                    0.5,
+                    50,
+                    usual,
+                    step=0.5,
+                    label='active sites, % (k)',
+                    elem_id='share',
+                    info=f'trained with {usual:g}; let go to compute the picture anew',
+                )
                 opacity = gr.Slider(0, 100, _OPACITY, step=1, label='opacity of the maps, %', elem_id='opacity')
                 told = gr.Markdown(elem_id='told')
                 download = gr.DownloadButton('Download the result', interactive=False, elem_id='download')
             with gr.Column(scale=3):
-                slider = gr.ImageSlider(label='bicubic | result', format='png', interactive=False, max_height=480,
-                                        elem_id='slider')
+                slider = gr.ImageSlider(
+                    label='bicubic | result', format='png', interactive=False, max_height=480, elem_id='slider'
+                )
         with gr.Row():
             with gr.Column():
                 gr.Markdown('**Information density map**')
@@ -119,8 +135,9 @@ def _page(trained: TrainedNet, most_pixels: int, folder: Path) -> gr.Blocks:
             return gr.skip() if before is None else sites_view(before.found, percent / 100)
 
         upload.upload(first, [upload, share, kept], shown)
-        share.input(moved, [share, kept], sites, show_progress='hidden', trigger_mode='always_last',
-                    concurrency_limit=4)
+        share.input(
+            moved, [share, kept], sites, show_progress='hidden', trigger_mode='always_last', concurrency_limit=4
+        )
         share.release(again, [share, kept], shown)
         opacity.input(None, opacity, js=_SET_OPACITY)
     return page
@@ -133,8 +150,14 @@ def _shown(found: Enlarged, before: _Kept | None, folder: Path) -> tuple[Any, ..
     for path, picture in ((bicubic, found.bicubic), (result, found.sr)):
         save(found, picture, path)
     _forget(before)
-    return (_Kept(found, place), (str(bicubic), str(result)), idm_view(found), sites_view(found, found.k),
-            summary(found), gr.DownloadButton(value=str(result), interactive=True))
+    return (
+        _Kept(found, place),
+        (str(bicubic), str(result)),
+        idm_view(found),
+        sites_view(found, found.k),
+        summary(found),
+        gr.DownloadButton(value=str(result), interactive=True),
+    )
 
 
 def _forget(kept: _Kept | None) -> None:

@@ -75,8 +75,10 @@ def read_upload(path: Path, most_pixels: int) -> Picture:
     try:
         height, width = picture_size(path)
         if height * width > most_pixels:
-            raise UserError(f'{path.name}: {width}x{height} pixels, at most {most_pixels / 1e6:g} MP are taken '
-                            'here; iafmsr upscale takes any size')
+            raise UserError(
+                f'{path.name}: {width}x{height} pixels, at most {most_pixels / 1e6:g} MP are taken '
+                'here; iafmsr upscale takes any size'
+            )
         return as_rgb8(read(path))
     except UnreadableError as error:
         raise UserError(f'{path.name}: {error}') from None
@@ -113,8 +115,10 @@ def summary(found: Enlarged) -> str:
     """Sizes, time and sites in a line."""
     (height, width), (sr_height, sr_width) = found.lr.shape[1:], found.sr.shape[1:]
     active, threads = num_active(height, width, found.k), torch.get_num_threads()
-    return (f'{width}x{height} → {sr_width}x{sr_height} in {found.seconds:.2f} s ({threads} '
-            f'thread{"s" * (threads > 1)}) · {active:,} of {height * width:,} sites active')
+    return (
+        f'{width}x{height} → {sr_width}x{sr_height} in {found.seconds:.2f} s ({threads} '
+        f'thread{"s" * (threads > 1)}) · {active:,} of {height * width:,} sites active'
+    )
 
 
 def idm_view(found: Enlarged) -> str:
@@ -123,7 +127,8 @@ def idm_view(found: Enlarged) -> str:
     low, high = levels.labels
     return _layers(found, Image.fromarray(PALETTE[levels.levels])) + (
         f'<div class="bar"><span>{low}</span><img src="{_source(Image.fromarray(PALETTE[None]))}" alt="">'
-        f'<span>{high.replace(">", "&gt;")}</span></div>')
+        f'<span>{high.replace(">", "&gt;")}</span></div>'
+    )
 
 
 def sites_view(found: Enlarged, k: float) -> str:
@@ -137,8 +142,10 @@ def sites_view(found: Enlarged, k: float) -> str:
 def _layers(found: Enlarged, over: Image.Image) -> str:
     picture = image_panel('', found.sr).image
     picture.thumbnail((_SHOWN, _SHOWN))
-    return (f'<div class="layers"><img src="{_source(picture, "JPEG")}" alt="">'
-            f'<img class="over" src="{_source(over)}" alt=""></div>')
+    return (
+        f'<div class="layers"><img src="{_source(picture, "JPEG")}" alt="">'
+        f'<img class="over" src="{_source(over)}" alt=""></div>'
+    )
 
 
 def _source(image: Image.Image, kind: str = 'PNG') -> str:

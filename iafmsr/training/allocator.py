@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
-_LARGEST = 64 * 2 ** 20  # bytes: a map of 640x360 at 40 channels has 37 MB, one of a large tile 168 MB
+_LARGEST = 64 * 2**20  # bytes: a map of 640x360 at 40 channels has 37 MB, one of a large tile 168 MB
 
 
 def keep_freed_memory() -> bool:
@@ -19,4 +19,4 @@ def keep_freed_memory() -> bool:
         bool: whether the C library took the settings.
     """
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    return mallopt is not None and bool(mallopt(_TRIM_THRESHOLD, 2 ** 31 - 1) and mallopt(_MMAP_THRESHOLD, _LARGEST))
+    return mallopt is not None and bool(mallopt(_TRIM_THRESHOLD, 2**31 - 1) and mallopt(_MMAP_THRESHOLD, _LARGEST))

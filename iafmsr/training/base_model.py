@@ -14,15 +14,18 @@ from iafmsr.training.checkpoints import save_whole
 Options = dict[str, Any]
 
 
-def save_network(self: Any, net: Any, net_label: str, current_iter: int | str, param_key: str | list[str] = 'params'
-                 ) -> None:
+def save_network(
+    self: Any, net: Any, net_label: str, current_iter: int | str, param_key: str | list[str] = 'params'
+) -> None:
     """Save networks as BasicSR does: one file with a state dict for each key. -1 stands for ``latest``.
 
     Beside them lies the option file's section of the network, so that a file of weights can be built from alone.
     """
     nets, keys = (value if isinstance(value, list) else [value] for value in (net, param_key))
-    content = {key: {name: value.cpu() for name, value in self.get_bare_model(net).state_dict().items()}
-               for key, net in zip(keys, nets, strict=True)}
+    content = {
+        key: {name: value.cpu() for name, value in self.get_bare_model(net).state_dict().items()}
+        for key, net in zip(keys, nets, strict=True)
+    }
     section = net_label.replace('net', 'network')
     if section in self.opt:
         content[section] = dict(self.opt[section])
@@ -42,14 +45,22 @@ def save_training_state(self: Any, epoch: int, current_iter: int | str) -> None:
         return
     ending = f'_{current_iter}.pth'
     networks = {name: total for name, total in getattr(self, 'saved_networks', {}).items() if name.endswith(ending)}
-    best = {dataset: {metric: {**record, 'val': float(record['val'])} for metric, record in records.items()}
-            for dataset, records in getattr(self, 'best_metric_results', {}).items()}
-    save_whole({'epoch': epoch, 'iter': current_iter,
-                'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
-                'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
-                'networks': networks, 'best_metric_results': best,
-                'stateful': {name: part.state_dict() for name, part in getattr(self, 'stateful', {}).items()}},
-               Path(self.opt['path']['training_states'], f'{current_iter}.state'))
+    best = {
+        dataset: {metric: {**record, 'val': float(record['val'])} for metric, record in records.items()}
+        for dataset, records in getattr(self, 'best_metric_results', {}).items()
+    }
+    save_whole(
+        {
+            'epoch': epoch,
+            'iter': current_iter,
+            'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
+            'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+            'networks': networks,
+            'best_metric_results': best,
+            'stateful': {name: part.state_dict() for name, part in getattr(self, 'stateful', {}).items()},
+        },
+        Path(self.opt['path']['training_states'], f'{current_iter}.state'),
+    )
 
 
 def resume_training(self: Any, state: Options) -> None:
@@ -82,9 +93,13 @@ def load_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any], path: 
     """
     groups = optimizer.state_dict()['param_groups']
     shapes = [parameter.shape for group in optimizer.param_groups for parameter in group['params']]
-    if ([len(group['params']) for group in groups] != [len(group['params']) for group in saved['param_groups']]
-            or any(value.dim() and value.shape != shapes[number]
-                   for number, moments in saved['state'].items() for value in moments.values())):
-        raise UserError(f'{path}: its optimizer is not the one of the option file (train.optim_g), or its network; '
-                        'start from its weights by path.pretrain_network_g')
+    if [len(group['params']) for group in groups] != [len(group['params']) for group in saved['param_groups']] or any(
+        value.dim() and value.shape != shapes[number]
+        for number, moments in saved['state'].items()
+        for value in moments.values()
+    ):
+        raise UserError(
+            f'{path}: its optimizer is not the one of the option file (train.optim_g), or its network; '
+            'start from its weights by path.pretrain_network_g'
+        )
     optimizer.load_state_dict({'state': saved['state'], 'param_groups': groups})

@@ -40,11 +40,13 @@ class Batches(AbstractContextManager['Batches']):
     def __init__(self, opt: Options, iteration: int = 0) -> None:
         data = opt['datasets']['train']
         dataset = build_dataset(data)
-        self.sampler = EpochSampler(dataset, opt['world_size'], opt['rank'], data.get('dataset_enlarge_ratio', 1),
-                                    opt['manual_seed'])
+        self.sampler = EpochSampler(
+            dataset, opt['world_size'], opt['rank'], data.get('dataset_enlarge_ratio', 1), opt['manual_seed']
+        )
         # BasicSR's way to read ahead is a thread that nobody can stop
-        self.loader = build_train_loader(dataset, {**data, 'prefetch_mode': None}, opt['num_gpu'], opt['dist'],
-                                         self.sampler, opt['manual_seed'])
+        self.loader = build_train_loader(
+            dataset, {**data, 'prefetch_mode': None}, opt['num_gpu'], opt['dist'], self.sampler, opt['manual_seed']
+        )
         if isinstance(getattr(self.loader, 'worker_init_fn', None), partial):
             self.loader.worker_init_fn = partial(init_worker, **self.loader.worker_init_fn.keywords)
         self.mode, self.queue = data.get('prefetch_mode'), data.get('num_prefetch_queue') or 1
@@ -102,8 +104,10 @@ def ahead_on_gpu(batches: Iterator[Batch]) -> Iterator[Batch]:
     def upload() -> Batch | None:
         batch = next(batches, None)
         with torch.cuda.stream(stream):
-            return batch and {key: value.cuda(non_blocking=True) if isinstance(value, torch.Tensor) else value
-                              for key, value in batch.items()}
+            return batch and {
+                key: value.cuda(non_blocking=True) if isinstance(value, torch.Tensor) else value
+                for key, value in batch.items()
+            }
 
     following = upload()
     while (batch := following) is not None:

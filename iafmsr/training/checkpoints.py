@@ -97,7 +97,7 @@ def newest_state(opt: Options) -> tuple[Path, dict[str, Any]] | None:
         UserError: there are checkpoints, and none of them can be loaded: a run must not begin anew in silence.
     """
     states, models = states_in(opt['path']['training_states']), opt['path']['models']
-    for path, in states.values():
+    for (path,) in states.values():
         try:
             return path, load_state(path, models, networks_to_resume(opt))
         except UserError as error:
@@ -105,8 +105,10 @@ def newest_state(opt: Options) -> tuple[Path, dict[str, Any]] | None:
                 print(f'iafmsr: warning: --auto_resume: skipped {error}', file=sys.stderr, flush=True)
     # a network on its own may be from a first save that was cut off
     if states or len(networks_in(models)) > 1 or list(Path(models).glob('net_*_latest.pth')):
-        raise UserError(f'--auto_resume: {Path(models).parent}: the run has weights, but no state that loads; start '
-                        'anew without --auto_resume (what is there is kept as *_archived_*)')
+        raise UserError(
+            f'--auto_resume: {Path(models).parent}: the run has weights, but no state that loads; start '
+            'anew without --auto_resume (what is there is kept as *_archived_*)'
+        )
     return None
 
 
@@ -124,6 +126,7 @@ def load_resume_state(opt: Options) -> Options | None:
         UserError: see :func:`load_state` and :func:`newest_state`; or the run is to end before the state's iteration.
     """
     from iafmsr.basicsr_api import check_resume
+
     if opt['auto_resume']:
         found = newest_state(opt)
         if found is None:

@@ -16,9 +16,22 @@ from iafmsr.basicsr_api import get_root_logger
 
 Options = dict[str, Any]
 # how the samples reach the network, not which they are; where they lie is told by the listing
-_LOADER_KEYS = {'name', 'phase', 'type', 'io_backend', 'num_worker_per_gpu', 'batch_size_per_gpu', 'total_batch_size',
-                'dataset_enlarge_ratio', 'prefetch_mode', 'num_prefetch_queue', 'pin_memory', 'persistent_workers',
-                'in_memory', 'max_unreadable'}
+_LOADER_KEYS = {
+    'name',
+    'phase',
+    'type',
+    'io_backend',
+    'num_worker_per_gpu',
+    'batch_size_per_gpu',
+    'total_batch_size',
+    'dataset_enlarge_ratio',
+    'prefetch_mode',
+    'num_prefetch_queue',
+    'pin_memory',
+    'persistent_workers',
+    'in_memory',
+    'max_unreadable',
+}
 _FILES = ('dataroot', 'meta_info')  # keys that name files begin so
 
 
@@ -26,7 +39,7 @@ def seed_iteration(seed: int, rank: int, iteration: int) -> None:
     """Make all that is random in an iteration a function of where the run is: so no generator has to be saved."""
     value = random.Random(f'{seed},{rank},{iteration}').getrandbits(63)
     random.seed(value)
-    np.random.seed(value % 2 ** 32)
+    np.random.seed(value % 2**32)
     torch.manual_seed(value)  # CUDA's generators as well
 
 
@@ -42,8 +55,11 @@ class DataOrder:
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Log what differs; keys that only one of the two has are from another version."""
-        changed = [f'{key} {saved[key]} -> {value}' for key, value in self.values.items()
-                   if key in saved and saved[key] != value]
+        changed = [
+            f'{key} {saved[key]} -> {value}'
+            for key, value in self.values.items()
+            if key in saved and saved[key] != value
+        ]
         if changed:
             get_root_logger().warning(f'Not an exact resume: {", ".join(changed)}.')
 
@@ -58,13 +74,25 @@ def data_order(opt: Options, total_batch: int, pictures: int, ratio: int) -> Dat
         ratio: how often an epoch draws each.
     """
     data, train = opt['datasets']['train'], opt['train']
-    samples = {key: value for key, value in data.items()
-               if key not in _LOADER_KEYS and not key.startswith(_FILES) and value is not None}
-    losses = {key: str(section) for key, section in train.items()
-              if section and (key.endswith('_opt') or key == 'teacher')}
-    return DataOrder(seed=opt['manual_seed'], total_batch=total_batch, pictures=pictures, ratio=ratio,
-                     listing=listing_digest(data), ranks=opt['world_size'], threads=torch.get_num_threads(),
-                     **samples, **losses)
+    samples = {
+        key: value
+        for key, value in data.items()
+        if key not in _LOADER_KEYS and not key.startswith(_FILES) and value is not None
+    }
+    losses = {
+        key: str(section) for key, section in train.items() if section and (key.endswith('_opt') or key == 'teacher')
+    }
+    return DataOrder(
+        seed=opt['manual_seed'],
+        total_batch=total_batch,
+        pictures=pictures,
+        ratio=ratio,
+        listing=listing_digest(data),
+        ranks=opt['world_size'],
+        threads=torch.get_num_threads(),
+        **samples,
+        **losses,
+    )
 
 
 def listing_digest(data: Options) -> str:

@@ -27,8 +27,9 @@ def folder_lock(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise UserError(f'{folder}: process {file.read().strip()} is at work in it; wait for its end, or take '
-                            'another name') from None
+            raise UserError(
+                f'{folder}: process {file.read().strip()} is at work in it; wait for its end, or take another name'
+            ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

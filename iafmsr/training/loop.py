@@ -67,8 +67,7 @@ def faults_of_the_machine() -> Iterator[None]:
         raise
     except RuntimeError as error:
         if 'DataLoader worker' in str(error):
-            raise UserError('a data worker died, its data may be damaged or the memory short: '
-                            f'{error}') from error
+            raise UserError(f'a data worker died, its data may be damaged or the memory short: {error}') from error
         raise
 
 
@@ -93,8 +92,9 @@ class Run:
         if self.board:
             stack.callback(self.board.close)
         self.batches = stack.enter_context(Batches(opt, self.iteration))
-        self.val_loaders = [val_loader(opt, section) for phase, section in opt['datasets'].items()
-                            if phase.startswith('val')]
+        self.val_loaders = [
+            val_loader(opt, section) for phase, section in opt['datasets'].items() if phase.startswith('val')
+        ]
         self.log_sizes()
         self.model = self.build_model(state)
         self.saver = Saver(opt, self.model, state and self.iteration)
@@ -104,13 +104,15 @@ class Run:
 
     def log_sizes(self) -> None:
         data, batches = self.opt['datasets']['train'], self.batches
-        self.logger.info('Training statistics:'
-                         f'\n\tNumber of train images: {batches.pictures}'
-                         f'\n\tDataset enlarge ratio: {batches.sampler.ratio}'
-                         f'\n\tBatch size per gpu: {data["batch_size_per_gpu"]}'
-                         f'\n\tWorld size (gpu number): {self.opt["world_size"]}'
-                         f'\n\tRequire iter number per epoch: {batches.in_epoch}'
-                         f'\n\tTotal epochs: {-(-self.total // batches.in_epoch)}; iters: {self.total}.')
+        self.logger.info(
+            'Training statistics:'
+            f'\n\tNumber of train images: {batches.pictures}'
+            f'\n\tDataset enlarge ratio: {batches.sampler.ratio}'
+            f'\n\tBatch size per gpu: {data["batch_size_per_gpu"]}'
+            f'\n\tWorld size (gpu number): {self.opt["world_size"]}'
+            f'\n\tRequire iter number per epoch: {batches.in_epoch}'
+            f'\n\tTotal epochs: {-(-self.total // batches.in_epoch)}; iters: {self.total}.'
+        )
 
     def build_model(self, state: Options | None) -> Any:
         """BasicSR's model, with what it was when it was saved."""
@@ -118,11 +120,17 @@ class Run:
             model = build_model(self.opt)
         except RuntimeError as error:
             if state and 'loading state_dict' in str(error):
-                raise UserError(f'{self.opt["path"]["resume_state"]}: its networks are not those of the option file; '
-                                'start anew, or set them back') from None
+                raise UserError(
+                    f'{self.opt["path"]["resume_state"]}: its networks are not those of the option file; '
+                    'start anew, or set them back'
+                ) from None
             raise
-        order = data_order(self.opt, self.batches.batch_size * self.opt['world_size'], self.batches.pictures,
-                           self.batches.sampler.ratio)
+        order = data_order(
+            self.opt,
+            self.batches.batch_size * self.opt['world_size'],
+            self.batches.pictures,
+            self.batches.sampler.ratio,
+        )
         model.stateful = {**getattr(model, 'stateful', {}), 'data_order': order}
         if state:
             model.resume_training(state)
@@ -169,9 +177,16 @@ class Run:
         self.reports.update(self.iteration)
 
     def report(self, seconds: float, waiting: float) -> None:
-        self.reports.losses({'epoch': self.batches.epoch, 'iter': self.iteration,
-                             'lrs': self.model.get_current_learning_rate(), 'time': seconds, 'data_time': waiting,
-                             **self.model.get_current_log()})
+        self.reports.losses(
+            {
+                'epoch': self.batches.epoch,
+                'iter': self.iteration,
+                'lrs': self.model.get_current_learning_rate(),
+                'time': seconds,
+                'data_time': waiting,
+                **self.model.get_current_log(),
+            }
+        )
 
     def report_unreadable(self, line: str) -> None:
         self.unreadable.add(line)
@@ -179,8 +194,10 @@ class Run:
         # an error, since that is all that the logger of a rank other than 0 lets through
         self.logger.error(f'{line}; another picture takes its place ({len(self.unreadable)} unreadable so far)')
         if len(self.unreadable) > share * self.batches.pictures:
-            raise UserError(f'{len(self.unreadable)} of {self.batches.pictures} training pictures cannot be read, more '
-                            f'than datasets.train.max_unreadable allows ({share}); the last: {line}')
+            raise UserError(
+                f'{len(self.unreadable)} of {self.batches.pictures} training pictures cannot be read, more '
+                f'than datasets.train.max_unreadable allows ({share}); the last: {line}'
+            )
 
     def leave(self) -> None:
         """Save, and end the process, because of a signal."""
@@ -189,8 +206,10 @@ class Run:
         stopped = f'Stopped by {self.stop.name or "a signal to another process"} after iteration {self.iteration}'
         if not saved:
             last = self.saver.saved_at
-            raise UserError(f'{stopped}, which could not be saved; '
-                            + ('nothing has been saved before' if last is None else f'iteration {last} has been'))
+            raise UserError(
+                f'{stopped}, which could not be saved; '
+                + ('nothing has been saved before' if last is None else f'iteration {last} has been')
+            )
         self.logger.info(f'{stopped}: go on with --auto_resume (exit code {RESUME_ME}).')
         raise SystemExit(RESUME_ME)
 
@@ -208,8 +227,9 @@ class Run:
 
     def is_best(self) -> bool:
         """By the first metric on the first set that has ground truth."""
-        watched = next((loader.dataset.opt['name'] for loader in self.val_loaders
-                        if loader.dataset.opt.get('dataroot_gt')), None)
+        watched = next(
+            (loader.dataset.opt['name'] for loader in self.val_loaders if loader.dataset.opt.get('dataroot_gt')), None
+        )
         records = getattr(self.model, 'best_metric_results', {}).get(watched, {})
         return records.get(next(iter(self.opt['val']['metrics'])), {}).get('iter') == self.iteration
 

@@ -28,8 +28,15 @@ class Reports(AbstractContextManager['Reports']):
         self.messages = MessageLogger(opt, iteration, board)
         self.messages.max_iters = int(self.messages.max_iters) + 1  # it takes one off: the last time left was negative
         shown = opt['rank'] == 0 and _has_terminal()
-        self.bar = tqdm(total=int(opt['train']['total_iter']), initial=iteration, desc=opt['name'], unit='it',
-                        dynamic_ncols=True, file=sys.stderr, disable=not shown)
+        self.bar = tqdm(
+            total=int(opt['train']['total_iter']),
+            initial=iteration,
+            desc=opt['name'],
+            unit='it',
+            dynamic_ncols=True,
+            file=sys.stderr,
+            disable=not shown,
+        )
         self.handler = _above_bar() if shown else None
 
     def update(self, iteration: int) -> None:
@@ -43,8 +50,11 @@ class Reports(AbstractContextManager['Reports']):
         if self.handler is None:
             self.messages(values)
             return
-        shown = {key: f'{value:.3g}' for key, value in values.items()
-                 if key not in ('epoch', 'iter', 'lrs', 'time', 'data_time')}
+        shown = {
+            key: f'{value:.3g}'
+            for key, value in values.items()
+            if key not in ('epoch', 'iter', 'lrs', 'time', 'data_time')
+        }
         self.bar.set_postfix({'lr': f'{values["lrs"][0]:.2e}', **shown}, refresh=False)
         self.handler.setLevel(logging.WARNING)
         self.messages(values)

@@ -41,12 +41,13 @@ class Saver:
         return self.save(epoch, iteration)
 
     def save(self, epoch: int, iteration: int) -> bool:
-        """Save an iteration; what goes wrong is logged, and tried again at the next save. Returns whether it was saved.
-        """
+        """Save an iteration and return whether it was saved; a fault is logged, the next save tries again."""
         fault = self._try(epoch, iteration)
         if fault:
-            get_root_logger().error(f'Iteration {iteration} could not be saved: {fault}. The last good state is kept; '
-                                    'the run goes on and tries again at its next save.')
+            get_root_logger().error(
+                f'Iteration {iteration} could not be saved: {fault}. The last good state is kept; '
+                'the run goes on and tries again at its next save.'
+            )
             return False
         self.saved_at = iteration
         keep = self.opt['logger'].get('keep_last')
@@ -99,7 +100,7 @@ def fault_of_weights(model: Any) -> str | None:
 
 
 def _has_finite_result(net: torch.nn.Module, channels: int) -> bool:
-    picture = torch.linspace(0, 1, channels * _SIDE ** 2, device=next(net.parameters()).device)
+    picture = torch.linspace(0, 1, channels * _SIDE**2, device=next(net.parameters()).device)
     training = net.training
     net.eval()
     try:

@@ -143,7 +143,7 @@ def test_both_forms_are_timed(trained):
 def test_the_command_writes_a_checked_file_that_upscales(trained, tmp_path, capsys):
     network = {'type': 'IAFMNet', 'scale': 2, 'num_feat': 8, 'num_block': 1}
     torch.save({'params': trained.net.state_dict(), 'network_g': network}, tmp_path / 'tiny.pth')
-    assert main(['export', str(tmp_path / 'net.onnx'), '--weights', str(tmp_path / 'tiny.pth')]) == 0
+    assert main(['export', '--output', str(tmp_path / 'net.onnx'), '--weights', str(tmp_path / 'tiny.pth')]) == 0
     out = capsys.readouterr().out
     assert 'IAFMNet x2, float32' in out and 'onnxruntime' in out and out.count('\n') == 3
     loaded = load_net(tmp_path / 'net.onnx')
@@ -158,6 +158,7 @@ def test_the_command_writes_a_checked_file_that_upscales(trained, tmp_path, caps
                 [
                     'upscale',
                     str(tmp_path / 'a.png'),
+                    '--output',
                     str(tmp_path / f'{kind}.png'),
                     '--weights',
                     str(tmp_path / weights),
@@ -184,6 +185,10 @@ def test_what_is_no_exported_net_is_refused(tmp_path, content, capsys):
         with pytest.raises(UserError, match=f'{name}.onnx: {fault}') as caught:
             load_onnx(tmp_path / f'{name}.onnx')
         assert '\n' not in str(caught.value)
-    with pytest.raises(SystemExit):
-        main(['export', str(tmp_path / 'a.pth'), '--weights', 'b'])
-    assert 'must end in .onnx' in capsys.readouterr().err
+    for arguments, fault in [
+        (['--output', 'a.txt'], '--output a.txt: the name must end in .onnx or .pth'),
+        (['--output', 'a.pth', '--fp16'], '--fp16: for an ONNX file'),
+    ]:
+        with pytest.raises(SystemExit) as stop:
+            main(['export', '--weights', 'b', *arguments])
+        assert stop.value.code == 2 and fault in capsys.readouterr().err

@@ -290,7 +290,16 @@ def test_weights_of_another_program_are_refused_in_a_line(
     torch.save(content, tmp_path / 'theirs.pth')
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / 'a.png')
     with pytest.raises(SystemExit) as stop:
-        main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / 'o'), '--weights', str(tmp_path / 'theirs.pth')])
+        main(
+            [
+                'upscale',
+                str(tmp_path / 'a.png'),
+                '--output',
+                str(tmp_path / 'o'),
+                '--weights',
+                str(tmp_path / 'theirs.pth'),
+            ]
+        )
     assert stop.value.code == 2
     assert re.fullmatch(r'iafmsr: error: \S+/theirs.pth.*\n', capsys.readouterr().err)
     assert not (tmp_path / 'o/a.png').exists()
@@ -400,6 +409,20 @@ def test_weights_are_found_by_name_with_ending_or_without(tmp_path: Path, monkey
         find_weights('Tiny_x2:guide=[')
 
 
+def test_the_folder_of_a_run_stands_for_its_latest_weights(tmp_path: Path) -> None:
+    run = tmp_path / 'run'
+    (run / 'models').mkdir(parents=True)
+    with pytest.raises(UserError, match=r'run: no weights models/net_g_ITERATION\.pth in it'):
+        find_weights(str(run))
+    for name in ('net_g_900.pth', 'net_g_1000.pth', 'net_d_2000.pth', 'net_g_latest.pth'):
+        torch.save({'params': tiny().state_dict(), 'network_g': SAID}, run / 'models' / name)
+        newest = 'net_g_1000.pth' if name == 'net_d_2000.pth' else name
+        assert find_weights(f'{run}:k=0.5') == (run / 'models' / newest, {'k': 0.5})
+    assert parse_nets([f'a={run}'], 2, tmp_path)[0].weights == run / 'models/net_g_latest.pth'
+    with pytest.raises(UserError, match='a folder, but not that of a run'):
+        find_weights(str(tmp_path))
+
+
 # -- ONNX -------------------------------------------------------------------------------------------------------------
 needs_onnx = pytest.mark.skipif(not (find_spec('onnx') and find_spec('onnxruntime')), reason="needs the extra 'onnx'")
 DESCRIBED = '{"arch": "Nearest", "scale": 2, "precision": "float32"}'
@@ -453,6 +476,7 @@ def test_an_onnx_file_is_a_net_like_others(tmp_path: Path, capsys: pytest.Captur
         [
             'upscale',
             str(tmp_path / 'a.png'),
+            '--output',
             str(tmp_path / 'b.png'),
             '--weights',
             str(tmp_path / 'a.onnx'),

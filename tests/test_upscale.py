@@ -50,10 +50,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def upscale(weights: Path, tmp_path: Path) -> Upscale:
-    """Runs the command on paths below tmp_path."""
+    """Runs the command on paths below tmp_path: pictures, OUT, options."""
 
     def run(*arguments: str | Path) -> int:
-        return main(['upscale', *map(str, arguments), '--weights', str(weights), '--device', 'cpu'])
+        words = list(map(str, arguments))
+        last = next((i for i, word in enumerate(words) if word.startswith('--')), len(words)) - 1
+        words[last : last + 1] = ['--output', words[last]]
+        return main(['upscale', *words, '--weights', str(weights), '--device', 'cpu'])
 
     return run
 
@@ -526,7 +529,17 @@ def test_a_full_stdout_is_a_line(tmp_path: Path, weights: Path) -> None:
     save(tmp_path / 'a.png', noise())
     with open('/dev/full', 'w') as full:
         done = subprocess.run(
-            [sys.executable, '-m', 'iafmsr', 'upscale', tmp_path / 'a.png', tmp_path / 'out', '--weights', weights],
+            [
+                sys.executable,
+                '-m',
+                'iafmsr',
+                'upscale',
+                tmp_path / 'a.png',
+                '--output',
+                tmp_path / 'out',
+                '--weights',
+                weights,
+            ],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -643,7 +656,9 @@ def test_wrong_options(
 ) -> None:
     save(tmp_path / 'a.png', noise())
     with pytest.raises(SystemExit) as stop:
-        main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / 'o'), '--weights', str(weights), *arguments])
+        main(
+            ['upscale', str(tmp_path / 'a.png'), '--output', str(tmp_path / 'o'), '--weights', str(weights), *arguments]
+        )
     assert stop.value.code == 2
     err = capsys.readouterr().err
     assert err.startswith(f'iafmsr: error: {said}') and err.count('\n') == 1
@@ -729,6 +744,7 @@ def test_a_net_that_tiles_do_not_suit_says_so_of_a_picture_larger_than_one(
             [
                 'upscale',
                 str(tmp_path / 'a.png'),
+                '--output',
                 str(tmp_path / 'o'),
                 '--weights',
                 str(tmp_path / 'safmn.pth'),
@@ -752,6 +768,7 @@ def test_a_gray_net_takes_gray_pictures_and_colours_one_by_one(tmp_path: Path) -
             [
                 'upscale',
                 str(tmp_path / 'a.png'),
+                '--output',
                 str(tmp_path / f'{channels}.png'),
                 '--weights',
                 str(tmp_path / 'gray.pth'),
@@ -783,7 +800,7 @@ def test_upscaling_starts_without_basicsr_and_help_without_torch() -> None:
 
 def test_the_module_is_the_command(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, '-m', 'iafmsr', 'upscale', 'a.png', 'o', '--weights', 'no.pth'],
+        [sys.executable, '-m', 'iafmsr', 'upscale', 'a.png', '--output', 'o', '--weights', 'no.pth'],
         capture_output=True,
         text=True,
         cwd=ROOT,

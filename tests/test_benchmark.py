@@ -506,24 +506,10 @@ def test_published_figures_are_kept_as_they_were_printed(net, scale, name, quali
 
 def test_one_command_makes_all_of_it(data, weights, tmp_path, capsys):
     out = tmp_path / 'out'
-    arguments = [
-        f'SMFANet={weights}:dim=8,n_blocks=1',
-        '--data',
-        data,
-        '--cache',
-        tmp_path / 'cache',
-        '--output',
-        out / 'a.md',
-        out / 'a.json',
-        out / 'a.txt',
-        '--drawn',
-        '--figure',
-        out / 'a.png',
-        '--crop',
-        'Set5/picture 0:8,4,24',
-        'Set5/picture 1:0,0,16',
-    ]
-    main(['benchmark', *map(str, [*arguments])])
+    regions = ['--crop', 'Set5/picture 0:8,4,24', 'Set5/picture 1:0,0,16']
+    files = f'--output {out}/a.md {out}/a.json {out}/a.txt --figure {out}/a.png --cache {tmp_path}/cache'.split()
+    arguments = [f'SMFANet={weights}:dim=8,n_blocks=1', '--data', str(data), '--drawn', *files, *regions]
+    main(['benchmark', *arguments])
     printed = capsys.readouterr().out
     assert (out / 'a.txt').read_text() == printed
     assert sorted(path.name for path in out.iterdir()) == ['a.json', 'a.md', 'a.png', 'a.txt']
@@ -535,7 +521,7 @@ def test_one_command_makes_all_of_it(data, weights, tmp_path, capsys):
     with Image.open(out / 'a.png') as figure:
         assert figure.width > 4 * 192 and figure.height > 2 * 192
         assert np.asarray(figure.convert('RGB')).std() > 10
-    main(['benchmark', *map(str, [*arguments])])
+    main(['benchmark', *arguments])
     assert capsys.readouterr().out == printed
 
 
@@ -561,7 +547,7 @@ def test_mistakes_cost_one_line_and_no_file(data, weights, monkeypatch, capsys, 
     monkeypatch.chdir(data.parent)
     before = sorted(data.parent.rglob('*'))
     with pytest.raises(SystemExit) as stop:
-        main(['benchmark', *map(str, [*arguments, '--data', data, '--no-cache'])])
+        main(['benchmark', *arguments, '--data', str(data), '--no-cache'])
     assert stop.value.code == 2
     error = capsys.readouterr().err
     assert message in error and error.startswith('iafmsr: error: ') and error.count('\n') == 1

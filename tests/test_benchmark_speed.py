@@ -17,21 +17,7 @@ def profile(*arguments: str) -> int:
 
 def test_sparse_convolution_by_its_command(tmp_path, capsys):
     file = tmp_path / 'sparse.json'
-    done = profile(
-        'sparse-conv',
-        '--size',
-        '24x16',
-        '--channels',
-        '4',
-        '--active',
-        '5',
-        '100',
-        '--seconds',
-        '0',
-        '--output',
-        str(file),
-    )
-    assert done == 0
+    assert profile(*f'sparse-conv --size 24x16 --channels 4 --active 5 100 --seconds 0 --output {file}'.split()) == 0
     assert len(re.findall(r'^4, (5|100) %, (idm|random)', capsys.readouterr().out, re.M)) == 8
     content = json.loads(file.read_text())
     assert len(content['timings']) == 8 and '1 thread' in content['processor']
@@ -42,20 +28,8 @@ def test_sparse_convolution_by_its_command(tmp_path, capsys):
 
 def test_networks_by_their_command(tmp_path):
     file = tmp_path / 'nets.json'
-    done = profile(
-        'inference',
-        'IAFMNet:num_feat=8,num_block=1',
-        'SAFMN',
-        '--scale',
-        '2',
-        '--size',
-        '64x48',
-        '--iters',
-        '2',
-        '--output',
-        str(file),
-    )
-    assert done == 0
+    nets = 'IAFMNet:num_feat=8,num_block=1 SAFMN'
+    assert profile(*f'inference {nets} --scale 2 --size 64x48 --iters 2 --output {file}'.split()) == 0
     (result,) = json.loads(file.read_text())['results']
     assert [net['net'] for net in result['nets']] == ['IAFMNet', 'SAFMN'] and result['size'] == [32, 24]
     for net in result['nets']:

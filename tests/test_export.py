@@ -154,17 +154,7 @@ def test_the_command_writes_a_checked_file_that_upscales(trained, tmp_path, caps
     for kind in ('pth', 'onnx'):
         weights = {'pth': 'tiny.pth', 'onnx': 'net.onnx'}[kind]
         assert (
-            main(
-                [
-                    'upscale',
-                    str(tmp_path / 'a.png'),
-                    '--output',
-                    str(tmp_path / f'{kind}.png'),
-                    '--weights',
-                    str(tmp_path / weights),
-                ]
-            )
-            == 0
+            main(f'upscale {tmp_path}/a.png --output {tmp_path}/{kind}.png --weights {tmp_path}/{weights}'.split()) == 0
         )
     by_torch, by_onnx = (np.asarray(Image.open(tmp_path / f'{kind}.png')).astype(int) for kind in ('pth', 'onnx'))
     assert by_onnx.shape == (40, 62, 3) and abs(by_torch - by_onnx).max() <= 1

@@ -193,17 +193,7 @@ def folder(tmp_path, net):
 
 
 def test_the_command_names_what_fails_and_goes_on(folder, capsys):
-    failed = main(
-        [
-            'inspect',
-            str(folder / 'pictures'),
-            '--downscale',
-            '--weights',
-            str(folder / 'run'),
-            '--output',
-            str(folder / 'out'),
-        ]
-    )
+    failed = main(f'inspect {folder}/pictures --downscale --weights {folder}/run --output {folder}/out'.split())
     out, err = capsys.readouterr()
     assert failed == 1 and [line for line in err.splitlines() if 'error' in line] == [
         line for line in err.splitlines() if line.startswith(f'iafmsr: error: {folder}/pictures/a2.png: ')

@@ -290,16 +290,7 @@ def test_weights_of_another_program_are_refused_in_a_line(
     torch.save(content, tmp_path / 'theirs.pth')
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / 'a.png')
     with pytest.raises(SystemExit) as stop:
-        main(
-            [
-                'upscale',
-                str(tmp_path / 'a.png'),
-                '--output',
-                str(tmp_path / 'o'),
-                '--weights',
-                str(tmp_path / 'theirs.pth'),
-            ]
-        )
+        main(f'upscale {tmp_path}/a.png --output {tmp_path}/o --weights {tmp_path}/theirs.pth'.split())
     assert stop.value.code == 2
     assert re.fullmatch(r'iafmsr: error: \S+/theirs.pth.*\n', capsys.readouterr().err)
     assert not (tmp_path / 'o/a.png').exists()
@@ -472,18 +463,7 @@ def test_an_onnx_file_is_a_net_like_others(tmp_path: Path, capsys: pytest.Captur
     assert (trained.arch, trained.scale) == ('Nearest', 2)
     assert torch.equal(trained.net(lq), lq.repeat_interleave(2, 2).repeat_interleave(2, 3))
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / 'a.png')
-    main(
-        [
-            'upscale',
-            str(tmp_path / 'a.png'),
-            '--output',
-            str(tmp_path / 'b.png'),
-            '--weights',
-            str(tmp_path / 'a.onnx'),
-            '--precision',
-            'bf16',
-        ]
-    )
+    main(f'upscale {tmp_path}/a.png --output {tmp_path}/b.png --weights {tmp_path}/a.onnx --precision bf16'.split())
     err = capsys.readouterr().err
     assert '--precision bf16: an ONNX file computes as it was exported' in err and 'whole picture' not in err
 

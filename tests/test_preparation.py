@@ -216,22 +216,8 @@ def test_kill_9_leaves_nothing_that_looks_whole_and_a_rerun_finishes(tmp_path, r
     for n in range(24):
         save_picture(folder / f'{n}.png', 240, 240, seed=n)
     out = tmp_path / 'out'
-    command = [
-        sys.executable,
-        str(repo_root / 'scripts/data_preparation/prepare.py'),
-        '--input',
-        str(folder),
-        '--output',
-        str(out),
-        '--scale',
-        '4',
-        '--crop-size',
-        '96',
-        '--step',
-        '48',
-        '--min-size',
-        '96',
-    ]
+    command = [sys.executable, f'{repo_root}/scripts/data_preparation/prepare.py', '--input', folder, '--output', out]
+    command += '--scale 4 --crop-size 96 --step 48 --min-size 96'.split()
     process = subprocess.Popen(
         [*command, '--workers', '1'], stderr=subprocess.DEVNULL, env={**os.environ, 'PYTHONPATH': str(repo_root)}
     )

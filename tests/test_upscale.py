@@ -531,14 +531,7 @@ def test_a_full_stdout_is_a_line(tmp_path: Path, weights: Path) -> None:
         done = subprocess.run(
             [
                 sys.executable,
-                '-m',
-                'iafmsr',
-                'upscale',
-                tmp_path / 'a.png',
-                '--output',
-                tmp_path / 'out',
-                '--weights',
-                weights,
+                *f'-m iafmsr upscale {tmp_path}/a.png --output {tmp_path}/out --weights {weights}'.split(),
             ],
             stdout=full,
             stderr=subprocess.PIPE,
@@ -740,19 +733,8 @@ def test_a_net_that_tiles_do_not_suit_says_so_of_a_picture_larger_than_one(
     torch.save({'params': SAFMN(scale=2, dim=8, n_blocks=1).state_dict()}, tmp_path / 'safmn.pth')
     save(tmp_path / 'a.png', noise())
     for tile, said in (('16', True), ('17', False)):  # the picture is 17 wide
-        main(
-            [
-                'upscale',
-                str(tmp_path / 'a.png'),
-                '--output',
-                str(tmp_path / 'o'),
-                '--weights',
-                str(tmp_path / 'safmn.pth'),
-                '--tile',
-                tile,
-                '--overwrite',
-            ]
-        )
+        options = f'--weights {tmp_path}/safmn.pth --tile {tile} --overwrite'
+        main(f'upscale {tmp_path}/a.png --output {tmp_path}/o {options}'.split())
         assert ('SAFMN may look at the whole picture' in capsys.readouterr().err) == said
 
 
@@ -764,18 +746,8 @@ def test_a_gray_net_takes_gray_pictures_and_colours_one_by_one(tmp_path: Path) -
     for channels in (1, 3):
         pixels = noise(33, 41, channels)
         save(tmp_path / 'a.png', pixels)
-        main(
-            [
-                'upscale',
-                str(tmp_path / 'a.png'),
-                '--output',
-                str(tmp_path / f'{channels}.png'),
-                '--weights',
-                str(tmp_path / 'gray.pth'),
-                '--tile',
-                '16',
-            ]
-        )
+        options = f'--output {tmp_path}/{channels}.png --weights {tmp_path}/gray.pth --tile 16'
+        main(f'upscale {tmp_path}/a.png {options}'.split())
         with torch.inference_mode():
             wanted = net(torch.from_numpy(pixels).permute(2, 0, 1)[:, None] / 255)[:, 0].clamp(0, 1) * 255
         found = read(tmp_path / f'{channels}.png').colour

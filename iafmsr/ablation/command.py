@@ -15,34 +15,31 @@ from iafmsr.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         'entries',
         nargs='*',
         metavar='NAME',
         help='names of options/ablation.yml, or option files; the others are compared with the first',
     )
-    parser.add_argument('--iters', type=number(1), default=3000, metavar='N', help='iterations of each run')
-    parser.add_argument(
-        '--seeds', type=number(0), nargs='+', default=[0], metavar='SEED', help='one run of each name for each seed'
-    )
-    parser.add_argument(
-        '--jobs', type=number(1), default=1, metavar='N', help='runs at a time, each with its share of the cores'
-    )
+    add('--iters', type=number(1), default=3000, metavar='N', help='iterations of each run')
+    add('--seeds', type=number(0), nargs='+', default=[0], metavar='SEED', help='one run of each name for each seed')
+    add('--jobs', type=number(1), default=1, metavar='N', help='runs at a time, each with its share of the cores')
     add_sets(parser, ['Set5', 'Set14', 'BSD100', 'Urban20', 'Manga15'])
-    parser.add_argument(
+    add(
         '--figure',
         type=Path,
         metavar='FILE.png',
         help="file for the map of the first name's first run, beside its error and the fixed filters (default: none)",
     )
-    parser.add_argument(
+    add(
         '--pictures',
         nargs='+',
         default=['Set5/butterfly', 'Set14/comic', 'Set14/ppt3', 'BSD100/101085'],
         metavar='SET/PICTURE',
         help='pictures for --figure',
     )
-    parser.add_argument(
+    add(
         '--keep',
         action='store_true',
         help='add the results to docs/ablation.json and make the tables of docs/experiments.md anew; '

@@ -29,52 +29,47 @@ _FORMATS = ('.txt', '.md', '.json')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('nets', nargs='*', metavar='NET', help='networks to compare, NAME[=FILE][:key=value,...]')
-    parser.add_argument(
-        '--scale', nargs='+', type=int, choices=(2, 3, 4), default=[4], help='scales of the networks, one or more'
-    )
+    add = parser.add_argument
+    add('nets', nargs='*', metavar='NET', help='networks to compare, NAME[=FILE][:key=value,...]')
+    add('--scale', nargs='+', type=int, choices=(2, 3, 4), default=[4], help='scales of the networks, one or more')
     add_sets(parser)
     add_device(parser)
-    parser.add_argument(
+    add(
         '--speed',
         nargs='+',
         default=[],
         choices=('cpu', 'cuda'),
         help='measure runtime and peak memory on these devices',
     )
-    parser.add_argument(
+    add(
         '--drawn',
         action='store_true',
         help='measure drawn pictures too: flat colours, words, lines, checkerboards, noise',
     )
-    parser.add_argument(
+    add(
         '--published',
         nargs='+',
         default=[],
         metavar='NAME',
         help='show published figures of further nets, such as SAFMN',
     )
-    parser.add_argument('--per-picture', action='store_true', help='show a table of all pictures for each set')
-    parser.add_argument(
-        '--crop', nargs='+', default=[], metavar='SET/PICTURE:LEFT,TOP,SIZE', help='regions for --figure, in HR pixels'
-    )
-    parser.add_argument(
+    add('--per-picture', action='store_true', help='show a table of all pictures for each set')
+    add('--crop', nargs='+', default=[], metavar='SET/PICTURE:LEFT,TOP,SIZE', help='regions for --figure, in HR pixels')
+    add(
         '--figure',
         type=Path,
         metavar='FILE.png',
         help='file for the regions by every net, side by side, at one scale (default: none)',
     )
-    parser.add_argument(
-        '--output', nargs='+', type=Path, default=[], metavar='FILE', help='files for the tables, .txt, .md or .json'
-    )
-    parser.add_argument(
+    add('--output', nargs='+', type=Path, default=[], metavar='FILE', help='files for the tables, .txt, .md or .json')
+    add(
         '--cache',
         type=Path,
         metavar='DIR',
         default=Path('results/benchmark/cache'),
         help='folder of what has been measured before; a relative one counts from the repository root',
     )
-    parser.add_argument('--no-cache', action='store_true', help='measure everything anew, keep nothing')
+    add('--no-cache', action='store_true', help='measure everything anew, keep nothing')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,37 +17,28 @@ from iafmsr.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--input', type=Path, nargs='+', required=True, metavar='DIR', help='folders with the original pictures'
-    )
-    parser.add_argument('--output', type=Path, required=True, metavar='DIR', help='folder for the pairs')
-    parser.add_argument(
-        '--scale', nargs='+', type=int, choices=(2, 3, 4), default=[2, 3, 4], help='scales of LR, one or more'
-    )
-    parser.add_argument(
-        '--whole', action='store_true', help='make whole pictures as PNG files, as benchmarks are laid out'
-    )
-    parser.add_argument('--crop-size', type=int, default=480, metavar='N', help='side of a sub-image, in HR pixels')
-    parser.add_argument(
-        '--step', type=int, default=240, metavar='N', help='from one sub-image to the next, in HR pixels'
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add('--input', type=Path, nargs='+', required=True, metavar='DIR', help='folders with the original pictures')
+    add('--output', type=Path, required=True, metavar='DIR', help='folder for the pairs')
+    add('--scale', nargs='+', type=int, choices=(2, 3, 4), default=[2, 3, 4], help='scales of LR, one or more')
+    add('--whole', action='store_true', help='make whole pictures as PNG files, as benchmarks are laid out')
+    add('--crop-size', type=int, default=480, metavar='N', help='side of a sub-image, in HR pixels')
+    add('--step', type=int, default=240, metavar='N', help='from one sub-image to the next, in HR pixels')
+    add(
         '--min-size',
         type=int,
         default=256,
         metavar='N',
         help='least side of a picture that is used, in HR pixels; at least gt_size of the training',
     )
-    parser.add_argument(
-        '--workers', type=number(1), metavar='N', help='pictures at a time (default: one for each CPU core)'
-    )
-    parser.add_argument(
+    add('--workers', type=number(1), metavar='N', help='pictures at a time (default: one for each CPU core)')
+    add(
         '--teacher',
         metavar='FILE',
         help='weights of a network, as for --weights of other commands, whose pictures of the LR of its scale are kept '
         'in an LMDB to learn from, as dataroot_teacher (default: none)',
     )
-    parser.add_argument(
+    add(
         '--ensemble',
         action='store_true',
         help="take the teacher's mean over the 8 flips and rotations: 8 times the work",

@@ -34,25 +34,18 @@ FORMATS = ('png', 'jpg', 'tif', 'webp', 'bmp')
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``iafmsr upscale``."""
-    parser.add_argument(
-        'inputs', nargs='+', metavar='IN', help='files, folders (the pictures in them) and glob patterns'
-    )
+    add = parser.add_argument
+    add('inputs', nargs='+', metavar='IN', help='files, folders (the pictures in them) and glob patterns')
     add_weights(parser)
-    parser.add_argument(
-        '--output', required=True, metavar='OUT', help='folder for the results, or file for that of a single picture'
-    )
-    parser.add_argument(
-        '--recursive', action='store_true', help='take the sub-folders of folders too, and make the same ones in OUT'
-    )
-    parser.add_argument(
+    add('--output', required=True, metavar='OUT', help='folder for the results, or file for that of a single picture')
+    add('--recursive', action='store_true', help='take the sub-folders of folders too, and make the same ones in OUT')
+    add(
         '--format',
         choices=FORMATS,
         help="kind of the results in a folder (default: the picture's own where it can be written, else png)",
     )
-    parser.add_argument(
-        '--quality', metavar='N', type=number(1, 100), default=95, help='quality of JPEG and WebP, 1 to 100'
-    )
-    parser.add_argument(
+    add('--quality', metavar='N', type=number(1, 100), default=95, help='quality of JPEG and WebP, 1 to 100')
+    add(
         '--tile',
         metavar='N',
         type=_tile,
@@ -62,14 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '6 blocks, which is up to 45%% more work at 1024, 21%% at 2048, 98%% at 512. Memory grows '
         'with N squared',
     )
-    parser.add_argument(
-        '--ensemble', action='store_true', help='take the mean over the 8 flips and rotations: 8 times the work'
-    )
-    parser.add_argument(
-        '--precision', choices=('fp32', 'bf16', 'fp16'), default='fp32', help='arithmetic of the network'
-    )
+    add('--ensemble', action='store_true', help='take the mean over the 8 flips and rotations: 8 times the work')
+    add('--precision', choices=('fp32', 'bf16', 'fp16'), default='fp32', help='arithmetic of the network')
     add_device(parser)
-    parser.add_argument('--overwrite', action='store_true', help='make results again that exist')
+    add('--overwrite', action='store_true', help='make results again that exist')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -50,14 +50,11 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
 
     A network is given as to iafmsr benchmark: NAME[=FILE][:key=value,...].
     """
-    parser.add_argument(
-        'nets', nargs='*', metavar='NET', help='networks to compare (default: IAFMNet in two forms and its peers)'
-    )
-    parser.add_argument(
-        '--scale', nargs='+', type=int, choices=(2, 3, 4), default=[4], help='scales of the networks, one or more'
-    )
-    parser.add_argument('--size', type=size, default=Size(1280, 720), metavar='WxH', help='size of the output')
-    parser.add_argument('--iters', type=number(2), default=10, metavar='N', help='timed pictures of each network')
+    add = parser.add_argument
+    add('nets', nargs='*', metavar='NET', help='networks to compare (default: IAFMNet in two forms and its peers)')
+    add('--scale', nargs='+', type=int, choices=(2, 3, 4), default=[4], help='scales of the networks, one or more')
+    add('--size', type=size, default=Size(1280, 720), metavar='WxH', help='size of the output')
+    add('--iters', type=number(2), default=10, metavar='N', help='timed pictures of each network')
     add_device(parser)
     _add_output(parser)
 
@@ -77,7 +74,8 @@ def _inference(args: argparse.Namespace) -> str:
 def _add_sparse_conv(parser: argparse.ArgumentParser) -> None:
     """Time the backends of the submanifold convolution against the dense form, and find where auto should change
     over."""
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         '--size',
         nargs='+',
         type=size,
@@ -85,10 +83,8 @@ def _add_sparse_conv(parser: argparse.ArgumentParser) -> None:
         metavar='WxH',
         help='sizes of the feature map, one or more',
     )
-    parser.add_argument(
-        '--channels', nargs='+', type=number(1), default=[32, 40, 64], metavar='C', help='widths of the feature map'
-    )
-    parser.add_argument(
+    add('--channels', nargs='+', type=number(1), default=[32, 40, 64], metavar='C', help='widths of the feature map')
+    add(
         '--active',
         nargs='+',
         type=_percentage,
@@ -96,7 +92,7 @@ def _add_sparse_conv(parser: argparse.ArgumentParser) -> None:
         metavar='PERCENT',
         help='active sites, in percent of the positions',
     )
-    parser.add_argument('--seconds', type=float, default=1.0, metavar='N', help='seconds for each case, about')
+    add('--seconds', type=float, default=1.0, metavar='N', help='seconds for each case, about')
     add_weights(parser, 'weights of the network whose map makes the masks', 'an untrained one')
     add_device(parser)
     _add_output(parser)
@@ -131,9 +127,10 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 
     Stock BasicSR and ours with one switch after the other take turns on the network, data and batch of an option file.
     """
-    parser.add_argument('-opt', required=True, metavar='FILE.yml', help='option file of the training')
-    parser.add_argument('--iters', type=number(1), default=3, metavar='N', help='timed iterations in each turn')
-    parser.add_argument(
+    add = parser.add_argument
+    add('-opt', required=True, metavar='FILE.yml', help='option file of the training')
+    add('--iters', type=number(1), default=3, metavar='N', help='timed iterations in each turn')
+    add(
         '--turns',
         type=number(1),
         default=5,
@@ -164,10 +161,11 @@ def _loading(args: argparse.Namespace) -> None:
 
 def _add_overhead(parser: argparse.ArgumentParser) -> None:
     """Measure what exact resume, signals and the guard cost a training iteration, beside BasicSR's own."""
-    parser.add_argument('--num-feat', type=number(1), default=40, metavar='C', help='width of the IAFMNet x4')
-    parser.add_argument('--size', type=size, default=Size(64, 64), metavar='WxH', help='size of an LR patch')
-    parser.add_argument('--batch', type=number(1), default=4, metavar='N', help='patches in a batch')
-    parser.add_argument('--iters', type=number(1), default=20, metavar='N', help='timed iterations of each kind')
+    add = parser.add_argument
+    add('--num-feat', type=number(1), default=40, metavar='C', help='width of the IAFMNet x4')
+    add('--size', type=size, default=Size(64, 64), metavar='WxH', help='size of an LR patch')
+    add('--batch', type=number(1), default=4, metavar='N', help='patches in a batch')
+    add('--iters', type=number(1), default=20, metavar='N', help='timed iterations of each kind')
     add_device(parser)
 
 

@@ -14,23 +14,22 @@ from iafmsr.arguments import add_weights, number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add_weights(parser, 'weights of a network with an information density map')
-    parser.add_argument(
+    add(
         '--host',
         default='127.0.0.1',
         metavar='ADDRESS',
         help='address to listen at; 127.0.0.1 is reached from this machine alone, 0.0.0.0 from everywhere',
     )
-    parser.add_argument(
+    add(
         '--port',
         type=number(0, 65535),
         default=7860,
         metavar='N',
         help='port to listen at; 0 takes the first that is free from 7860 on',
     )
-    parser.add_argument(
-        '--max-megapixels', type=float, default=1.0, metavar='N', help='largest picture that is taken, in megapixels'
-    )
+    add('--max-megapixels', type=float, default=1.0, metavar='N', help='largest picture that is taken, in megapixels')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,20 +17,19 @@ from iafmsr.arguments import ROOT
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """BasicSR's flags, with help."""
-    parser.add_argument('-opt', required=True, metavar='FILE.yml', help='option file of the run')
-    parser.add_argument(
+    add = parser.add_argument
+    add('-opt', required=True, metavar='FILE.yml', help='option file of the run')
+    add(
         '--launcher',
         choices=('none', 'pytorch', 'slurm'),
         default='none',
         help='how the processes were started; pytorch is torchrun',
     )
-    parser.add_argument('--auto_resume', action='store_true', help='go on from the newest state of this run')
-    parser.add_argument('--debug', action='store_true', help='validate and save every 8 iterations, as debug_NAME')
-    parser.add_argument(
-        '--force_yml', nargs='+', metavar='SECTION:KEY=VALUE', help='options that replace those of the file'
-    )
+    add('--auto_resume', action='store_true', help='go on from the newest state of this run')
+    add('--debug', action='store_true', help='validate and save every 8 iterations, as debug_NAME')
+    add('--force_yml', nargs='+', metavar='SECTION:KEY=VALUE', help='options that replace those of the file')
     # the launcher before torchrun writes it so; the rank itself comes by the environment
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    add('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -31,6 +31,7 @@ __all__ = ['Report', 'prepare', 'read_record']
 _RECORD = 'prepare.json'
 _SAMPLES = 8  # pictures that are encoded to estimate the disk space
 _SAMPLE_SIZE = 480  # pixels in height and width of their middle
+_ADVICE = 'choose another output folder, or delete this one'
 _SPARE = 1.1  # what the estimate may be wrong by
 
 
@@ -76,6 +77,8 @@ def prepare(
         report = read_record(output, form, pictures)
         if missing:
             report = _make(pictures, output, missing, form, report, workers)
+        elif report is None:
+            raise UserError(f'{printable(output / _RECORD)} is damaged; {_ADVICE}')
     except (OSError, lmdb.Error) as error:
         raise UserError(f'{printable(output)}: {error}; what is finished is kept, run again to go on') from error
     _say(
@@ -224,23 +227,22 @@ def read_record(output: Path, form: Form, pictures: list[PictureFile]) -> Report
         UserError: They are of other pictures or settings.
     """
     path = output / _RECORD
-    advice = 'choose another output folder, or delete this one'
     if not path.exists():
         for folder in map(form.folder, (1, *SCALES)):
             if (output / folder).exists():
-                raise UserError(f'{printable(output / folder)} exists and was not made by this command; {advice}')
+                raise UserError(f'{printable(output / folder)} exists and was not made by this command; {_ADVICE}')
         return None
     try:
         found = json.loads(path.read_text(encoding='utf-8'))
         report = Report(**found['report']) if found['report'] else None
         settings, files = found['settings'], found['pictures']
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f'{printable(path)} is damaged; {advice}') from error
+        raise UserError(f'{printable(path)} is damaged; {_ADVICE}') from error
     if settings != _settings(form):
-        raise UserError(f'{printable(output)} was made with {settings}, not {_settings(form)}; {advice}')
+        raise UserError(f'{printable(output)} was made with {settings}, not {_settings(form)}; {_ADVICE}')
     changed = sorted(set(files.items()) ^ set(_files(pictures).items()))
     if changed:
-        raise UserError(f'{printable(output)} was made of other pictures ({changed[0][0]!a} differs); {advice}')
+        raise UserError(f'{printable(output)} was made of other pictures ({changed[0][0]!a} differs); {_ADVICE}')
     return report
 
 

@@ -9,11 +9,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 from torch import Tensor
 
 from iafmsr.files import tiff
@@ -161,13 +161,13 @@ def _line(error: Exception) -> str:
 
 
 def _ends_well(file: BinaryIO, kind: str | None) -> bool:
-    mark = {'PNG': b'IEND', 'JPEG': b'\xff\xd9'}.get(kind, b'')
+    mark = {'PNG': b'IEND', 'JPEG': b'\xff\xd9'}.get(kind or '', b'')
     file.seek(max(0, file.seek(0, os.SEEK_END) - 64))
     return bool(mark) and mark in file.read()
 
 
 # -- pixels -----------------------------------------------------------------------------------------------------------
-def _of_image(file: BinaryIO, image: Image.Image) -> Picture:
+def _of_image(file: BinaryIO, image: ImageFile.ImageFile) -> Picture:
     # the decoder's name for the pixels in the file; the mode is what Pillow makes of them
     deep = image.mode not in _SIXTEEN_BIT_MODES and re.search(r';16|, 65535', str([tile[3] for tile in image.tile]))
     by_opencv, gray = deep or image.mode in ('I', 'F'), image.mode == 'LA'
@@ -237,7 +237,7 @@ def _by_opencv(file: BinaryIO, refusal: str) -> np.ndarray:
     return pixels
 
 
-def _picture(pixels: np.ndarray, **kept: object) -> Picture:
+def _picture(pixels: np.ndarray, **kept: Any) -> Picture:
     """(H, W), or (H, W, 1 to 4) with alpha at the end of an even number of channels."""
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     if pixels.shape[2] % 2:

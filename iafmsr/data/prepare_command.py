@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError('--teacher: for sub-images, not for --whole')
     form = WholePictures() if args.whole else SubImages(args.crop_size, args.step, args.min_size)
     report = prepare(args.input, args.output, args.scale, form, args.workers)
-    if args.teacher:
+    if args.teacher and isinstance(form, SubImages):
         from iafmsr.inference.teacher_pictures import add_teacher
 
         print(add_teacher(args.input, args.output, form, args.teacher, args.ensemble))

@@ -19,7 +19,7 @@ from iafmsr.arguments import ROOT, Size, add_device, add_weights, number, size, 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     forms = parser.add_subparsers(metavar='WHAT', required=True)
     for name, (add, measure, summary) in FORMS.items():
-        form = forms.add_parser(name, help=summary, description=inspect.cleandoc(add.__doc__))
+        form = forms.add_parser(name, help=summary, description=inspect.cleandoc(add.__doc__ or ''))
         add(form)
         form.set_defaults(measure=measure)
 

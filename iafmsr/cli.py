@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import shlex
 import sys
 from importlib import import_module
@@ -32,10 +31,6 @@ COMMANDS = {
     'prepare': ('iafmsr.data.prepare_command', 'make training or validation pairs of folders of pictures'),
     'download': ('iafmsr.data.download_command', 'download DF2K'),
 }
-
-if multiprocessing.parent_process() and sys.argv[1:2] in (['train'], ['test']):
-    with cli_errors():
-        iafmsr.register()  # a spawned data worker imports this module first; a dataset of BasicSR's own needs the cures
 
 
 @cli_errors()

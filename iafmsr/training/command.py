@@ -11,6 +11,7 @@ A run goes to experiments/NAME, a test to results/NAME. Relative paths in an opt
 from __future__ import annotations
 
 import argparse
+import sys
 
 from iafmsr.arguments import ROOT
 
@@ -39,6 +40,9 @@ def run(args: argparse.Namespace) -> int:
         SystemExit: the run was stopped by a signal and can go on.
         UserError: options, data or disk do not let the run begin or go on.
     """
+    # a spawned data worker imports the main module first: this one brings the cures that BasicSR's own datasets need
+    main = sys.modules['__main__']
+    main.__spec__, main.__file__ = None, str(ROOT / f'iafmsr/{args.command}.py')
     if args.command == 'train':
         from iafmsr.training.loop import train
 

@@ -23,6 +23,7 @@ _CHANNEL_GUIDES = ('deviation', 'bounded', 'bits', 'density')  # of every channe
 _GUIDES = (*_CHANNEL_GUIDES, 'idm', 'sobel', 'laplacian', 'constant')
 MAPS = ('idm', 'sobel', 'laplacian', 'mean_laplacian', 'random')
 _WHOLES = ('batch', 'picture')
+_STEPS = 2**15  # of a bit
 
 
 class Maps(NamedTuple):
@@ -45,7 +46,8 @@ class InformationDensity(nn.Module):
 
     Args:
         num_feat (int): channels C of F0.
-        k (float): share of active sites, in (0, 1]; always of the picture in evaluation.
+        k (float): share of active sites, in (0, 1]; always of the picture in evaluation. Values of the map within
+            2^-15 bits are equal.
         k_of (str): of what it is the share in training, where a picture is a patch: ``batch``, so that patches full of
             detail have many active sites and flat ones none, as the places of a whole picture do; or ``picture``, the
             same number in every patch: the sparse convolution then never learns what fully active places need
@@ -130,7 +132,8 @@ class InformationDensity(nn.Module):
             if self.idm_unit == 'normalised':
                 idm = idm / idm.mean(dim=(2, 3), keepdim=True)
             top_k = top_k_mask_of_batch if self.training and self.k_of == 'batch' else top_k_mask
-            return Maps(idm, top_k(self.choose(self.mask, idm, lq), self.k))
+            # in steps, so that rounding errors on flat ground are ties, which are not active
+            return Maps(idm, top_k(torch.round(_STEPS * self.choose(self.mask, idm, lq)), self.k))
 
     @property
     def _per_channel(self) -> bool:

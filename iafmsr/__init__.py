@@ -10,7 +10,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
-__all__ = ['archs', 'compat', 'data', 'losses', 'models', 'register']
+__all__ = ['archs', 'bridge', 'data', 'losses', 'models', 'register']
 __version__ = '0.1.0'
 
 
@@ -20,7 +20,7 @@ def register() -> None:
     Raises:
         UserError: BasicSR is not installed.
     """
-    import_module('iafmsr.basicsr_api')
+    import_module('iafmsr.bridge.basicsr_api')
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,7 @@ import iafmsr
 assert 'basicsr' not in sys.modules and 'torchvision' not in sys.modules
 # seconds that all of the processes share
 import cv2, requests, scipy.linalg, scipy.special, scipy.stats
-from iafmsr import compat
+from iafmsr.bridge import compat
 compat.prepare_import()
 import torchvision.models
 
@@ -58,10 +58,10 @@ def test_whichever_module_comes_first(repo_root: Path) -> None:
     modules = [
         '.'.join(file.relative_to(repo_root).with_suffix('').parts)
         for file in files
-        if '\nfrom iafmsr.basicsr_api' in file.read_text()
+        if '\nfrom iafmsr.bridge.basicsr_api' in file.read_text()
     ]
     assert len(modules) > 5
-    done = python(PROGRAM, 'iafmsr.basicsr_api', *modules, cwd=repo_root)
+    done = python(PROGRAM, 'iafmsr.bridge.basicsr_api', *modules, cwd=repo_root)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -70,7 +70,8 @@ def test_whichever_module_comes_first(repo_root: Path) -> None:
     [
         'import iafmsr; iafmsr.register(); import basicsr',
         # what makes BasicSR importable here is what a stack that needs no cure has
-        'from iafmsr import compat; compat.prepare_import(); sys.modules.pop("iafmsr"); import basicsr; import iafmsr',
+        'from iafmsr.bridge import compat; compat.prepare_import(); sys.modules.pop("iafmsr"); '
+        'import basicsr; import iafmsr',
         'import iafmsr; from iafmsr.models import IAFMNetModel; import basicsr',
     ],
 )

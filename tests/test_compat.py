@@ -15,7 +15,7 @@ import torch
 import yaml
 
 import iafmsr
-from iafmsr import compat
+from iafmsr.bridge import compat
 from iafmsr.errors import UserError
 
 # Every rank writes down its weights where BasicSR saves those of rank 0 alone.
@@ -28,8 +28,8 @@ iafmsr.register()
 
 if __name__ == '__main__':
     import torch
-    from iafmsr.basicsr_api import SRModel
-    from iafmsr.training.command import add_arguments
+    from iafmsr.bridge.basicsr_api import SRModel
+    from iafmsr.cli.training import add_arguments
     from iafmsr.training.loop import train
     from iafmsr.training.testing import test
     root, runs = sys.argv[1], ' '.join(sys.argv[2:]).split(' then ')
@@ -85,7 +85,7 @@ def test_a_present_functional_tensor_stays(monkeypatch: pytest.MonkeyPatch) -> N
 def test_distutils_is_found_without_start_up_files(repo_root: Path) -> None:
     path = os.pathsep.join([str(repo_root), sysconfig.get_path('purelib')])
     done = subprocess.run(
-        [sys.executable, '-S', '-c', 'import iafmsr.basicsr_api, distutils.version'],
+        [sys.executable, '-S', '-c', 'import iafmsr.bridge.basicsr_api, distutils.version'],
         env={**os.environ, 'PYTHONPATH': path},
     )
     assert done.returncode == 0
@@ -297,7 +297,7 @@ LAST_WORDS = """
 import sys
 import time
 
-import iafmsr.basicsr_api
+import iafmsr.bridge.basicsr_api
 import torch
 import torch.distributed as dist
 from basicsr.utils import options

@@ -19,10 +19,10 @@ import torch
 from tiny import TORCHRUN, built, finish, options, start, train, write_data
 
 from iafmsr.errors import UserError
-from iafmsr.options.check import check_options
 from iafmsr.training import loop
 from iafmsr.training.batches import Batches
 from iafmsr.training.checkpoints import load_checkpoint, load_resume_state, save_whole
+from iafmsr.training.checks.check import check_options
 from iafmsr.training.exact import data_order, listing_digest
 from iafmsr.training.lock import folder_lock
 from iafmsr.training.saving import fault_of_weights

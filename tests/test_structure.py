@@ -10,16 +10,16 @@ PACKAGE = Path(__file__).resolve().parent.parent / 'iafmsr'
 ALLOWED = {
     'ops': {'iafmsr.ops'},
     'layers': {'iafmsr.ops', 'iafmsr.layers'},
-    'archs': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.archs', 'iafmsr.errors', 'iafmsr.basicsr_api'},
+    'archs': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.archs', 'iafmsr.errors', 'iafmsr.bridge.basicsr_api'},
     'files': {'iafmsr.files', 'iafmsr.errors'},
-    'losses': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.losses', 'iafmsr.errors', 'iafmsr.basicsr_api'},
+    'losses': {'iafmsr.ops', 'iafmsr.layers', 'iafmsr.losses', 'iafmsr.errors', 'iafmsr.bridge.basicsr_api'},
     'nets': {
         'iafmsr.archs',
         'iafmsr.nets',
         'iafmsr.errors',
         'iafmsr.files',
         'iafmsr.options.files',
-        'iafmsr.basicsr_api',
+        'iafmsr.bridge.basicsr_api',
     },
 }
 LIBRARIES = {

@@ -1,4 +1,4 @@
-"""Architectures, known to BasicSR's registry (`iafmsr.basicsr_api`); all but EDSRIDM work without BasicSR."""
+"""Architectures, known to BasicSR's registry (`iafmsr.bridge.basicsr_api`); all but EDSRIDM work without BasicSR."""
 
 from importlib import import_module
 from typing import Any

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from iafmsr.basicsr_api import build_dataloader, get_root_logger
+from iafmsr.bridge.basicsr_api import build_dataloader, get_root_logger
 from iafmsr.data.augmentation import Augmentation
 from iafmsr.data.parallel import in_order
 from iafmsr.data.reading import read_or_replace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from iafmsr.basicsr_api import LOSS_REGISTRY
+from iafmsr.bridge.basicsr_api import LOSS_REGISTRY
 from iafmsr.layers.density import Density, information
 
 _REDUCTIONS = ('sum', 'pixel', 'mean')

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iafmsr.basicsr_api import LOSS_REGISTRY
+from iafmsr.bridge.basicsr_api import LOSS_REGISTRY
 
 
 @LOSS_REGISTRY.register()

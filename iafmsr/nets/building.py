@@ -33,7 +33,7 @@ def build(where: str, network: Mapping[str, Any]) -> nn.Module:
     try:
         if name in archs.__all__:
             return getattr(archs, name)(**keywords)
-        from iafmsr.basicsr_api import ARCH_REGISTRY  # BasicSR's own nets take the seconds of its import
+        from iafmsr.bridge.basicsr_api import ARCH_REGISTRY  # BasicSR's own nets take the seconds of its import
 
         return ARCH_REGISTRY.get(name)(**keywords)
     except Exception as error:  # a constructor fails on a value of the wrong kind in any way

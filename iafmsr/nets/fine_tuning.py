@@ -59,7 +59,7 @@ def load_network(
 
     The log says how many tensors were taken.
     """
-    from iafmsr.basicsr_api import get_root_logger
+    from iafmsr.bridge.basicsr_api import get_root_logger
 
     net = self.get_bare_model(net)
     path = self.opt['path']

@@ -125,7 +125,7 @@ def load_resume_state(opt: Options) -> Options | None:
     Raises:
         UserError: see :func:`load_state` and :func:`newest_state`; or the run is to end before the state's iteration.
     """
-    from iafmsr.basicsr_api import check_resume
+    from iafmsr.bridge.basicsr_api import check_resume
 
     if opt['auto_resume']:
         found = newest_state(opt)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from iafmsr.basicsr_api import (
+from iafmsr.bridge.basicsr_api import (
     AvgTimer,
     build_dataloader,
     build_dataset,
@@ -24,12 +24,12 @@ from iafmsr.basicsr_api import (
     mkdir_and_rename,
 )
 from iafmsr.errors import UserError
-from iafmsr.options.command import keep_options, parse_options
 from iafmsr.training.batches import Batches
 from iafmsr.training.checkpoints import load_resume_state
 from iafmsr.training.exact import data_order, seed_iteration
 from iafmsr.training.lock import folder_lock
 from iafmsr.training.logs import board_folder, open_board, start_log
+from iafmsr.training.options import keep_options, parse_options
 from iafmsr.training.progress import Reports
 from iafmsr.training.saving import Saver
 from iafmsr.training.signals import RESUME_ME, StopSignal
@@ -42,7 +42,7 @@ def train(args: argparse.Namespace, root: str) -> None:
     """Train by the option file of the command line.
 
     Args:
-        args: of :mod:`iafmsr.training.command`.
+        args: of :mod:`iafmsr.cli.training`.
         root: folder in which ``experiments/`` lies, and from which relative paths count.
 
     Raises:

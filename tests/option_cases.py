@@ -15,8 +15,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from iafmsr.cli.training import add_arguments
 from iafmsr.errors import cli_errors
+from iafmsr.tools.training import add_arguments
 from iafmsr.training.options import parse_options
 
 DELETE = object()

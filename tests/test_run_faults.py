@@ -19,9 +19,11 @@ import torch
 from tiny import TORCHRUN, built, finish, options, start, train, write_data
 
 from iafmsr.errors import UserError
+from iafmsr.nets.checkpoints import save_whole
+from iafmsr.nets.reading import load_checkpoint
 from iafmsr.training import loop
 from iafmsr.training.batches import Batches
-from iafmsr.training.checkpoints import load_checkpoint, load_resume_state, save_whole
+from iafmsr.training.checkpoints import load_resume_state
 from iafmsr.training.checks.check import check_options
 from iafmsr.training.exact import data_order, listing_digest
 from iafmsr.training.lock import folder_lock

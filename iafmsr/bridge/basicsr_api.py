@@ -1,20 +1,21 @@
 """BasicSR, cured and with what is here in its registries: the one module through which the project takes it.
 
-BasicSR 1.4.2 and torchvision cannot be imported beside a current stack before they are cured (`iafmsr.bridge.compat`).
-So every module takes from here what it uses of them, and whichever of them is imported first finds it cured. The
-classes of this project are registered at the end, when all names are there: their modules import this one.
+BasicSR 1.4.2 and torchvision cannot be imported beside a current stack before they are cured (`iafmsr.bridge.importing`
+and `iafmsr.bridge.compat`). So every module takes from here what it uses of them, and whichever of them is imported
+first finds it cured. What this project puts into BasicSR is put there at the end, when all names are there: its modules
+import this one.
 """
 
-from importlib import import_module
 from importlib.util import find_spec
 
-from iafmsr.bridge import compat
+from iafmsr import bridge
+from iafmsr.bridge import compat, importing
 from iafmsr.errors import UserError
 
 if find_spec('basicsr') is None:
     raise UserError('BasicSR 1.4.2 is not installed; run: bash scripts/install.sh')
 
-compat.prepare_import()
+importing.prepare_import()
 
 from basicsr.archs import build_network  # noqa: E402
 from basicsr.archs.edsr_arch import EDSR  # noqa: E402
@@ -25,6 +26,7 @@ from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher  # no
 from basicsr.losses import build_loss  # noqa: E402
 from basicsr.metrics import calculate_psnr, calculate_ssim  # noqa: E402
 from basicsr.models import build_model  # noqa: E402
+from basicsr.models.base_model import BaseModel  # noqa: E402
 from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR  # noqa: E402
 from basicsr.models.sr_model import SRModel  # noqa: E402
 from basicsr.models.srgan_model import SRGANModel  # noqa: E402
@@ -61,6 +63,7 @@ __all__ = [
     'METRIC_REGISTRY',
     'MODEL_REGISTRY',
     'AvgTimer',
+    'BaseModel',
     'CPUPrefetcher',
     'CUDAPrefetcher',
     'CosineAnnealingRestartLR',
@@ -92,12 +95,5 @@ __all__ = [
     'options',
 ]
 
-# of the archs, EDSRIDM registers itself: as a subclass of one of BasicSR's it cannot be imported without it
-_ARCHS = ('IAFMNet', 'IMDN', 'RDESA', 'SAFMN', 'SMFANet', 'Spandrel')
-_REGISTERED_BY_IMPORT = ('archs.edsr_idm_arch', 'data.on_the_fly', 'data.paired_dataset', 'losses', 'models')
-
 compat.apply()
-for _name in _ARCHS:
-    ARCH_REGISTRY.register(getattr(import_module('iafmsr.archs'), _name))
-for _name in _REGISTERED_BY_IMPORT:
-    import_module(f'iafmsr.{_name}')
+bridge.wire()

@@ -12,13 +12,13 @@ from iafmsr.cli.allocator import keep_freed_memory
 from iafmsr.cli.arguments import Parser
 from iafmsr.errors import UserError, cli_errors, did_you_mean
 
-__all__ = ['COMMANDS', 'main']
+__all__ = ['COMMANDS', 'main', 'register']
 
 # name -> the module and a line for the list of commands. A module's docstring is the command's help; the module has
 # add_arguments(parser), which must be quick (no torch at its top), and run(args), which returns the exit code.
 COMMANDS = {
-    'train': ('iafmsr.cli.training', 'train a network by an option file'),
-    'test': ('iafmsr.cli.training', 'test a network by an option file'),
+    'train': ('iafmsr.tools.training', 'train a network by an option file'),
+    'test': ('iafmsr.tools.training', 'test a network by an option file'),
     'upscale': ('iafmsr.tools.inference.command', 'make pictures larger'),
     'inspect': ('iafmsr.tools.inspection.command', 'show where a network spends its work, and why'),
     'export': ('iafmsr.tools.export.command', 'write a network as an ONNX file or as a file of weights'),
@@ -63,6 +63,17 @@ def main(argv: list[str] | None = None) -> int:
     if name != 'profile':  # which decides that for each of its processes
         keep_freed_memory()
     return command.run(args)
+
+
+@cli_errors()
+def register() -> None:
+    """:func:`iafmsr.register` at the top of a main module: a spawned data worker imports that module again, and needs
+    BasicSR cured to read its dataset.
+
+    Raises:
+        SystemExit: BasicSR is not installed.
+    """
+    iafmsr.register()
 
 
 def _general() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""Losses, known to BasicSR's registry once this package is imported."""
+"""Losses, known to BasicSR's registry (`iafmsr.register`); they work without BasicSR."""
 
 from iafmsr.losses.entropy_loss import InformationEntropyLoss
 from iafmsr.losses.fft_loss import FFTLoss

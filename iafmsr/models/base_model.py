@@ -1,17 +1,44 @@
-"""How BasicSR's BaseModel saves and resumes: its methods, put in place by :mod:`iafmsr.bridge.compat`."""
+"""How BasicSR's BaseModel saves, resumes, loads and is distributed: what takes the place of its methods."""
 
 from __future__ import annotations
 
+import functools
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from iafmsr.bridge.basicsr_api import BaseModel, get_root_logger
 from iafmsr.errors import UserError
-from iafmsr.training.checkpoints import save_whole
+from iafmsr.models.usage import announce_unused_parameters
+from iafmsr.nets.checkpoints import save_whole
+from iafmsr.nets.fine_tuning import weights_for
+from iafmsr.nets.state_dicts import some
+
+__all__ = ['install']
 
 Options = dict[str, Any]
+
+
+def install() -> None:
+    """Put the functions of this module in the place of BaseModel's methods, for every model class.
+
+    The stock functions write in place (a process killed meanwhile leaves a file that does not load), say of a full
+    disk that it is ignored, and save neither the best metrics nor a scaler. What a state says of learning rates and
+    schedules replaces, in some schedulers, what the option file says, and in others not. They want the state dict of
+    weights under the key that is asked for (and die of a KeyError under `ema_decay` where it lies bare), die of a
+    tensor of another shape in spite of `strict_load_g: false`, and with weights of another network train from nothing
+    without an error. And they do not tell DistributedDataParallel of parameters that no loss trains, on which it dies
+    at the second iteration.
+    """
+    BaseModel.save_network = save_network
+    BaseModel.save_training_state = save_training_state
+    BaseModel.resume_training = resume_training
+    BaseModel.load_network = load_network
+    BaseModel.model_to_device = announcing(BaseModel.model_to_device)
 
 
 def save_network(
@@ -103,3 +130,34 @@ def load_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any], path: 
             'start from its weights by path.pretrain_network_g'
         )
     optimizer.load_state_dict({'state': saved['state'], 'param_groups': groups})
+
+
+def load_network(
+    self: Any, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
+) -> None:
+    """BasicSR's ``BaseModel.load_network``: the same for a file that fits, and :func:`weights_for` for any other.
+
+    The log says how many tensors were taken.
+    """
+    net = self.get_bare_model(net)
+    path = self.opt['path']
+    instead = path.get('param_key_g') if param_key == 'params_ema' else None  # of a file without an average
+    taken = weights_for(net, load_path, strict, param_key, instead, resumed=bool(path.get('resume_state')))
+    left = net.state_dict().keys() - taken.keys()
+    get_root_logger().info(
+        f'{len(taken)} of {len(taken) + len(left)} tensors of {type(net).__name__} taken from '
+        f'{load_path}' + (f'; new are {some(left)}' if left else '')
+    )
+    net.load_state_dict(taken, strict=not left)
+
+
+def announcing(wrapped: Callable[[Any, nn.Module], nn.Module]) -> Callable[[Any, nn.Module], nn.Module]:
+    """``BaseModel.model_to_device``, preceded by :func:`~iafmsr.models.usage.announce_unused_parameters`."""
+
+    @functools.wraps(wrapped)
+    def model_to_device(self: Any, net: nn.Module) -> nn.Module:
+        if self.opt['dist'] and self.is_train and net is getattr(self, 'net_g', None):
+            announce_unused_parameters(self.opt, net.to(self.device))
+        return wrapped(self, net)
+
+    return model_to_device

@@ -42,7 +42,7 @@ def train(args: argparse.Namespace, root: str) -> None:
     """Train by the option file of the command line.
 
     Args:
-        args: of :mod:`iafmsr.cli.training`.
+        args: of :mod:`iafmsr.tools.training`.
         root: folder in which ``experiments/`` lies, and from which relative paths count.
 
     Raises:

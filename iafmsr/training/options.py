@@ -27,7 +27,7 @@ def parse_options(args: argparse.Namespace, root_path: str, is_train: bool = Tru
     """Check the options of a command, then parse them as BasicSR does: distribution, seed and folders are its own.
 
     Args:
-        args: of :mod:`iafmsr.cli.training`.
+        args: of :mod:`iafmsr.tools.training`.
         root_path: repository root; experiments/ and results/ lie in it and relative paths count from it.
         is_train: training options or test options.
 

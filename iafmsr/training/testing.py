@@ -21,7 +21,7 @@ def test(args: argparse.Namespace, root: str) -> None:
     """Test by the option file of the command line; pictures and log go to ``results/NAME``.
 
     Args:
-        args: of :mod:`iafmsr.cli.training`.
+        args: of :mod:`iafmsr.tools.training`.
         root: folder in which ``results/`` lies, and from which relative paths count.
 
     Raises:

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iafmsr.archs import IAFMNet
 from iafmsr.files.photographs import photograph
 from iafmsr.files.reading import read_picture
 from iafmsr.layers.density import top_k_mask
+from iafmsr.nets.building import build
 from iafmsr.nets.files import NamedFile
 from iafmsr.nets.loading import load_net
 from iafmsr.ops.crossover import choose_backend
@@ -86,7 +86,7 @@ def density_map(weights: NamedFile | None, width: int, height: int) -> Tensor:
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net: Any = load_net(*weights).net if weights else IAFMNet(ide='moments').eval()
+        net: Any = load_net(*weights).net if weights else build('IAFMNet', {'type': 'IAFMNet', 'ide': 'moments'}).eval()
     picture = read_picture(photograph('coffee.png')) / 255
     mirrored = torch.cat([picture, picture.flip(2)], dim=2)
     mirrored = torch.cat([mirrored, mirrored.flip(1)], dim=1)

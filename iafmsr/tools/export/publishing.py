@@ -7,12 +7,11 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from iafmsr import archs
 from iafmsr.errors import UserError
 from iafmsr.files.names import printable
 from iafmsr.nets.building import build_with_weights
+from iafmsr.nets.checkpoints import save_whole
 from iafmsr.nets.description import describe
-from iafmsr.training.checkpoints import save_whole
 
 __all__ = ['publish']
 
@@ -34,12 +33,12 @@ def publish(source: Path, given: Mapping[str, Any], target: Path) -> None:
     options = describe(source, given).network
     if options == {'type': 'Spandrel'}:
         raise UserError(f'{printable(source)}: it does not say of which network it is')
-    weights = build_with_weights(printable(source), options, source).float().state_dict()
-    arch = getattr(archs, options['type'], None)
-    keywords = signature(arch).parameters.values() if arch else ()
+    net = build_with_weights(printable(source), options, source).float()
+    ours = type(net).__module__.startswith('iafmsr.')
+    keywords = signature(type(net)).parameters.values() if ours else ()
     defaults = {keyword.name: keyword.default for keyword in keywords if keyword.default is not keyword.empty}
     network = {name: value for name, value in {**defaults, **options}.items() if name != 'sparse_backend'}
     try:
-        save_whole({'params': weights, 'network_g': network}, target)
+        save_whole({'params': net.state_dict(), 'network_g': network}, target)
     except OSError as error:
         raise UserError(f'{printable(target)}: {error.strerror}') from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from iafmsr.training.checkpoints import numbered
+from iafmsr.nets.checkpoints import numbered
 
 __all__ = ['checkpoints']
 

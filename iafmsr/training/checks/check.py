@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from iafmsr.bridge.basicsr_api import ARCH_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY, SRGANModel
 from iafmsr.errors import UserError
+from iafmsr.nets.checkpoints import load_state, networks_to_resume
 from iafmsr.nets.fine_tuning import weights_for
 from iafmsr.options.schema import Options as Schema
 from iafmsr.options.schema import readers, sections
-from iafmsr.training.checkpoints import load_state, networks_to_resume
 from iafmsr.training.checks.datasets import DatasetCheck
 from iafmsr.training.checks.findings import Options, Report, is_foreign, is_ours, shown, subsection, whole
 from iafmsr.training.checks.training import TrainingCheck

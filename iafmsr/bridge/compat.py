@@ -1,9 +1,9 @@
 """Cures for what BasicSR 1.4.2 breaks on with a current stack.
 
 `iafmsr.bridge.basicsr_api` applies them when it has imported BasicSR (what the import itself needs is in
-`iafmsr.bridge.importing`), in spawned data workers too, which come to it by the module of their dataset.
-Each cure looks for its fault and leaves alone what works; no file of BasicSR is edited. Seven names in it are replaced: four of its
-options module, a method of BaseModel and two of SRModel. Besides, `iafmsr.models.base_model` replaces how BaseModel
+`iafmsr.bridge.importing`), in spawned data workers too, which come to it by the module of their dataset. Each cure
+looks for its fault and leaves alone what works; no file of BasicSR is edited. Seven names in it are replaced: four of
+its options module, a method of BaseModel and two of SRModel. Besides, `iafmsr.models.base_model` replaces how BaseModel
 saves, resumes and loads; nothing else in the project patches BasicSR.
 """
 

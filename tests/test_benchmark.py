@@ -24,13 +24,14 @@ from iafmsr.ops.resize import imresize, mod_crop
 from iafmsr.tools.benchmark.alone import Alone
 from iafmsr.tools.benchmark.cache import Cache, code_digest
 from iafmsr.tools.benchmark.nets import NetSpec, parse_nets
+from iafmsr.tools.benchmark.output import as_json, as_markdown, as_text
 from iafmsr.tools.benchmark.published import published
 from iafmsr.tools.benchmark.quality import BICUBIC, measure_quality
 from iafmsr.tools.benchmark.robustness import robustness
 from iafmsr.tools.benchmark.run import benchmark
 from iafmsr.tools.benchmark.sets import BenchmarkSet, _size, data_folder, find_sets
 from iafmsr.tools.benchmark.speed import PeakMemory, measure_speed
-from iafmsr.tools.benchmark.tables import as_json, as_markdown, as_text, difference, tables
+from iafmsr.tools.benchmark.tables import difference, tables
 from iafmsr.tools.measure.quality import Quality
 
 CPU = torch.device('cpu')

@@ -13,8 +13,9 @@ from iafmsr.bridge.basicsr_api import build_model, make_exp_dirs
 from iafmsr.errors import UserError
 from iafmsr.training.lock import folder_lock
 from iafmsr.training.logs import start_log
-from iafmsr.training.loop import faults_of_the_machine, val_loader, validate
+from iafmsr.training.loop import faults_of_the_machine
 from iafmsr.training.options import parse_options
+from iafmsr.training.validation import val_loader, validate
 
 
 def test(args: argparse.Namespace, root: str) -> None:

@@ -128,7 +128,8 @@ def _checked_regions(args: argparse.Namespace) -> list[Region]:
 
 def _write_tables(reports: list[ScaleReport], args: argparse.Namespace) -> None:
     from iafmsr.files.whole import write_whole
-    from iafmsr.tools.benchmark.tables import as_json, as_markdown, as_text, tables
+    from iafmsr.tools.benchmark.output import as_json, as_markdown, as_text
+    from iafmsr.tools.benchmark.tables import tables
 
     found = [table for report in reports for table in tables(report, args.per_picture)]
     print(as_text(found))

@@ -1,14 +1,9 @@
-"""The tables of a benchmark, as aligned text, as Markdown and as JSON."""
+"""The tables of a benchmark."""
 
 from __future__ import annotations
 
-import json
 import statistics
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
-
-import torch
+from dataclasses import dataclass
 
 from iafmsr.tools.benchmark.quality import BICUBIC
 from iafmsr.tools.benchmark.robustness import LEVELS
@@ -16,7 +11,7 @@ from iafmsr.tools.benchmark.run import ScaleReport
 from iafmsr.tools.benchmark.speed import PICTURES
 from iafmsr.tools.measure.quality import Quality
 
-__all__ = ['Table', 'as_json', 'as_markdown', 'as_text', 'difference', 'tables']
+__all__ = ['Table', 'all_differences', 'difference', 'mean', 'tables']
 
 
 @dataclass(frozen=True)
@@ -56,65 +51,6 @@ def tables(report: ScaleReport, per_picture: bool = False) -> list[Table]:
     return found + ([_pictures(report, name) for name in report.items] if per_picture else [])
 
 
-def as_text(found: Sequence[Table]) -> str:
-    """Columns aligned by spaces."""
-    blocks = []
-    for table in found:
-        widths = [max(map(len, column)) for column in zip(*table.rows, strict=True)]
-        lines = [
-            '  '.join(
-                [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-            )
-            for row in table.rows
-        ]
-        blocks.append('\n'.join([table.title, *([table.note] if table.note else []), '', *lines]))
-    return '\n\n'.join(blocks)
-
-
-def as_markdown(found: Sequence[Table], command: str) -> str:
-    """A document whose first words are the command that made it."""
-    blocks = [f'# Benchmark\n\nMade by\n\n    {command}']
-    for table in found:
-        lines = ['| ' + ' | '.join(row) + ' |' for row in table.rows]
-        lines.insert(1, '|---|' + '---:|' * (len(table.rows[0]) - 1))
-        blocks.append('\n'.join([f'## {table.title}', '', *([table.note, ''] if table.note else []), *lines]))
-    return '\n\n'.join(blocks) + '\n'
-
-
-def as_json(reports: Sequence[ScaleReport], command: str) -> str:
-    """Everything that was measured, picture by picture, in full precision."""
-    content = {'command': command, 'torch': torch.__version__, 'scales': [_plain(report) for report in reports]}
-    return json.dumps(content, indent=1)
-
-
-def _plain(report: ScaleReport) -> dict[str, Any]:
-    nets = [
-        {
-            'net': name,
-            'sets': {
-                set_name: {
-                    'mean': asdict(_mean(pictures)),
-                    'pictures': {picture: asdict(quality) for picture, quality in pictures.items()},
-                }
-                for set_name, pictures in sets.items()
-            },
-        }
-        for name, sets in report.scores.items()
-    ]
-    return {
-        'scale': report.scale,
-        'device': report.device,
-        'quality': nets,
-        'complexity': {name: c._asdict() for name, c in report.complexity.items()},
-        'speed': {device: {name: asdict(s) for name, s in speed.items()} for device, speed in report.speed.items()},
-        'differences': {
-            name: {s: asdict(d) for s, d in sets.items()} for name, sets in _all_differences(report).items()
-        },
-        'robustness': {name: asdict(r) for name, r in report.robustness.items()},
-        'published': {name: asdict(figures) for name, figures in report.published.items()},
-    }
-
-
 # -- quality ----------------------------------------------------------------------------------------------------------
 def _quality(report: ScaleReport) -> Table:
     """Measured, published and their difference, three lines to a net."""
@@ -122,7 +58,7 @@ def _quality(report: ScaleReport) -> Table:
     names = [BICUBIC, *(spec.name for spec in report.specs)]
     for name in [*names, *(n for n in report.published if n not in names)]:
         if name in names:
-            means = {s: _mean(pictures) for s, pictures in report.scores.get(name, {}).items()}
+            means = {s: mean(pictures) for s, pictures in report.scores.get(name, {}).items()}
             rows.append([name, *_costs(report, name), *(_figures(means.get(s)) for s in report.items)])
         if name in report.published:
             paper = report.published[name]
@@ -166,7 +102,7 @@ def _gap(measured: Quality | None, paper: Quality | None) -> str:
     return f'{measured.psnr - paper.psnr:+z.3f} / {measured.ssim - paper.ssim:+z.4f}'
 
 
-def _mean(pictures: dict[str, Quality]) -> Quality:
+def mean(pictures: dict[str, Quality]) -> Quality:
     return Quality(
         statistics.fmean(q.psnr for q in pictures.values()), statistics.fmean(q.ssim for q in pictures.values())
     )
@@ -177,7 +113,7 @@ def _measured(report: ScaleReport) -> list[str]:
     return list(report.scores)
 
 
-def _all_differences(report: ScaleReport) -> dict[str, dict[str, Difference]]:
+def all_differences(report: ScaleReport) -> dict[str, dict[str, Difference]]:
     """Of every net from the first one named."""
     names = [name for name in report.scores if name != BICUBIC]
     return {
@@ -191,7 +127,7 @@ def _differences(report: ScaleReport) -> Table:
     rows = [['net', *report.items]]
     rows += [
         [name, *(f'{d.mean:+z.3f} ± {d.spread:.3f} ({d.wins}/{d.pictures})' for d in sets.values())]
-        for name, sets in _all_differences(report).items()
+        for name, sets in all_differences(report).items()
     ]
     return Table(
         f'x{report.scale}: PSNR less that of {reference}, picture by picture',

@@ -22,7 +22,7 @@ from iafmsr.nets.loading import load_net
 from iafmsr.ops.resize import at_scale
 from iafmsr.tools.inference.tiles import DEFAULT_TILE, Enlarger
 from iafmsr.tools.prepare.forms import SubImages
-from iafmsr.tools.prepare.preparation import read_record
+from iafmsr.tools.prepare.record import read_record
 from iafmsr.tools.prepare.stores import Store, encode_png
 
 __all__ = ['add_teacher']

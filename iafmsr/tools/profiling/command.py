@@ -61,7 +61,7 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
 
 def _inference(args: argparse.Namespace) -> str:
     from iafmsr.tools.benchmark.inference import NETS, as_json, measure, table
-    from iafmsr.tools.benchmark.tables import as_text
+    from iafmsr.tools.benchmark.output import as_text
 
     device, results = use_device(args), []
     for scale in args.scale:
@@ -100,8 +100,8 @@ def _add_sparse_conv(parser: argparse.ArgumentParser) -> None:
 
 def _sparse_conv(args: argparse.Namespace) -> str:
     from iafmsr.nets.files import find_weights
+    from iafmsr.tools.benchmark.output import as_text
     from iafmsr.tools.benchmark.sparse import as_json, crossovers, measure, tables
-    from iafmsr.tools.benchmark.tables import as_text
 
     weights, device = find_weights(args.weights) if args.weights else None, use_device(args)
     shares = [percentage / 100 for percentage in args.active]

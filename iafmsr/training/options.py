@@ -20,7 +20,7 @@ from iafmsr.bridge.basicsr_api import options as basicsr_options
 from iafmsr.errors import UserError
 from iafmsr.options.files import Options, load_options
 from iafmsr.training.checks.check import check_options, fill_defaults
-from iafmsr.training.checks.findings import subsection
+from iafmsr.training.checks.findings import Report, subsection
 
 
 def parse_options(args: argparse.Namespace, root_path: str, is_train: bool = True) -> Options:
@@ -44,6 +44,22 @@ def parse_options(args: argparse.Namespace, root_path: str, is_train: bool = Tru
     run = Path(root_path, 'experiments', str(read.get('name')))
     if is_train and run.resolve() in Path(args.opt).resolve().parents:
         report.faults.append(f'the option file lies in the folder of its own run, {run}: copy it elsewhere first')
+    _announce(report, args)
+    with _command_line(args):
+        opt, _ = basicsr_options.parse_options(root_path, is_train)
+    resolve_paths(opt, root_path)
+    fill_defaults(opt, read, is_train)
+    train = subsection(subsection(opt, 'datasets'), 'train')
+    if train.get('total_batch_size'):
+        loaders = opt['world_size'] if opt['dist'] else max(1, opt['num_gpu'])
+        train['batch_size_per_gpu'] = train['total_batch_size'] // loaders
+    return opt
+
+
+def _announce(report: Report, args: argparse.Namespace) -> None:
+    """Raises:
+    UserError: the faults that were found, each with where it was given; warnings are printed.
+    """
     if report.faults:
         forced = {entry.partition('=')[0].strip().replace(':', '.') for entry in args.force_yml or ()}
         raise UserError(
@@ -55,16 +71,6 @@ def parse_options(args: argparse.Namespace, root_path: str, is_train: bool = Tru
     if os.environ.get('RANK', '0') == '0':
         for warning in report.warnings:
             print(f'iafmsr: warning: {args.opt}: {warning}', file=sys.stderr)
-
-    with _command_line(args):
-        opt, _ = basicsr_options.parse_options(root_path, is_train)
-    resolve_paths(opt, root_path)
-    fill_defaults(opt, read, is_train)
-    train = subsection(subsection(opt, 'datasets'), 'train')
-    if train.get('total_batch_size'):
-        loaders = opt['world_size'] if opt['dist'] else max(1, opt['num_gpu'])
-        train['batch_size_per_gpu'] = train['total_batch_size'] // loaders
-    return opt
 
 
 def options_of_training(file: str | Path, root_path: str | Path) -> Options:

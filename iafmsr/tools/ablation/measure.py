@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from iafmsr.errors import UserError
-from iafmsr.files.figures import colour_panel, draw_figure, image_panel
+from iafmsr.files.figures import Panel, colour_panel, draw_figure, image_panel
 from iafmsr.nets.loading import load_net
 from iafmsr.tools.benchmark.robustness import robustness
 from iafmsr.tools.benchmark.sets import BenchmarkSet
@@ -76,29 +77,26 @@ def draw_maps(opt: dict[str, Any], weights: Path, sets: Sequence[BenchmarkSet], 
     for name in pictures:
         if name not in items:
             raise UserError(f'{name}: no such picture, only {", ".join(items)}')
-        lr, hr = items[name].load()
-        lq = lr[None].float() / 255
-        sr, density = net(lq, return_density=True)
-        absolute, _ = error_maps(sr.clamp(0, 1), hr[None].float() / 255, scale)
-        fixed = fixed_maps(lq)
-        maps = {'error': absolute, 'IDM': density.idm, 'Sobel': fixed['sobel'], 'Laplacian': fixed['laplacian']}
-        height, width = (_FIGURE_HEIGHT, round(_FIGURE_HEIGHT * hr.shape[-1] / hr.shape[-2]))
-        shown = image_panel(f'{name}\n', hr)
-        shown.image.thumbnail((width, height))
-        rows.append(
-            [shown]
-            + [
-                colour_panel(
-                    f'{title}\n' + ('' if value is absolute else f'{rank_correlation(value, absolute):.2f}'),
-                    value[0, 0],
-                    height,
-                    width,
-                )
-                for title, value in maps.items()
-            ]
-        )
+        rows.append(_row(name, net, *items[name].load(), scale))
     return draw_figure(
         rows,
         'error: |HR - SR| of Y, mean over the pixels of one LR pixel.\n'
         'Below the name of a map: its rank correlation with the error.',
     )
+
+
+def _row(name: str, net: Any, lr: Tensor, hr: Tensor, scale: int) -> list[Panel]:
+    """A picture, uint8 ``(3, h, w)`` and ``(3, s h, s w)``, and its maps."""
+    lq = lr[None].float() / 255
+    sr, density = net(lq, return_density=True)
+    absolute, _ = error_maps(sr.clamp(0, 1), hr[None].float() / 255, scale)
+    fixed = fixed_maps(lq)
+    maps = {'error': absolute, 'IDM': density.idm, 'Sobel': fixed['sobel'], 'Laplacian': fixed['laplacian']}
+    height, width = (_FIGURE_HEIGHT, round(_FIGURE_HEIGHT * hr.shape[-1] / hr.shape[-2]))
+    shown = image_panel(f'{name}\n', hr)
+    shown.image.thumbnail((width, height))
+    panels = [shown]
+    for title, value in maps.items():
+        correlation = '' if value is absolute else f'{rank_correlation(value, absolute):.2f}'
+        panels.append(colour_panel(f'{title}\n{correlation}', value[0, 0], height, width))
+    return panels

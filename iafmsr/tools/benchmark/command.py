@@ -53,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='NAME',
         help='show published figures of further nets, such as SAFMN',
     )
+    add_files(parser)
+
+
+def add_files(parser: argparse.ArgumentParser) -> None:
+    """What is written, and what is kept for the next call."""
+    add = parser.add_argument
     add('--per-picture', action='store_true', help='show a table of all pictures for each set')
     add('--crop', nargs='+', default=[], metavar='SET/PICTURE:LEFT,TOP,SIZE', help='regions for --figure, in HR pixels')
     add(

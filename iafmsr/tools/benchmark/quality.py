@@ -30,6 +30,7 @@ _MODULES = (
     'iafmsr.tools.measure.quality',
 )
 
+_Task = tuple[str, Item, list[str]]  # a picture's name, the picture, and the nets that it is still to be measured with
 Scores = dict[str, dict[str, dict[str, Quality]]]  # net, set, picture
 
 
@@ -54,32 +55,16 @@ def measure_quality(
     subjects = {BICUBIC: f'{code_digest(*_MODULES)} {BICUBIC}'} | {
         spec.name: f'{code_digest(*_MODULES, spec.module)} {device.type} {spec.key}' for spec in specs if spec.weights
     }
-    todo = [
+    todo: list[_Task] = [
         (f'{set_name}/{item.name}', item, missing)
         for set_name, items in sets.items()
         for item in items
         if (missing := [name for name, subject in subjects.items() if cache.get(subject, item.key) is None])
     ]
-    wanted = {name for _, _, missing in todo for name in missing}
-    nets: dict[str, nn.Module | None] = {spec.name: spec.build().to(device) for spec in specs if spec.name in wanted}
-    nets[BICUBIC] = None
-
-    def measure(task: tuple[str, Item, list[str]]) -> dict[str, Quality]:
-        name, item, missing = task
-        lr, hr = item.load()
-        return {
-            net: y_quality(upscale(nets[net], lr, hr.shape[-2:], device, f'{net} on {name}'), hr, item.scale)
-            for net in missing
-        }
-
     try:
-        with _single_threaded() as workers:
-            results = in_order(measure, todo, workers if device.type == 'cpu' else 1)
-            for (_, item, _), found in zip(
-                todo, tqdm(results, total=len(todo), unit='picture', disable=None, leave=False), strict=True
-            ):
-                for net, quality in found.items():
-                    cache.put(subjects[net], item.key, [float(quality.psnr), float(quality.ssim)])
+        for item, found in _measured(todo, specs, device):
+            for net, quality in found.items():
+                cache.put(subjects[net], item.key, [float(quality.psnr), float(quality.ssim)])
     finally:
         cache.save()
     return {
@@ -89,6 +74,29 @@ def measure_quality(
         }
         for net, subject in subjects.items()
     }
+
+
+def _measured(
+    todo: Sequence[_Task], specs: Sequence[NetSpec], device: torch.device
+) -> Iterator[tuple[Item, dict[str, Quality]]]:
+    """What is still to be done, picture by picture."""
+    wanted = {name for _, _, missing in todo for name in missing}
+    nets: dict[str, nn.Module | None] = {spec.name: spec.build().to(device) for spec in specs if spec.name in wanted}
+    nets[BICUBIC] = None
+
+    def measure(task: _Task) -> dict[str, Quality]:
+        name, item, missing = task
+        lr, hr = item.load()
+        return {
+            net: y_quality(upscale(nets[net], lr, hr.shape[-2:], device, f'{net} on {name}'), hr, item.scale)
+            for net in missing
+        }
+
+    with _single_threaded() as workers:
+        results = in_order(measure, todo, workers if device.type == 'cpu' else 1)
+        shown = tqdm(results, total=len(todo), unit='picture', disable=None, leave=False)
+        for (_, item, _), found in zip(todo, shown, strict=True):
+            yield item, found
 
 
 @contextmanager

@@ -64,19 +64,15 @@ def benchmark(
         UserError: whatever is wrong with a net, a set or a picture.
     """
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 means float32
-    plans = [
-        (scale, parse_nets(list(entries), scale, root), {s.name: s.items(scale) for s in sets}) for scale in scales
-    ]
+    nets = list(entries)
+    plans = [(scale, parse_nets(nets, scale, root), {s.name: s.items(scale) for s in sets}) for scale in scales]
     reports = []
     for scale, specs, items in plans:
         complexity = {spec.name: _complexity(spec, cache) for spec in specs}
         scores = measure_quality(specs, items, device, cache)
         speed = {f'{d.type.upper()}: {processor(d)}': measure_speed(specs, scale, d, cache) for d in speed_on if specs}
-        known = {
-            name: figures
-            for name in (BICUBIC, *(spec.name for spec in specs), *others)
-            if (figures := published(name, scale))
-        }
+        named = (BICUBIC, *(spec.name for spec in specs), *others)
+        known = {name: figures for name in named if (figures := published(name, scale))}
         treated = {spec.name: _robustness(spec, cache) for spec in specs if drawn and spec.weights}
         reports.append(ScaleReport(scale, specs, items, complexity, scores, processor(device), speed, known, treated))
     return reports

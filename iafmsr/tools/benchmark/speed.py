@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,20 +67,22 @@ def measure_speed(
     subject = f'{code} {processor(device)} {size} {pictures} ' + ' '.join(spec.key for spec in specs)
     known = cache.get(subject, 'speed')
     if known is None:
-        with ExitStack() as stack:
-            nets = [stack.enter_context(Alone(spec.name, spec.build)) for spec in specs]
-            peaks = [net.ask(_peak_mib, size, device) for net in nets]
-            turns = [[net.ask(_milliseconds, i, size, device) for net in nets] for i in range(-WARM_UP, pictures)]
-        known = [
-            asdict(Speed(statistics.median(t), tuple(statistics.quantiles(t, n=4)[::2]), peak))
-            for *t, peak in zip(*turns[WARM_UP:], peaks, strict=True)
-        ]
+        known = [asdict(speed) for speed in _in_turns(specs, size, device, pictures)]
         cache.put(subject, 'speed', known)
         cache.save()
     return {
         name: Speed(f['median_ms'], tuple(f['quartiles_ms']), f['peak_mib'])
         for name, f in zip(names, known, strict=True)
     }
+
+
+def _in_turns(specs: Sequence[NetSpec], size: tuple[int, ...], device: torch.device, pictures: int) -> Iterator[Speed]:
+    with ExitStack() as stack:
+        nets = [stack.enter_context(Alone(spec.name, spec.build)) for spec in specs]
+        peaks = [net.ask(_peak_mib, size, device) for net in nets]
+        turns = [[net.ask(_milliseconds, i, size, device) for net in nets] for i in range(-WARM_UP, pictures)]
+    for *t, peak in zip(*turns[WARM_UP:], peaks, strict=True):
+        yield Speed(statistics.median(t), tuple(statistics.quantiles(t, n=4)[::2]), peak)
 
 
 def processor(device: torch.device) -> str:

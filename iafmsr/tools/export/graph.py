@@ -46,15 +46,28 @@ def to_onnx(trained: TrainedNet, half: bool = False) -> bytes:
     Raises:
         UserError: the packages of the extra ``onnx`` are missing, or the exporter cannot express the net.
     """
+    net = copy.deepcopy(trained.net)
+    for module in net.modules():
+        if isinstance(module, SubmanifoldConv2d):
+            module.backend = 'dense'  # the only form whose shapes do not depend on values
+    program = _program(_Half(net) if half else net, trained.arch)
+    model = program.model_proto
+    for node in model.graph.node:
+        del node.metadata_props[:]  # stack traces of the exporting machine
+        node.doc_string = ''
+    _name_sizes(model.graph, trained.scale)
+    described = {'arch': trained.arch, 'scale': trained.scale, 'precision': 'float16' if half else 'float32'}
+    model.metadata_props.add(key=METADATA, value=json.dumps(described))
+    return model.SerializeToString()
+
+
+def _program(net: nn.Module, arch: str) -> torch.onnx.ONNXProgram:
+    """The net as torch's exporter writes it."""
     try:
         import onnx  # noqa: F401
         from onnxscript import opset18
     except ImportError as error:
         raise UserError(f"{error.name} is not installed; the extra 'onnx' brings it") from None
-    net = copy.deepcopy(trained.net)
-    for module in net.modules():
-        if isinstance(module, SubmanifoldConv2d):
-            module.backend = 'dense'  # the only form whose shapes do not depend on values
     size = torch.export.Dim.DYNAMIC
 
     def hypot(x: Any, y: Any) -> Any:  # of the Sobel map; the exporter does not know it
@@ -64,7 +77,7 @@ def to_onnx(trained: TrainedNet, half: bool = False) -> bytes:
         logging.disable(logging.WARNING)  # the optimiser's notes
         with warnings.catch_warnings(action='ignore'), torch.inference_mode():
             program = torch.onnx.export(
-                _Half(net) if half else net,
+                net,
                 (torch.rand(_TRACED),),
                 dynamo=True,
                 verbose=False,
@@ -78,18 +91,11 @@ def to_onnx(trained: TrainedNet, half: bool = False) -> bytes:
         while cause.__cause__ is not None:
             cause = cause.__cause__
         reason = str(cause).strip().partition('\n')[0] or type(cause).__name__
-        raise UserError(f'{trained.arch} cannot be exported: {reason}') from None
+        raise UserError(f'{arch} cannot be exported: {reason}') from None
     finally:
         logging.disable(logging.NOTSET)
     assert program is not None, 'what dynamo=True gives'
-    model = program.model_proto
-    for node in model.graph.node:
-        del node.metadata_props[:]  # stack traces of the exporting machine
-        node.doc_string = ''
-    _name_sizes(model.graph, trained.scale)
-    described = {'arch': trained.arch, 'scale': trained.scale, 'precision': 'float16' if half else 'float32'}
-    model.metadata_props.add(key=METADATA, value=json.dumps(described))
-    return model.SerializeToString()
+    return program
 
 
 def _name_sizes(graph: Any, scale: int) -> None:

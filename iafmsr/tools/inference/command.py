@@ -71,7 +71,6 @@ def run(args: argparse.Namespace) -> int:
         UserError: nothing can be done at all: the weights, OUT or an option is wrong.
     """
     from PIL import Image
-    from tqdm import tqdm
 
     from iafmsr.files.names import printable
     from iafmsr.files.whole import check_writable, clear_leftovers
@@ -79,29 +78,32 @@ def run(args: argparse.Namespace) -> int:
     from iafmsr.tools.inference.jobs import plan
     from iafmsr.tools.inference.upscale import upscale_all
 
-    def say(line: str) -> None:
-        (tqdm.write if sys.stderr.isatty() else print)(f'iafmsr: {line}', file=sys.stderr)
-
     device = use_device(args)
     Image.MAX_IMAGE_PIXELS = None  # a limit for what strangers send; what the user names may be of any size
     weights = find_weights(args.weights)
     planned = plan(args.inputs, args.output, args.recursive, args.format and f'.{args.format}')
     for line in planned.notes + [f'error: {fault}' for fault in planned.faults]:
-        say(line)
+        _say(line)
     new = [job for job in planned.jobs if args.overwrite or not os.path.exists(job.target)]
     failed = 0
     if new:
         check_writable(new[0].target)
         for folder in {job.target.parent for job in new}:
             clear_leftovers(folder)
-        upscaler = _upscaler(weights, new, device, args, say)
+        upscaler = _upscaler(weights, new, device, args, _say)
         with _bar() as bar:
-            failed = upscale_all(new, upscaler, bar, say, args.quality)
+            failed = upscale_all(new, upscaler, bar, _say, args.quality)
     print(
         f'{len(new) - failed} upscaled, {len(planned.jobs) - len(new)} there already, '
         f'{failed + len(planned.faults)} failed: {printable(Path(args.output))}'
     )
     return min(failed + len(planned.faults), 100)
+
+
+def _say(line: str) -> None:
+    from tqdm import tqdm
+
+    (tqdm.write if sys.stderr.isatty() else print)(f'iafmsr: {line}', file=sys.stderr)
 
 
 def _tile(text: str) -> int:

@@ -104,15 +104,19 @@ class Enlarger:
             return np.concatenate(
                 [self(plane, tile, ensemble, lambda share: progress(share / channels)) for plane in planes], axis=2
             )
-        kind, peak = pixels.dtype, np.iinfo(pixels.dtype).max
         out = self.reserve(pixels, ensemble) if out is None else out
-        if not ensemble:
+        if ensemble:
+            return self._mean_of_turns(pixels, tile, progress, out)
 
-            def put(rows: slice, cols: slice, values: np.ndarray) -> None:
-                out[rows, cols] = _rounded(values, peak)
+        def put(rows: slice, cols: slice, values: np.ndarray) -> None:
+            out[rows, cols] = _rounded(values, np.iinfo(pixels.dtype).max)
 
-            self._tiles(pixels, tile, put, progress)
-            return out
+        self._tiles(pixels, tile, put, progress)
+        return out
+
+    def _mean_of_turns(
+        self, pixels: np.ndarray, tile: int, progress: Callable[[float], None], out: np.ndarray
+    ) -> np.ndarray:
         out.fill(0)
         for turned, target in zip(_turns(pixels), _turns(out), strict=True):
 
@@ -121,7 +125,7 @@ class Enlarger:
 
             self._tiles(turned, tile, add, lambda share: progress(share / 8))
         out /= 8
-        return _rounded(out, peak).astype(kind)
+        return _rounded(out, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
 
     def _tiles(self, pixels: np.ndarray, tile: int, emit: Emit, progress: Callable[[float], None]) -> None:
         height, width, channels = pixels.shape

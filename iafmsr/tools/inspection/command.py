@@ -16,9 +16,15 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from iafmsr.cli.arguments import add_weights
+
+if TYPE_CHECKING:
+    from iafmsr.nets.trained import TrainedNet
+    from iafmsr.tools.inspection.picture import Inspection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,18 +63,13 @@ def run(args: argparse.Namespace) -> int:
     from iafmsr.files.whole import check_writable, write_whole
     from iafmsr.nets.files import find_weights
     from iafmsr.nets.loading import load_net
-    from iafmsr.tools.inspection.figure import draw
     from iafmsr.tools.inspection.inputs import find_sources
-    from iafmsr.tools.inspection.page import page
-    from iafmsr.tools.inspection.picture import has_map, inspect_picture
+    from iafmsr.tools.inspection.picture import inspect_picture
     from iafmsr.tools.inspection.report import Figures, as_json, as_text
     from iafmsr.tools.inspection.training import checkpoints
 
     weights, given = find_weights(args.weights)
-    trained = load_net(weights, given)
-    if not has_map(trained.net):
-        raise UserError(f'{printable(weights)}: {trained.arch} has no information density map')
-    scale = trained.scale
+    trained, scale = _with_map(weights, given)
     earlier = {iteration: load_net(path, given).net for iteration, path in checkpoints(Path(args.weights)).items()}
     sources = find_sources(args.images, args.hr, args.downscale, scale)
     check_writable(args.output / 'inspect.json')
@@ -77,10 +78,7 @@ def run(args: argparse.Namespace) -> int:
     for source in sources:
         try:
             found = inspect_picture(source.name, trained.net, scale, *source.load(scale), earlier)
-            content = io.BytesIO()
-            draw(found).save(content, 'PNG')
-            write_whole(args.output / f'{source.name}_inspect.png', content.getvalue())
-            write_whole(args.output / f'{source.name}_inspect.html', page(found).encode())
+            _write(found, args.output)
         except UserError as error:
             print(f'iafmsr: error: {error}', file=sys.stderr)
             failed += 1
@@ -91,3 +89,32 @@ def run(args: argparse.Namespace) -> int:
         print(as_text(figures))
         write_whole(args.output / 'inspect.json', as_json(figures, str(weights), scale).encode())
     return min(failed, 100)
+
+
+def _with_map(weights: Path, given: Mapping[str, Any]) -> tuple[TrainedNet, int]:
+    """The net of a file that has a map, and its scale.
+
+    Raises:
+        UserError: it is no network, or has no map.
+    """
+    from iafmsr.errors import UserError
+    from iafmsr.files.names import printable
+    from iafmsr.nets.loading import load_net
+    from iafmsr.tools.inspection.picture import has_map
+
+    trained = load_net(weights, given)
+    if not has_map(trained.net):
+        raise UserError(f'{printable(weights)}: {trained.arch} has no information density map')
+    return trained, trained.scale
+
+
+def _write(found: Inspection, folder: Path) -> None:
+    """The figure and the page of a picture."""
+    from iafmsr.files.whole import write_whole
+    from iafmsr.tools.inspection.figure import draw
+    from iafmsr.tools.inspection.page import page
+
+    content = io.BytesIO()
+    draw(found).save(content, 'PNG')
+    write_whole(folder / f'{found.name}_inspect.png', content.getvalue())
+    write_whole(folder / f'{found.name}_inspect.html', page(found).encode())

@@ -22,62 +22,81 @@ _NAMED = ('Sobel', 'Laplacian')
 
 def draw(found: Inspection) -> Image.Image:
     """Rows: the picture before and after; the maps; the densest square in detail; the map during training."""
-    height, width = _fitted(*found.lr.shape[1:])
-    top, left, size = (found.scale * value for value in densest_square(found.idm, _DETAIL))
-    quality = {name: f'{q.psnr:.2f} dB / {q.ssim:.4f}' for name, q in found.quality.items()}
-
-    def whole(title: str, picture: Tensor) -> Panel:
-        shrink = picture.shape[1] > height
-        return Panel(
-            title,
-            image_panel('', picture).image.resize(
-                (width, height), Image.Resampling.LANCZOS if shrink else Image.Resampling.NEAREST
-            ),
-        )
-
-    def framed(panel: Panel) -> Panel:
-        shown, factor = torch.from_numpy(np.array(panel.image)).permute(2, 0, 1), height / found.sr.shape[1]
-        return image_panel(panel.title, frame(shown, *(round(factor * value) for value in (top, left, size))))
-
-    def coloured(title: str, values: Tensor) -> Panel:
-        return colour_panel(title, values, height, width, SHARE)
-
-    def detail(title: str, picture: Tensor) -> Panel:
-        square = picture[:, top : top + size, left : left + size]
-        return image_panel(title, enlarge(square, max(1, round(_BOX[1] / size))))
-
-    def correlation(name: str) -> str:
-        return f'{name}\n' + (f'{found.correlation[name]:.2f}' if found.correlation else '')
-
-    pictures = [
-        whole(f'LR\n{found.lr.shape[2]}x{found.lr.shape[1]}', found.lr),
-        framed(whole(f'result\n{quality.get("net", f"{found.sr.shape[2]}x{found.sr.shape[1]}")}', found.sr)),
-    ]
-    details = [
-        detail('LR\n', enlarge(found.lr, found.scale)),
-        detail(f'bicubic\n{quality.get("bicubic", "")}', found.bicubic),
-        detail(f'result\n{quality.get("net", "")}', found.sr),
-    ]
-    if found.hr is not None and found.error is not None:
-        pictures += [whole('HR\n', found.hr), coloured('error\n|HR - result| of Y', found.error)]
-        details += [detail('HR\n', found.hr)]
-    mask = 255 * found.mask.to(found.lr.dtype).expand(3, -1, -1)
-    maps = [
-        coloured(correlation('IDM'), found.idm),
-        whole(f'active sites\n{100 * found.mask.float().mean().item():.1f} %', mask),
-        *(coloured(correlation(name), found.fixed[name]) for name in _NAMED),
-    ]
-    rows = [pictures, maps, details]
+    panels = _Panels(found)
     history = [
-        coloured(
+        panels.coloured(
             f'IDM after {iteration:,} iterations\n'
             + (f'{found.history_correlation[iteration]:.2f}' if found.history_correlation else ''),
             values,
         )
         for iteration, values in found.history.items()
     ]
+    rows = [panels.pictures(), panels.maps(), panels.details()]
     rows += [history[i : i + 4] for i in range(0, len(history), 4)]
     return draw_figure(rows, caption(found))
+
+
+class _Panels:
+    """The panels of an inspection, all of one size."""
+
+    def __init__(self, found: Inspection) -> None:
+        self.found = found
+        self.height, self.width = _fitted(*found.lr.shape[1:])
+        self.square = [found.scale * value for value in densest_square(found.idm, _DETAIL)]  # top, left, size
+        self.quality = {name: f'{q.psnr:.2f} dB / {q.ssim:.4f}' for name, q in found.quality.items()}
+
+    def pictures(self) -> list[Panel]:
+        found = self.found
+        quality = self.quality.get('net', f'{found.sr.shape[2]}x{found.sr.shape[1]}')
+        row = [
+            self.whole(f'LR\n{found.lr.shape[2]}x{found.lr.shape[1]}', found.lr),
+            self.framed(self.whole(f'result\n{quality}', found.sr)),
+        ]
+        if found.hr is not None and found.error is not None:
+            row += [self.whole('HR\n', found.hr), self.coloured('error\n|HR - result| of Y', found.error)]
+        return row
+
+    def maps(self) -> list[Panel]:
+        found = self.found
+        mask = 255 * found.mask.to(found.lr.dtype).expand(3, -1, -1)
+        return [
+            self.coloured(self.correlation('IDM'), found.idm),
+            self.whole(f'active sites\n{100 * found.mask.float().mean().item():.1f} %', mask),
+            *(self.coloured(self.correlation(name), found.fixed[name]) for name in _NAMED),
+        ]
+
+    def details(self) -> list[Panel]:
+        found = self.found
+        row = [
+            self.detail('LR\n', enlarge(found.lr, found.scale)),
+            self.detail(f'bicubic\n{self.quality.get("bicubic", "")}', found.bicubic),
+            self.detail(f'result\n{self.quality.get("net", "")}', found.sr),
+        ]
+        return row if found.hr is None or found.error is None else [*row, self.detail('HR\n', found.hr)]
+
+    def whole(self, title: str, picture: Tensor) -> Panel:
+        shrink = picture.shape[1] > self.height
+        return Panel(
+            title,
+            image_panel('', picture).image.resize(
+                (self.width, self.height), Image.Resampling.LANCZOS if shrink else Image.Resampling.NEAREST
+            ),
+        )
+
+    def framed(self, panel: Panel) -> Panel:
+        shown, factor = torch.from_numpy(np.array(panel.image)).permute(2, 0, 1), self.height / self.found.sr.shape[1]
+        return image_panel(panel.title, frame(shown, *(round(factor * value) for value in self.square)))
+
+    def coloured(self, title: str, values: Tensor) -> Panel:
+        return colour_panel(title, values, self.height, self.width, SHARE)
+
+    def detail(self, title: str, picture: Tensor) -> Panel:
+        top, left, size = self.square
+        square = picture[:, top : top + size, left : left + size]
+        return image_panel(title, enlarge(square, max(1, round(_BOX[1] / size))))
+
+    def correlation(self, name: str) -> str:
+        return f'{name}\n' + (f'{self.found.correlation[name]:.2f}' if self.found.correlation else '')
 
 
 def caption(found: Inspection) -> str:

@@ -86,49 +86,61 @@ def inspect_picture(
     Raises:
         UserError: the picture has more than 4 megapixels, HR is of another size, or the net fails.
     """
-    if lr.shape[1] * lr.shape[2] > _MOST_PIXELS:
-        raise UserError(
-            f'{name}: {lr.shape[2]}x{lr.shape[1]} pixels, at most {_MOST_PIXELS / 1e6:g} megapixels are '
-            'inspected; a part of the picture shows as much'
-        )
-    height, width = (scale * side for side in lr.shape[1:])
-    if hr is not None:
-        if hr.shape[1] // scale != lr.shape[1] or hr.shape[2] // scale != lr.shape[2]:
-            raise UserError(f'{name}: HR has {hr.shape[2]}x{hr.shape[1]} pixels, {width}x{height} are wanted')
-        hr = hr[:, :height, :width]
+    hr = _checked(name, scale, lr, hr)
     sr, density = _run(name, net, lr)
     lq, bicubic = lr[None].float() / 255, imresize(lr, scale)
     fixed = {
         key.replace('sobel', 'Sobel').replace('laplacian', 'Laplacian'): value for key, value in fixed_maps(lq).items()
     }
-    error, correlation, quality, history_correlation = None, {}, {}, {}
-    if hr is not None:
-        error = _error(sr, hr, scale)
-        correlation = {key: rank_correlation(value, error) for key, value in {'IDM': density.idm, **fixed}.items()}
-        if min(height, width) >= 2 * scale + _SSIM_WINDOW:
-            quality = {'bicubic': y_quality(bicubic, hr, scale), 'net': y_quality(sr, hr, scale)}
-    history = {}
-    for iteration, net_then in (earlier or {}).items():
-        sr_then, then = _run(name, net_then, lr)
-        history[iteration] = then.idm[0, 0]
+    maps = {'IDM': density.idm, **fixed}
+    error, correlation, quality = (None, {}, {}) if hr is None else _against(hr, sr, bicubic, maps, scale)
+    then = _history(name, earlier or {}, scale, lr, hr)
+    idm, mask = density.idm[0, 0], density.mask[0, 0]
+    shown = {key: value[0, 0] for key, value in fixed.items()}
+    return Inspection(name, scale, lr, sr, bicubic, hr, idm, mask, shown, error, correlation, quality, *then)
+
+
+def _checked(name: str, scale: int, lr: Tensor, hr: Tensor | None) -> Tensor | None:
+    """HR without what LR has no part of.
+
+    Raises:
+        UserError: LR is too large, or HR of another size.
+    """
+    if lr.shape[1] * lr.shape[2] > _MOST_PIXELS:
+        raise UserError(
+            f'{name}: {lr.shape[2]}x{lr.shape[1]} pixels, at most {_MOST_PIXELS / 1e6:g} megapixels are '
+            'inspected; a part of the picture shows as much'
+        )
+    if hr is None:
+        return None
+    height, width = (scale * side for side in lr.shape[1:])
+    if hr.shape[1] // scale != lr.shape[1] or hr.shape[2] // scale != lr.shape[2]:
+        raise UserError(f'{name}: HR has {hr.shape[2]}x{hr.shape[1]} pixels, {width}x{height} are wanted')
+    return hr[:, :height, :width]
+
+
+def _against(
+    hr: Tensor, sr: Tensor, bicubic: Tensor, maps: Mapping[str, Tensor], scale: int
+) -> tuple[Tensor, dict[str, float], dict[str, Quality]]:
+    """The error, its correlation with each map, and the quality where the picture is large enough for it."""
+    error = _error(sr, hr, scale)
+    correlation = {name: rank_correlation(value, error) for name, value in maps.items()}
+    if min(sr.shape[1:]) < 2 * scale + _SSIM_WINDOW:
+        return error[0, 0], correlation, {}
+    return error[0, 0], correlation, {'bicubic': y_quality(bicubic, hr, scale), 'net': y_quality(sr, hr, scale)}
+
+
+def _history(
+    name: str, earlier: Mapping[int, nn.Module], scale: int, lr: Tensor, hr: Tensor | None
+) -> tuple[dict[int, Tensor], dict[int, float]]:
+    """The maps of earlier nets by iteration, and with HR their correlations with those nets' errors."""
+    history, correlation = {}, {}
+    for iteration, net in earlier.items():
+        sr, density = _run(name, net, lr)
+        history[iteration] = density.idm[0, 0]
         if hr is not None:
-            history_correlation[iteration] = rank_correlation(then.idm, _error(sr_then, hr, scale))
-    return Inspection(
-        name,
-        scale,
-        lr,
-        sr,
-        bicubic,
-        hr,
-        density.idm[0, 0],
-        density.mask[0, 0],
-        {key: value[0, 0] for key, value in fixed.items()},
-        None if error is None else error[0, 0],
-        correlation,
-        quality,
-        history,
-        history_correlation,
-    )
+            correlation[iteration] = rank_correlation(density.idm, _error(sr, hr, scale))
+    return history, correlation
 
 
 @torch.inference_mode()

@@ -50,26 +50,13 @@ def count(
     """
     width, height = (-(-side // scale) for side in output_size)
     net = net.to(device).eval()
-    ks = [module.k for module in net.modules() if isinstance(module, InformationDensity)]
-    share = {}
-    for name, module in net.named_modules():
-        if isinstance(module, SubmanifoldConv2d):
-            share[name] = num_active(height, width, ks[0]) / (height * width)
-            module.backend = 'dense'  # whose work is known without values
-    beside_convolutions = 0
-
-    def add(share_of_output: float) -> Callable[..., None]:
-        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            nonlocal beside_convolutions
-            beside_convolutions += round(output.numel() * share_of_output)
-
-        return hook
-
+    share = _shares(net, height, width)
+    beside = _Beside()
     for name, module in net.named_modules():
         if isinstance(module, nn.Linear):
-            module.register_forward_hook(add(1))
+            module.register_forward_hook(beside.hook(1))
         elif name in share:
-            module.register_forward_hook(add(share[name] - 1))  # the dense form writes all of it
+            module.register_forward_hook(beside.hook(share[name] - 1))  # the dense form writes all of it
     with (
         _Written() as written,
         torch.no_grad(),
@@ -80,7 +67,31 @@ def count(
     macs = counter.get_total_flops() / 2
     for name, active in share.items():
         macs -= (1 - active) * sum(by_module[f'{type(net).__name__}.{name}'].values()) / 2
-    return Complexity(sum(p.numel() for p in net.parameters()), round(macs), written.count + beside_convolutions)
+    return Complexity(sum(p.numel() for p in net.parameters()), round(macs), written.count + beside.count)
+
+
+def _shares(net: nn.Module, height: int, width: int) -> dict[str, float]:
+    """Share of active sites of each submanifold convolution, which is put into its dense form."""
+    ks = [module.k for module in net.modules() if isinstance(module, InformationDensity)]
+    share = {}
+    for name, module in net.named_modules():
+        if isinstance(module, SubmanifoldConv2d):
+            share[name] = num_active(height, width, ks[0]) / (height * width)
+            module.backend = 'dense'  # whose work is known without values
+    return share
+
+
+class _Beside:
+    """Values that are written, or not, beside what convolutions write."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def hook(self, share_of_output: float) -> Callable[..., None]:
+        def add(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            self.count += round(output.numel() * share_of_output)
+
+        return add
 
 
 class _Written(TorchDispatchMode):

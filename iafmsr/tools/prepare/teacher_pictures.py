@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import lmdb
@@ -51,8 +52,7 @@ def add_teacher(inputs: Sequence[Path], output: Path, form: SubImages, weights: 
     trained = load_net(file, given)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     trained.net.to(device)
-    digest = hashlib.sha256(file.read_bytes() + (repr(given).encode() if given else b'')).hexdigest()[:8]
-    path = output / (f'SR_{quote(file.stem, safe="")}_{digest}{"_ensemble" * ensemble}_X{trained.scale}_sub.lmdb')
+    path = output / f'SR_{_name(file, given)}{"_ensemble" * ensemble}_X{trained.scale}_sub.lmdb'
     pictures = list_pictures(inputs)
     try:
         report = read_record(output, form, pictures)
@@ -69,6 +69,12 @@ def add_teacher(inputs: Sequence[Path], output: Path, form: SubImages, weights: 
     except (OSError, lmdb.Error) as error:
         raise UserError(f'{printable(path)}: {error}; what is finished is kept, run again to go on') from error
     return path
+
+
+def _name(file: Path, given: Mapping[str, Any]) -> str:
+    """Of a teacher: its file's name, and a digest of the file and of the keywords that were given with it."""
+    digest = hashlib.sha256(file.read_bytes() + (repr(given).encode() if given else b'')).hexdigest()[:8]
+    return f'{quote(file.stem, safe="")}_{digest}'
 
 
 def _fill(store: Store, pictures: list[PictureFile], form: SubImages, enlarger: Enlarger, ensemble: bool) -> None:

@@ -51,6 +51,21 @@ def contestants_of(opt: Options, on_gpu: bool) -> dict[str, Contestant]:
         datasets__train__={'in_memory': None},
         network_g__={'sparse_backend': 'dense'} if sparse else {},
     )
+    stock = _stock(opt, plain)
+    found = {
+        'BasicSR': Contestant(stock, False),
+        'plain': Contestant(plain, False),
+        '+ memory kept': Contestant(plain, True),
+    }
+    for name, changes in _steps(stock, sparse, on_gpu).items():
+        if changes:
+            plain = _changed(plain, **changes)
+            found[f'+ {name}'] = Contestant(plain, True)
+    return _with(found, Contestant(_changed(opt, model_type='IAFMNetModel'), True))
+
+
+def _stock(opt: Options, plain: Options) -> Options:
+    """The plain form as stock BasicSR takes it."""
     optimizer = opt['train']['optim_g']
     if optimizer['type'] != 'Adam':  # the only one that it knows
         optimizer = {'type': 'Adam', 'lr': optimizer['lr']}
@@ -58,25 +73,24 @@ def contestants_of(opt: Options, on_gpu: bool) -> dict[str, Contestant]:
     data = stock['datasets']['train']
     if data['type'] == 'PairedSRDataset':
         data['type'] = 'PairedImageDataset'
-    steps: dict[str, Options] = {
+    return stock
+
+
+def _steps(stock: Options, sparse: bool, on_gpu: bool) -> dict[str, Options]:
+    """The switches by name, each with what it changes; nothing where the training has no such switch."""
+    kept = stock['datasets']['train']['type'] in ('PairedImageDataset', 'OnTheFlyDataset')
+    memory = 'gpu' if on_gpu else 'host'
+    return {
         'channels_last': {'train__': {'channels_last': True}},
         'sparse_backend: auto': {'network_g__': {'sparse_backend': 'auto'}} if sparse else {},
         'autocast: bf16': {'train__': {'autocast': 'bf16'}},
-        f'in_memory: {"gpu" if on_gpu else "host"}': {'datasets__train__': {'in_memory': 'gpu' if on_gpu else 'host'}}
-        if data['type'] in ('PairedImageDataset', 'OnTheFlyDataset')
-        else {},
+        f'in_memory: {memory}': {'datasets__train__': {'in_memory': memory}} if kept else {},
         f'compile: {MODES[on_gpu]}': {'train__': {'compile': MODES[on_gpu]}},
     }
-    found = {
-        'BasicSR': Contestant(stock, False),
-        'plain': Contestant(plain, False),
-        '+ memory kept': Contestant(plain, True),
-    }
-    for name, changes in steps.items():
-        if changes:
-            plain = _changed(plain, **changes)
-            found[f'+ {name}'] = Contestant(plain, True)
-    own = Contestant(_changed(opt, model_type='IAFMNetModel'), True)
+
+
+def _with(found: dict[str, Contestant], own: Contestant) -> dict[str, Contestant]:
+    """The file as it is among the others, as one of them where it differs in nothing."""
     same = next(
         (name for name, other in found.items() if other.keeps_memory and _same(own.options, other.options)), None
     )

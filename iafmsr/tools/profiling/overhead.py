@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -39,7 +39,21 @@ def measure_overhead(
         'gt': torch.rand(batch, 3, 4 * height, 4 * width),
         'lq_path': ['x.png'] * batch,
     }
-    opt = {
+    opt = _options(device, num_feat)
+    kinds = [
+        _iteration(build_model(opt | {'model_type': kind}), data, kind == 'IAFMNetModel')
+        for kind in ('SRModel', 'IAFMNetModel')
+    ]
+    theirs, ours = zip(*_turns(kinds, device, rounds)[2:], strict=True)  # the first two warm up
+    return (
+        statistics.median(theirs),
+        statistics.median(ours),
+        statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
+    )
+
+
+def _options(device: str, num_feat: int) -> dict[str, Any]:
+    return {
         'name': 'overhead',
         'scale': 4,
         'num_gpu': int(device == 'cuda'),
@@ -57,10 +71,10 @@ def measure_overhead(
             'total_iter': 10**6,
         },
     }
-    kinds = [
-        _iteration(build_model(opt | {'model_type': kind}), data, kind == 'IAFMNetModel')
-        for kind in ('SRModel', 'IAFMNetModel')
-    ]
+
+
+def _turns(kinds: Sequence[Callable[[int], None]], device: str, rounds: int) -> list[list[float]]:
+    """Seconds of an iteration of either kind, in each round and two before."""
     clock = time.perf_counter if device == 'cuda' else time.process_time
     seconds: list[list[float]] = []
     for i in range(1, rounds + 3):
@@ -72,12 +86,7 @@ def measure_overhead(
                 torch.cuda.synchronize()
             taken[kind] = clock() - start
         seconds.append(taken)
-    theirs, ours = zip(*seconds[2:], strict=True)  # the first two warm up
-    return (
-        statistics.median(theirs),
-        statistics.median(ours),
-        statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
-    )
+    return seconds
 
 
 def _iteration(model: SRModel, data: dict[str, Any], safe: bool) -> Callable[[int], None]:

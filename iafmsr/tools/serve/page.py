@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')  # read at the import: nothing is sent anywhere
 
@@ -84,64 +84,92 @@ def serving(trained: TrainedNet, host: str, port: int, most_pixels: int) -> Iter
 
 
 def _page(trained: TrainedNet, most_pixels: int, folder: Path) -> gr.Blocks:
-    density: Any = trained.net.density
-    usual = round(100 * density.k, 1)
     with gr.Blocks(title='iafmsr', analytics_enabled=False, delete_cache=(_KEPT, _KEPT)) as page:
-        kept = gr.State(None, time_to_live=_KEPT, delete_callback=_forget)
-        gr.Markdown(f'### {trained.arch} x{trained.scale}: before and after, and where the network worked')
-        with gr.Row():
-            with gr.Column(scale=1, min_width=280):
-                upload = gr.File(label=f'A picture, at most {most_pixels / 1e6:g} MP', elem_id='upload')
-                share = gr.Slider(
-                    0.5,
-                    50,
-                    usual,
-                    step=0.5,
-                    label='active sites, % (k)',
-                    elem_id='share',
-                    info=f'trained with {usual:g}; let go to compute the picture anew',
-                )
-                opacity = gr.Slider(0, 100, _OPACITY, step=1, label='opacity of the maps, %', elem_id='opacity')
-                told = gr.Markdown(elem_id='told')
-                download = gr.DownloadButton('Download the result', interactive=False, elem_id='download')
-            with gr.Column(scale=3):
-                slider = gr.ImageSlider(
-                    label='bicubic | result', format='png', interactive=False, max_height=480, elem_id='slider'
-                )
-        with gr.Row():
-            with gr.Column():
-                gr.Markdown('**Information density map**')
-                idm = gr.HTML(elem_id='idm')
-            with gr.Column():
-                gr.Markdown('**Active sites**: what is not dark')
-                sites = gr.HTML(elem_id='sites')
-        shown = [kept, slider, idm, sites, told, download]
-
-        def answer(read: Callable[[], tuple[str, Picture]], percent: float, before: _Kept | None) -> tuple[Any, ...]:
-            try:
-                return _shown(enlarge(trained, *read(), percent / 100), before, folder)
-            except UserError as error:
-                gr.Warning(str(error), title='Not upscaled')
-                return tuple(gr.skip() for _ in shown)
-
-        def first(path: str, percent: float, before: _Kept | None) -> tuple[Any, ...]:
-            return answer(lambda: (Path(path).stem, read_upload(Path(path), most_pixels)), percent, before)
-
-        def again(percent: float, before: _Kept | None) -> tuple[Any, ...]:
-            if before is None:
-                return tuple(gr.skip() for _ in shown)
-            return answer(lambda: (before.found.name, before.found.source), percent, before)
-
-        def moved(percent: float, before: _Kept | None) -> Any:
-            return gr.skip() if before is None else sites_view(before.found, percent / 100)
-
-        upload.upload(first, [upload, share, kept], shown)
-        share.input(
-            moved, [share, kept], sites, show_progress='hidden', trigger_mode='always_last', concurrency_limit=4
-        )
-        share.release(again, [share, kept], shown)
-        opacity.input(None, opacity, js=_SET_OPACITY)
+        _connect(_parts(trained, most_pixels), trained, most_pixels, folder)
     return page
+
+
+class _Parts(NamedTuple):
+    """What stands on the page: what a visitor sets, and what is shown."""
+
+    upload: gr.File
+    share: gr.Slider
+    opacity: gr.Slider
+    kept: gr.State
+    slider: gr.ImageSlider
+    idm: gr.HTML
+    sites: gr.HTML
+    told: gr.Markdown
+    download: gr.DownloadButton
+
+
+def _parts(trained: TrainedNet, most_pixels: int) -> _Parts:
+    """The layout of the page."""
+    kept = gr.State(None, time_to_live=_KEPT, delete_callback=_forget)
+    gr.Markdown(f'### {trained.arch} x{trained.scale}: before and after, and where the network worked')
+    with gr.Row():
+        with gr.Column(scale=1, min_width=280):
+            upload = gr.File(label=f'A picture, at most {most_pixels / 1e6:g} MP', elem_id='upload')
+            share = _share(trained.net)
+            opacity = gr.Slider(0, 100, _OPACITY, step=1, label='opacity of the maps, %', elem_id='opacity')
+            told = gr.Markdown(elem_id='told')
+            download = gr.DownloadButton('Download the result', interactive=False, elem_id='download')
+        with gr.Column(scale=3):
+            slider = gr.ImageSlider(
+                label='bicubic | result', format='png', interactive=False, max_height=480, elem_id='slider'
+            )
+    with gr.Row():
+        with gr.Column():
+            gr.Markdown('**Information density map**')
+            idm = gr.HTML(elem_id='idm')
+        with gr.Column():
+            gr.Markdown('**Active sites**: what is not dark')
+            sites = gr.HTML(elem_id='sites')
+    return _Parts(upload, share, opacity, kept, slider, idm, sites, told, download)
+
+
+def _share(net: Any) -> gr.Slider:
+    usual = round(100 * net.density.k, 1)
+    return gr.Slider(
+        0.5,
+        50,
+        usual,
+        step=0.5,
+        label='active sites, % (k)',
+        elem_id='share',
+        info=f'trained with {usual:g}; let go to compute the picture anew',
+    )
+
+
+def _connect(parts: _Parts, trained: TrainedNet, most_pixels: int, folder: Path) -> None:
+    """What the page does when something on it is set."""
+    shown = [parts.kept, parts.slider, parts.idm, parts.sites, parts.told, parts.download]
+
+    def answer(read: Callable[[], tuple[str, Picture]], percent: float, before: _Kept | None) -> tuple[Any, ...]:
+        try:
+            return _shown(enlarge(trained, *read(), percent / 100), before, folder)
+        except UserError as error:
+            gr.Warning(str(error), title='Not upscaled')
+            return tuple(gr.skip() for _ in shown)
+
+    def first(path: str, percent: float, before: _Kept | None) -> tuple[Any, ...]:
+        return answer(lambda: (Path(path).stem, read_upload(Path(path), most_pixels)), percent, before)
+
+    def again(percent: float, before: _Kept | None) -> tuple[Any, ...]:
+        if before is None:
+            return tuple(gr.skip() for _ in shown)
+        return answer(lambda: (before.found.name, before.found.source), percent, before)
+
+    def moved(percent: float, before: _Kept | None) -> Any:
+        return gr.skip() if before is None else sites_view(before.found, percent / 100)
+
+    share, kept = parts.share, parts.kept
+    parts.upload.upload(first, [parts.upload, share, kept], shown)
+    share.input(
+        moved, [share, kept], parts.sites, show_progress='hidden', trigger_mode='always_last', concurrency_limit=4
+    )
+    share.release(again, [share, kept], shown)
+    parts.opacity.input(None, parts.opacity, js=_SET_OPACITY)
 
 
 def _shown(found: Enlarged, before: _Kept | None, folder: Path) -> tuple[Any, ...]:

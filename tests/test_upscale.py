@@ -61,6 +61,51 @@ def upscale(weights: Path, tmp_path: Path) -> Upscale:
     return run
 
 
+@pytest.fixture(scope='module')
+def routed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A net whose second block is routed; half of the positions of noise reach the threshold of half of the budget."""
+    torch.manual_seed(0)
+    path, network = tmp_path_factory.mktemp('weights') / 'routed.pth', {'num_feat': 8, 'num_block': 2, 'num_routed': 1}
+    net = IAFMNet(**network)
+    lq = torch.from_numpy(noise(40, 60)).permute(2, 0, 1)[None] / 255
+    idm = net.local_map(lq).detach()
+    net.router.thresholds.copy_(torch.quantile(idm.flatten(), 1 - torch.arange(1, 21) / 20))
+    torch.save({'params': net.state_dict(), 'network_g': {'type': 'IAFMNet', **network}}, path)
+    return path
+
+
+def test_a_budget_is_the_work_of_the_routed_blocks(routed: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    lq = save(tmp_path / 'in.png', noise(40, 60))
+
+    def result(name: str, *options: str) -> np.ndarray:
+        words = ['upscale', str(lq), '--output', str(tmp_path / name), '--weights', str(routed), '--device', 'cpu']
+        assert main([*words, *options]) == 0
+        return cv2.imread(str(tmp_path / name))
+
+    whole, half = result('whole.png'), result('half.png', '--budget', '0.5')
+    assert np.array_equal(whole, result('one.png', '--budget', '1'))
+    assert np.array_equal(half, result('tiles.png', '--budget', '0.5', '--tile', '16'))
+    net = load_net(routed).net
+    net.budget = 0.5
+    with torch.no_grad():
+        expected = net(torch.from_numpy(noise(40, 60)).permute(2, 0, 1)[None] / 255)[0]
+    assert np.abs(half[..., ::-1] - (expected.clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()).max() <= 1
+    assert not np.array_equal(half, whole)
+
+
+@pytest.mark.parametrize('value', ['0', '1.1', 'half', '-0.3'])
+def test_a_budget_out_of_range_is_one_line(value: str, weights: Path, tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(['upscale', 'a.png', '--output', str(tmp_path), '--weights', str(weights), f'--budget={value}'])
+    assert stopped.value.code == 2 and f'{value}: a share above 0 and up to 1 is wanted' in capsys.readouterr().err
+
+
+def test_a_budget_of_a_net_that_has_none_is_refused(upscale: Upscale, tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        upscale(save(tmp_path / 'a.png', noise()), tmp_path / 'b.png', '--budget', '0.5')
+    assert 'no routed blocks' in capsys.readouterr().err
+
+
 def noise(height: int = 12, width: int = 17, channels: int = 3, kind: type = np.uint8) -> np.ndarray:
     values = np.random.default_rng(0).integers(0, np.iinfo(kind).max, (height, width, channels), endpoint=True)
     return values.astype(kind)

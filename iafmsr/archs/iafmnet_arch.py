@@ -101,6 +101,7 @@ class IAFMNet(nn.Module):
             see :class:`~iafmsr.layers.routing.Router`; 0 to ``num_block``. Not in the paper.
         least_budget (float): least share of positions that the routed blocks work at in training, in (0, 1].
         route_map (str): the map that picks them: ``idm``, ``sobel``, ``laplacian``, ``mean_laplacian`` or ``random``.
+        budget (float): the attribute of this name, in (0, 1].
         sparse_backend (str): see :func:`iafmsr.ops.submanifold.submanifold_conv2d`; no part of the state dict.
 
     Raises:
@@ -135,6 +136,7 @@ class IAFMNet(nn.Module):
         num_routed: int = 0,
         least_budget: float = 0.2,
         route_map: str = 'idm',
+        budget: float = 1.0,
         sparse_backend: str = 'auto',
     ) -> None:
         super().__init__()
@@ -148,7 +150,8 @@ class IAFMNet(nn.Module):
             raise ValueError(f'route_map must be one of {", ".join(MAPS)}, got {route_map!r}')
         self.sparse_backend = sparse_backend
         self.scale, self.residual = scale, residual
-        self.num_block, self.num_routed, self.route_map, self._budget = num_block, num_routed, route_map, 1.0
+        self.num_block, self.num_routed, self.route_map = num_block, num_routed, route_map
+        self.budget = budget
         if num_routed:
             self.router = Router(least_budget)
         # zeros beyond the border would pass for detail, and draw the mask there
@@ -235,7 +238,7 @@ class IAFMNet(nn.Module):
 
     @property
     def budget(self) -> float:
-        """Share of positions that the routed blocks work at in evaluation, in (0, 1]: 1 unless it is set.
+        """Share of positions that the routed blocks work at in evaluation, in (0, 1]; it can be set at any time.
 
         It is the share of all positions of the training pictures; a flat picture has fewer, a rich one more.
         """
@@ -246,7 +249,7 @@ class IAFMNet(nn.Module):
         if not 0 < value <= 1:
             raise ValueError(f'budget must be in (0, 1], got {value}')
         if value < 1 and not self.num_routed:
-            raise ValueError('budget: this net has no routed blocks (num_routed)')
+            raise ValueError(f'budget {value}: this net has no routed blocks (num_routed)')
         self._budget = value
 
     def local_map(self, lq: Tensor) -> Tensor:

@@ -88,6 +88,24 @@ def number(least: int, most: int | None = None) -> Callable[[str], int]:
     return read
 
 
+def _budget(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f'{text}: a share above 0 and up to 1 is wanted')
+
+
+def add_budget(parser: argparse.ArgumentParser) -> None:
+    """``--budget``, for :func:`iafmsr.nets.trained.set_budget`."""
+    parser.add_argument(
+        '--budget',
+        type=_budget,
+        metavar='B',
+        help='share of the positions that the routed blocks of a network work at, such as 0.4, counted on the pictures '
+        'it was trained with: a flat picture takes less work than a rich one (default: 1, all positions)',
+    )
+
+
 def add_weights(
     parser: argparse.ArgumentParser, what: str = 'weights of the network', default: str | None = None
 ) -> None:

@@ -109,7 +109,7 @@ def top_k_mask(idm: Tensor, k: float) -> Tensor:
     threshold = values.topk(n, dim=1).values[:, -1:]
     reached = values >= threshold
     tied_fit = reached.sum(dim=1, keepdim=True) <= n
-    return torch.where(tied_fit, reached, values > threshold).view(b, 1, h, w)
+    return (reached & (tied_fit | (values > threshold))).view(b, 1, h, w)
 
 
 def top_k_mask_of_batch(idm: Tensor, k: float) -> Tensor:

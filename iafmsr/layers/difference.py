@@ -27,9 +27,11 @@ class DifferenceConv2d(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        start = nn.Conv2d(in_channels, out_channels, 3, bias=False)
+        start = nn.Conv2d(in_channels, out_channels, 3)
         # the name tells weights of this convolution from those of an ordinary one, which have the same shape
-        self.differences, self.bias = start.weight, nn.Parameter(torch.zeros(out_channels))
+        self.differences = start.weight
+        # not zero: a norm of the features of a flat picture, which are the bias, would be one of rounding errors
+        self.bias = nn.Parameter(torch.empty(out_channels).uniform_(-0.2, 0.2))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, O, H, W), float32 or float64."""

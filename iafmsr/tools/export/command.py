@@ -16,7 +16,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from iafmsr.cli.arguments import add_weights
+from iafmsr.cli.arguments import add_budget, add_weights
 from iafmsr.errors import UserError
 
 
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--output', required=True, type=Path, metavar='FILE', help='file for the network, .onnx or .pth'
     )
+    add_budget(parser)
     parser.add_argument(
         '--fp16', action='store_true', help='compute convolutions of an ONNX file in float16; the map stays in float32'
     )
@@ -43,15 +44,17 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f'--output {printable(args.output)}: the name must end in .onnx or .pth')
     if args.fp16 and args.output.suffix != '.onnx':
         raise UserError('--fp16: for an ONNX file; a file of weights is in float32')
+    if args.budget and args.output.suffix != '.onnx':
+        raise UserError('--budget: for an ONNX file; a file of weights holds the whole network')
     weights = find_weights(args.weights)
     if args.output.suffix == '.onnx':
-        _write_onnx(*weights, args.output, args.fp16)
+        _write_onnx(*weights, args.output, args.fp16, args.budget)
     else:
         publish(*weights, args.output)
     return 0
 
 
-def _write_onnx(weights: Path, given: dict[str, Any], output: Path, half: bool) -> None:
+def _write_onnx(weights: Path, given: dict[str, Any], output: Path, half: bool, budget: float | None) -> None:
     """Export, check, and only then write.
 
     Raises:
@@ -63,10 +66,12 @@ def _write_onnx(weights: Path, given: dict[str, Any], output: Path, half: bool) 
     from iafmsr.files.whole import check_writable, write_whole
     from iafmsr.nets.loading import load_net
     from iafmsr.nets.onnx_file import OnnxNet, session
+    from iafmsr.nets.trained import set_budget
     from iafmsr.tools.export.check import LIMIT, SIZES, largest_difference, measure_times
     from iafmsr.tools.export.graph import to_onnx
 
     trained = load_net(weights, given)
+    set_budget(trained.net, budget)
     check_writable(output)
     content = to_onnx(trained, half)
     exported = OnnxNet(session(content))

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iafmsr.cli.arguments import add_device, add_weights, number, use_device
+from iafmsr.cli.arguments import add_budget, add_device, add_weights, number, use_device
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '6 blocks, which is up to 45%% more work at 1024, 21%% at 2048, 98%% at 512. Memory grows '
         'with N squared',
     )
+    add_budget(parser)
     add('--ensemble', action='store_true', help='take the mean over the 8 flips and rotations: 8 times the work')
     add('--precision', choices=('fp32', 'bf16', 'fp16'), default='fp32', help='arithmetic of the network')
     add_device(parser)
@@ -121,10 +122,12 @@ def _upscaler(
 
     from iafmsr.nets.loading import load_net
     from iafmsr.nets.onnx_file import OnnxNet
+    from iafmsr.nets.trained import set_budget
     from iafmsr.tools.inference.tiles import Enlarger, is_exact
     from iafmsr.tools.inference.upscale import Upscaler
 
     trained = load_net(*weights)
+    set_budget(trained.net, args.budget)
     trained.net.to(device)
     if args.tile and not is_exact(trained) and any(_longer_side(job.source) > args.tile for job in jobs):
         say(f'{trained.arch} may look at the whole picture: one larger than the tile is not upscaled exactly')

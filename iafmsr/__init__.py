@@ -12,13 +12,12 @@ from typing import Any
 
 from iafmsr import bridge
 
-__all__ = ['archs', 'bridge', 'data', 'losses', 'models', 'register']
+__all__ = ['archs', 'bridge', 'data', 'models', 'register']
 __version__ = '0.1.0'
 
 _ARCHS = ('IAFMNet', 'IMDN', 'RDESA', 'SAFMN', 'SMFANet', 'Spandrel')
-_LOSSES = ('FFTLoss', 'InformationEntropyLoss')
-# what is a subclass of a class of BasicSR's cannot be imported without it, and registers itself
-_REGISTERED_BY_IMPORT = ('archs.edsr_idm_arch', 'data.on_the_fly', 'data.paired_dataset', 'models')
+# what cannot be imported without BasicSR, or is of no use without it, registers itself
+_REGISTERED_BY_IMPORT = ('archs.edsr_idm_arch', 'data.on_the_fly', 'data.paired_dataset', 'models', 'models.losses')
 
 
 def register() -> None:
@@ -38,8 +37,6 @@ def _wire() -> None:
     compat.read_options_by(OptionLoader, parse_value)
     for name in _ARCHS:
         basicsr_api.ARCH_REGISTRY.register(getattr(import_module('iafmsr.archs'), name))
-    for name in _LOSSES:
-        basicsr_api.LOSS_REGISTRY.register(getattr(import_module('iafmsr.losses'), name))
     for name in _REGISTERED_BY_IMPORT:
         import_module(f'iafmsr.{name}')
 

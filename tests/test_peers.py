@@ -10,7 +10,7 @@ from basicsr.models import build_model
 
 from iafmsr.archs import IMDN, RDESA, SAFMN, SMFANet, Spandrel
 from iafmsr.errors import UserError
-from iafmsr.losses import FFTLoss
+from iafmsr.models.losses import FFTLoss
 from iafmsr.nets.fine_tuning import weights_for
 from iafmsr.options.files import load_options
 from iafmsr.tools.measure.complexity import count

@@ -16,11 +16,10 @@ ALLOWED = {
     'files': {'errors'},
     'options': {'errors'},
     'bridge': {'errors'},
-    'losses': {'layers'},
     'archs': {'bridge', 'errors', 'layers', 'ops'},
     'data': {'bridge', 'errors', 'files', 'ops'},
     'nets': {'archs', 'errors', 'files', 'options'},
-    'models': {'bridge', 'errors', 'nets'},
+    'models': {'bridge', 'errors', 'layers', 'nets'},
     'training': {'bridge', 'data', 'errors', 'files', 'models', 'nets', 'options'},
     '__init__': {'bridge', 'options'},  # what it registers it imports by name, when BasicSR is there
     'cli': {'__init__', 'errors'},  # a command is imported by name, when it is called
@@ -46,7 +45,6 @@ LIBRARIES = {
     'ops': {'torch', 'spconv'},
     'layers': {'torch'},
     'archs': {'torch', 'spandrel'},
-    'losses': {'torch'},
     'models': {'torch'},
     'files': {'torch', 'numpy', 'cv2', 'PIL', 'tifffile'},
     'nets': {'torch', 'yaml', 'onnx', 'onnxruntime'},

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from iafmsr.bridge.basicsr_api import LOSS_REGISTRY
 from iafmsr.layers.density import Density, information
 
 _REDUCTIONS = ('sum', 'pixel', 'mean')
 
 
+@LOSS_REGISTRY.register()
 class InformationEntropyLoss(nn.Module):
     """L_IE: the bits that the quantised features cost under the predicted Gaussian (IAFMNet, section 3.1).
 

@@ -8,12 +8,10 @@ PACKAGE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(PACKAGE)
 sys.path[:] = [ROOT] + [path for path in sys.path if path not in (PACKAGE, ROOT)]
 
-import iafmsr  # noqa: E402
 from iafmsr.cli import main as command  # noqa: E402
-from iafmsr.errors import cli_errors  # noqa: E402
+from iafmsr.cli import register  # noqa: E402
 
-with cli_errors():
-    iafmsr.register()  # here: a spawned data worker imports this module again, and needs it to read its dataset
+register()  # here: a spawned data worker imports this module again, and needs it to read its dataset
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from iafmsr.arguments import Parser, Size, add_weights, size
+from iafmsr.cli.arguments import Parser, Size, add_weights, size
 from iafmsr.errors import UserError, cli_errors
 
 _SWITCHES = (
@@ -169,7 +169,7 @@ def main() -> None:
     from iafmsr.files.whole import write_whole
     from iafmsr.nets.files import find_weights
     from iafmsr.nets.loading import load_net
-    from iafmsr.serve.page import serving
+    from iafmsr.tools.serve.page import serving
 
     parser = Parser(description=__doc__)
     parser.add_argument('picture', type=Path, help='picture to drop on the page')

@@ -16,8 +16,8 @@ import yaml
 from PIL import Image
 
 from iafmsr.errors import cli_errors
-from iafmsr.options.command import parse_options
-from iafmsr.training.command import add_arguments
+from iafmsr.tools.training import add_arguments
+from iafmsr.training.options import parse_options
 
 DELETE = object()
 # what train.py and test.py take; the ablations are what differs from one of them

@@ -12,18 +12,18 @@ import tiny
 import torch
 import yaml
 
-from iafmsr.ablation import tables
-from iafmsr.ablation.measure import draw_maps, measure
-from iafmsr.ablation.named import Ablations, options_of
-from iafmsr.ablation.results import DOCUMENT, KEPT, fill, keep, read
-from iafmsr.ablation.runs import Run, ablate, report
 from iafmsr.archs import IAFMNet
-from iafmsr.benchmark.robustness import robustness
-from iafmsr.benchmark.sets import BenchmarkSet
-from iafmsr.data.forms import WholePictures
-from iafmsr.data.preparation import prepare
 from iafmsr.errors import UserError
-from iafmsr.measure.complexity import count
+from iafmsr.tools.ablation import tables
+from iafmsr.tools.ablation.measure import draw_maps, measure
+from iafmsr.tools.ablation.named import Ablations, options_of
+from iafmsr.tools.ablation.results import DOCUMENT, KEPT, fill, keep, read
+from iafmsr.tools.ablation.runs import Run, ablate, report
+from iafmsr.tools.benchmark.robustness import robustness
+from iafmsr.tools.benchmark.sets import BenchmarkSet
+from iafmsr.tools.measure.complexity import count
+from iafmsr.tools.prepare.forms import WholePictures
+from iafmsr.tools.prepare.preparation import prepare
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMED = Ablations.read(ROOT / 'options/ablation.yml')

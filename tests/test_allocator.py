@@ -8,7 +8,7 @@ import pytest
 
 CODE = """
 import resource, sys, torch
-from iafmsr.training.allocator import keep_freed_memory
+from iafmsr.cli.allocator import keep_freed_memory
 if 'keep' in sys.argv:
     assert keep_freed_memory()
 def faults():

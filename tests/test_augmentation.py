@@ -16,12 +16,12 @@ from PIL import Image
 from tiny import finish, options, start, train, write_data
 from torch import Tensor
 
-from iafmsr.basicsr_api import build_dataset
+from iafmsr.bridge.basicsr_api import build_dataset
 from iafmsr.data.augmentation import Augmentation, recoloured, synthetic_pair
 from iafmsr.data.in_memory import InMemoryLoader, TrainSetInMemory
 from iafmsr.data.sampling import Draw, EpochSampler, sample_random
 from iafmsr.ops.resize import imresize
-from iafmsr.options.check import check_options
+from iafmsr.training.checks.check import check_options
 
 CPU = torch.device('cpu')
 

@@ -18,8 +18,8 @@ import iafmsr
 assert 'basicsr' not in sys.modules and 'torchvision' not in sys.modules
 # seconds that all of the processes share
 import cv2, requests, scipy.linalg, scipy.special, scipy.stats
-from iafmsr import compat
-compat.prepare_import()
+from iafmsr.bridge import importing
+importing.prepare_import()
 import torchvision.models
 
 bad = []
@@ -53,15 +53,15 @@ def python(code: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess
 
 def test_whichever_module_comes_first(repo_root: Path) -> None:
     """Of those that use BasicSR: the one in whose midst all the others are then imported has to stand it."""
-    folders = ('archs', 'data', 'losses', 'models') if not os.environ.get('IAFMSR_FULL') else ('.',)
+    folders = ('archs', 'data', 'models') if not os.environ.get('IAFMSR_FULL') else ('.',)
     files = [file for folder in folders for file in sorted((repo_root / 'iafmsr' / folder).rglob('*.py'))]
     modules = [
         '.'.join(file.relative_to(repo_root).with_suffix('').parts)
         for file in files
-        if '\nfrom iafmsr.basicsr_api' in file.read_text()
+        if '\nfrom iafmsr.bridge.basicsr_api' in file.read_text()
     ]
     assert len(modules) > 5
-    done = python(PROGRAM, 'iafmsr.basicsr_api', *modules, cwd=repo_root)
+    done = python(PROGRAM, 'iafmsr.bridge.basicsr_api', *modules, cwd=repo_root)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -70,7 +70,8 @@ def test_whichever_module_comes_first(repo_root: Path) -> None:
     [
         'import iafmsr; iafmsr.register(); import basicsr',
         # what makes BasicSR importable here is what a stack that needs no cure has
-        'from iafmsr import compat; compat.prepare_import(); sys.modules.pop("iafmsr"); import basicsr; import iafmsr',
+        'from iafmsr.bridge import importing; importing.prepare_import(); sys.modules.pop("iafmsr"); '
+        'import basicsr; import iafmsr',
         'import iafmsr; from iafmsr.models import IAFMNetModel; import basicsr',
     ],
 )
@@ -89,7 +90,7 @@ def test_the_package_alone_is_imported_in_a_moment(repo_root: Path) -> None:
     done = python(
         'import sys, time; sys.modules["basicsr"] = None; start = time.process_time(); import iafmsr\n'
         'print(time.process_time() - start, "torch" in sys.modules)\n'
-        'from iafmsr.archs import IAFMNet; from iafmsr.training.checkpoints import save_whole',
+        'from iafmsr.archs import IAFMNet; from iafmsr.nets.checkpoints import save_whole',
         cwd=repo_root,
     )
     seconds, torch_is_there = done.stdout.split()
@@ -104,7 +105,7 @@ def test_only_one_module_takes_names_of_basicsr(repo_root: Path) -> None:
             for node in ast.walk(ast.parse(file.read_text(encoding='utf-8')))
             if isinstance(node, (ast.Import, ast.ImportFrom))
         }
-        if file.name not in ('basicsr_api.py', 'compat.py'):
+        if file.name not in ('basicsr_api.py', 'compat.py', 'importing.py'):
             assert not [name for name in names if name and name.partition('.')[0] in ('basicsr', 'torchvision')], file
 
 
@@ -116,4 +117,4 @@ def test_names_of_packages_are_imported_when_asked_for() -> None:
         for name in package.__all__:
             assert getattr(package, name).__module__.startswith(package.__name__)
         assert not hasattr(package, 'NoSuchName')
-    assert iafmsr.losses.FFTLoss and iafmsr.models.IAFMNetModel
+    assert iafmsr.models.losses.FFTLoss and iafmsr.models.IAFMNetModel

@@ -16,22 +16,23 @@ from PIL import Image
 from torch import nn
 
 from iafmsr.archs import SMFANet
-from iafmsr.basicsr_api import calculate_psnr, calculate_ssim
-from iafmsr.benchmark.alone import Alone
-from iafmsr.benchmark.cache import Cache, code_digest
-from iafmsr.benchmark.nets import NetSpec, parse_nets
-from iafmsr.benchmark.published import published
-from iafmsr.benchmark.quality import BICUBIC, measure_quality
-from iafmsr.benchmark.robustness import robustness
-from iafmsr.benchmark.run import benchmark
-from iafmsr.benchmark.sets import BenchmarkSet, _size, data_folder, find_sets
-from iafmsr.benchmark.speed import PeakMemory, measure_speed
-from iafmsr.benchmark.tables import as_json, as_markdown, as_text, difference, tables
+from iafmsr.bridge.basicsr_api import calculate_psnr, calculate_ssim
 from iafmsr.cli import main
 from iafmsr.errors import UserError
 from iafmsr.files.whole import check_writable, write_whole
-from iafmsr.measure.quality import Quality
 from iafmsr.ops.resize import imresize, mod_crop
+from iafmsr.tools.benchmark.alone import Alone
+from iafmsr.tools.benchmark.cache import Cache, code_digest
+from iafmsr.tools.benchmark.nets import NetSpec, parse_nets
+from iafmsr.tools.benchmark.output import as_json, as_markdown, as_text
+from iafmsr.tools.benchmark.published import published
+from iafmsr.tools.benchmark.quality import BICUBIC, measure_quality
+from iafmsr.tools.benchmark.robustness import robustness
+from iafmsr.tools.benchmark.run import benchmark
+from iafmsr.tools.benchmark.sets import BenchmarkSet, _size, data_folder, find_sets
+from iafmsr.tools.benchmark.speed import PeakMemory, measure_speed
+from iafmsr.tools.benchmark.tables import difference, tables
+from iafmsr.tools.measure.quality import Quality
 
 CPU = torch.device('cpu')
 SMALL = {'type': 'SMFANet', 'scale': 4, 'dim': 8, 'n_blocks': 1}
@@ -346,7 +347,7 @@ def test_results_depend_on_a_nets_own_code_alone(monkeypatch):
 
 
 def test_an_interrupted_run_keeps_what_it_has_measured(data, weights, tmp_path, monkeypatch):
-    import iafmsr.benchmark.quality as quality
+    import iafmsr.tools.benchmark.quality as quality
 
     items = {'Set5': BenchmarkSet('Set5', data / 'Set5').items(4)}
     measured = []

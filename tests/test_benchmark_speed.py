@@ -6,9 +6,9 @@ import re
 import pytest
 import torch
 
-from iafmsr.benchmark import sparse
-from iafmsr.benchmark.sparse import Case, Timing, crossovers, density_map
 from iafmsr.cli import main
+from iafmsr.tools.benchmark import sparse
+from iafmsr.tools.benchmark.sparse import Case, Timing, crossovers, density_map
 
 
 def profile(*arguments: str) -> int:

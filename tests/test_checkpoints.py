@@ -23,10 +23,11 @@ from tiny import built
 
 from iafmsr.errors import UserError
 from iafmsr.files.whole import _partial
+from iafmsr.nets.checkpoints import save_whole
 from iafmsr.nets.loading import load_net
 from iafmsr.nets.reading import load_checkpoint
 from iafmsr.training import checkpoints
-from iafmsr.training.checkpoints import clear_away, newest_state, save_whole
+from iafmsr.training.checkpoints import clear_away, newest_state
 from iafmsr.training.exact import DataOrder
 from iafmsr.training.saving import Saver
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import iafmsr
-from iafmsr.arguments import Parser, add_device
 from iafmsr.cli import COMMANDS, main
-from iafmsr.profiling.command import FORMS
+from iafmsr.cli.arguments import Parser, add_device
+from iafmsr.tools.profiling.command import FORMS
 
 WORDS = [[name] for name in COMMANDS] + [['profile', form] for form in FORMS]
 MEANS_THE_SAME = ('--device', '--threads', '--data')
@@ -123,7 +123,7 @@ def test_an_option_means_the_same_everywhere() -> None:
 
 
 def test_threads_are_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
-    from iafmsr.arguments import use_device
+    from iafmsr.cli.arguments import use_device
 
     asked: list[int] = []
     monkeypatch.setattr('torch.set_num_threads', asked.append)

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 import iafmsr
-from iafmsr import compat
+from iafmsr.bridge import compat, importing
 from iafmsr.errors import UserError
 
 # Every rank writes down its weights where BasicSR saves those of rank 0 alone.
@@ -28,8 +28,8 @@ iafmsr.register()
 
 if __name__ == '__main__':
     import torch
-    from iafmsr.basicsr_api import SRModel
-    from iafmsr.training.command import add_arguments
+    from iafmsr.bridge.basicsr_api import SRModel
+    from iafmsr.tools.training import add_arguments
     from iafmsr.training.loop import train
     from iafmsr.training.testing import test
     root, runs = sys.argv[1], ' '.join(sys.argv[2:]).split(' then ')
@@ -64,7 +64,7 @@ def test_torchvision_operators_are_declared_once(monkeypatch: pytest.MonkeyPatch
 
     assert hasattr(torch.ops.torchvision, 'nms')
     monkeypatch.setattr(torch.library, 'Library', lambda *_: pytest.fail('declared although present'))
-    compat.declare_torchvision_operators()
+    importing.declare_torchvision_operators()
 
 
 def test_functional_tensor_has_the_function_of_functional() -> None:
@@ -77,7 +77,7 @@ def test_functional_tensor_has_the_function_of_functional() -> None:
 def test_a_present_functional_tensor_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     present = object()
     monkeypatch.setitem(sys.modules, 'torchvision.transforms.functional_tensor', present)
-    compat.provide_functional_tensor()
+    importing.provide_functional_tensor()
     assert sys.modules['torchvision.transforms.functional_tensor'] is present
 
 
@@ -85,7 +85,7 @@ def test_a_present_functional_tensor_stays(monkeypatch: pytest.MonkeyPatch) -> N
 def test_distutils_is_found_without_start_up_files(repo_root: Path) -> None:
     path = os.pathsep.join([str(repo_root), sysconfig.get_path('purelib')])
     done = subprocess.run(
-        [sys.executable, '-S', '-c', 'import iafmsr.basicsr_api, distutils.version'],
+        [sys.executable, '-S', '-c', 'import iafmsr.bridge.basicsr_api, distutils.version'],
         env={**os.environ, 'PYTHONPATH': path},
     )
     assert done.returncode == 0
@@ -297,7 +297,7 @@ LAST_WORDS = """
 import sys
 import time
 
-import iafmsr.basicsr_api
+import iafmsr.bridge.basicsr_api
 import torch
 import torch.distributed as dist
 from basicsr.utils import options

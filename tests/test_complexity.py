@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from iafmsr.archs import IAFMNet
-from iafmsr.measure.complexity import count
+from iafmsr.tools.measure.complexity import count
 
 CEILINGS = {2: (198_000, 42), 3: (208_000, 19), 4: (220_000, 11)}  # of the paper's table
 

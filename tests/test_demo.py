@@ -7,11 +7,11 @@ import torch
 from basicsr.archs import build_network
 from PIL import Image
 
-from iafmsr import demo
 from iafmsr.files.figures import Panel, colour_panel, draw_figure, frame, image_panel
 from iafmsr.files.reading import read_picture
-from iafmsr.measure.quality import y_quality
 from iafmsr.options.files import load_options
+from iafmsr.tools import demo
+from iafmsr.tools.measure.quality import y_quality
 
 
 @pytest.fixture(scope='module')

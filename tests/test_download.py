@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iafmsr.data import download as module
-from iafmsr.data.download import DF2K, Source, download
 from iafmsr.errors import UserError
+from iafmsr.tools.prepare import download as module
+from iafmsr.tools.prepare.download import DF2K, Source, download
 
 
 def png(seed):

@@ -5,7 +5,7 @@ import torch
 from basicsr.losses import build_loss
 
 from iafmsr.layers.density import Density, information, top_k_mask
-from iafmsr.losses import InformationEntropyLoss
+from iafmsr.models.losses import InformationEntropyLoss
 
 
 def density(batch=2, dtype=torch.float64, requires_grad=False) -> Density:

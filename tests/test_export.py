@@ -11,11 +11,11 @@ from torch import nn
 from iafmsr.archs.iafmnet_arch import IAFMNet
 from iafmsr.cli import main
 from iafmsr.errors import UserError
-from iafmsr.export.check import LIMIT, SIZES, largest_difference, measure_times
-from iafmsr.export.graph import to_onnx
 from iafmsr.nets.loading import load_net
 from iafmsr.nets.onnx_file import METADATA, OnnxNet, load_onnx, session
 from iafmsr.nets.trained import TrainedNet
+from iafmsr.tools.export.check import LIMIT, SIZES, largest_difference, measure_times
+from iafmsr.tools.export.graph import to_onnx
 
 onnx = pytest.importorskip('onnx', reason="the extra 'onnx' is not installed")
 for package in ('onnxscript', 'onnxruntime'):

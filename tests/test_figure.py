@@ -21,7 +21,7 @@ from iafmsr.layers.arm import ARM
 from iafmsr.layers.cgfn import CGFN
 from iafmsr.layers.idm import InformationDensity
 from iafmsr.layers.igra import IGRA
-from iafmsr.losses import InformationEntropyLoss
+from iafmsr.models.losses import InformationEntropyLoss
 from iafmsr.ops.sites import ActiveSites
 from iafmsr.ops.submanifold import SubmanifoldConv2d
 

@@ -13,7 +13,7 @@ import torch
 from tiny import built
 
 from iafmsr.errors import UserError
-from iafmsr.profiling.overhead import measure_overhead
+from iafmsr.tools.profiling.overhead import measure_overhead
 
 pytestmark = pytest.mark.usefixtures('bf16_everywhere')
 

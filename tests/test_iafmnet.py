@@ -10,7 +10,7 @@ from iafmsr.layers.density import information, num_active
 from iafmsr.layers.filters import laplacian, luma, sobel
 from iafmsr.layers.idm import InformationDensity
 from iafmsr.layers.igra import down, up
-from iafmsr.losses import InformationEntropyLoss
+from iafmsr.models.losses import InformationEntropyLoss
 
 SMALL = {'num_feat': 8, 'num_block': 2}
 LITERAL = {

@@ -20,11 +20,12 @@ from tiny import TORCHRUN, finish, options, start, train, write_data
 from torch.utils.data import DataLoader
 
 from iafmsr.data import in_memory
-from iafmsr.data.in_memory import InMemoryLoader, Pixels, TrainSetInMemory, build_train_loader
+from iafmsr.data.in_memory import InMemoryLoader, TrainSetInMemory, build_train_loader
+from iafmsr.data.pixels import Pixels
 from iafmsr.data.sampling import EpochSampler, random_patch, sample_random
 from iafmsr.errors import UserError
-from iafmsr.options.check import check_options
 from iafmsr.options.files import load_options
+from iafmsr.training.checks.check import check_options
 
 CPU = torch.device('cpu')
 

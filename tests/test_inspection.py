@@ -16,13 +16,13 @@ from iafmsr.archs.smfanet_arch import SMFANet
 from iafmsr.cli import main
 from iafmsr.errors import UserError
 from iafmsr.files.figures import PALETTE, colour_levels
-from iafmsr.inspection.figure import SHARE, densest_square, draw
-from iafmsr.inspection.inputs import find_sources
-from iafmsr.inspection.page import page
-from iafmsr.inspection.picture import has_map, inspect_picture
-from iafmsr.inspection.report import Figures, as_json, as_text
-from iafmsr.inspection.training import checkpoints
-from iafmsr.measure.map_quality import error_maps, fixed_maps, rank_correlation
+from iafmsr.tools.inspection.figure import SHARE, densest_square, draw
+from iafmsr.tools.inspection.inputs import find_sources
+from iafmsr.tools.inspection.page import page
+from iafmsr.tools.inspection.picture import has_map, inspect_picture
+from iafmsr.tools.inspection.report import Figures, as_json, as_text
+from iafmsr.tools.inspection.training import checkpoints
+from iafmsr.tools.measure.map_quality import error_maps, fixed_maps, rank_correlation
 
 
 @pytest.fixture(scope='module')

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from iafmsr.measure.map_quality import error_maps, fixed_maps, rank_correlation, share_inside
+from iafmsr.tools.measure.map_quality import error_maps, fixed_maps, rank_correlation, share_inside
 
 
 def test_errors_are_averaged_over_the_pixels_of_one_lr_pixel():

@@ -12,8 +12,8 @@ from tiny import built
 from torch import nn
 
 from iafmsr.models.muon import Muon, orthogonal
-from iafmsr.options.check import check_options
 from iafmsr.options.files import load_options
+from iafmsr.training.checks.check import check_options
 
 MUON = {'type': 'Muon', 'lr': 1e-2}
 

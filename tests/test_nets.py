@@ -22,15 +22,15 @@ from torch import nn
 
 from iafmsr import archs
 from iafmsr.archs import IAFMNet, SMFANet
-from iafmsr.benchmark.nets import parse_nets
 from iafmsr.cli import main
 from iafmsr.errors import UserError
 from iafmsr.nets import files as named_files
 from iafmsr.nets.files import find_weights
 from iafmsr.nets.loading import load_net
 from iafmsr.nets.reading import load_checkpoint
-from iafmsr.options.check import check_options
+from iafmsr.tools.benchmark.nets import parse_nets
 from iafmsr.training.checkpoints import newest_state
+from iafmsr.training.checks.check import check_options
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = {'scale': 2, 'num_feat': 8, 'num_block': 1}

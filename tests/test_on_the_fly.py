@@ -12,15 +12,15 @@ from basicsr.data import build_dataloader, build_dataset
 from PIL import Image
 from torch import Tensor
 
-from iafmsr.data.forms import SubImages
 from iafmsr.data.on_the_fly import OnTheFlyDataset, lr_patch
-from iafmsr.data.preparation import prepare
 from iafmsr.data.sampling import Draw, EpochSampler
 from iafmsr.errors import UserError
 from iafmsr.ops.resize import imresize
-from iafmsr.options.check import check_options
 from iafmsr.options.files import load_options
-from iafmsr.profiling.loading_speed import measure_loading
+from iafmsr.tools.prepare.forms import SubImages
+from iafmsr.tools.prepare.preparation import prepare
+from iafmsr.tools.profiling.loading_speed import measure_loading
+from iafmsr.training.checks.check import check_options
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -16,8 +16,8 @@ from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 from option_cases import DELETE, changed, train_options
 
 from iafmsr.errors import UserError
-from iafmsr.options.check import check_options
 from iafmsr.options.files import load_options, parse_value
+from iafmsr.training.checks.check import check_options
 
 parse, refused, root = option_cases.parse, option_cases.refused, option_cases.root
 

@@ -14,10 +14,10 @@ from option_cases import OPTION_FILES, changed, train_options
 
 from iafmsr.models.compilation import MODES
 from iafmsr.options import page
-from iafmsr.options.check import check_options, fill_defaults
 from iafmsr.options.files import ValueLoader, load_options
 from iafmsr.options.kinds import Number, key
 from iafmsr.options.schema import Options, Train
+from iafmsr.training.checks.check import check_options, fill_defaults
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -22,9 +22,9 @@ from PIL import Image
 
 from iafmsr.archs.iafmnet_arch import IAFMNet
 from iafmsr.errors import UserError
-from iafmsr.options.check import check_options
-from iafmsr.options.command import keep_options, parse_options, resolve_paths
 from iafmsr.options.files import load_options
+from iafmsr.training.checks.check import check_options
+from iafmsr.training.options import keep_options, parse_options, resolve_paths
 
 parse, refused, root = option_cases.parse, option_cases.refused, option_cases.root
 TINY = {'num_feat': 8, 'num_block': 1}

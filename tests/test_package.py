@@ -56,8 +56,8 @@ def test_the_distributions_carry_pins_but_never_ask_pip_for_basicsr(tree: Path, 
         assert 'iafmsr = iafmsr.cli:main' in wheel.read(f'{stem}.dist-info/entry_points.txt').decode().splitlines()
         modules = {
             'iafmsr/archs/iafmnet_arch.py',
-            'iafmsr/compat.py',
-            'iafmsr/benchmark/published.yml',
+            'iafmsr/bridge/compat.py',
+            'iafmsr/tools/benchmark/published.yml',
             'iafmsr/py.typed',
         }
         assert modules <= set(wheel.namelist())

@@ -10,11 +10,11 @@ from basicsr.models import build_model
 
 from iafmsr.archs import IMDN, RDESA, SAFMN, SMFANet, Spandrel
 from iafmsr.errors import UserError
-from iafmsr.losses import FFTLoss
-from iafmsr.measure.complexity import count
+from iafmsr.models.losses import FFTLoss
 from iafmsr.nets.fine_tuning import weights_for
-from iafmsr.options.check import check_options
 from iafmsr.options.files import load_options
+from iafmsr.tools.measure.complexity import count
+from iafmsr.training.checks.check import check_options
 
 needs_spandrel = pytest.mark.skipif(find_spec('spandrel') is None, reason="needs pip install -e '.[spandrel]'")
 

@@ -18,14 +18,14 @@ from basicsr.data import build_dataset
 from PIL import Image
 
 from iafmsr.cli import main
-from iafmsr.data import forms, preparation, stores
-from iafmsr.data.forms import SubImages, WholePictures
-from iafmsr.data.preparation import prepare
 from iafmsr.errors import UserError
 from iafmsr.files.names import PictureFile, list_pictures
 from iafmsr.files.picture import UnreadableError
 from iafmsr.files.reading import picture_size, read_picture
 from iafmsr.ops.resize import imresize, mod_crop
+from iafmsr.tools.prepare import forms, preparation, stores
+from iafmsr.tools.prepare.forms import SubImages, WholePictures
+from iafmsr.tools.prepare.preparation import prepare
 
 SMALL = SubImages(crop_size=48, step=24, min_size=24)
 

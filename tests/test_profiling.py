@@ -15,13 +15,13 @@ import yaml
 from tiny import options, write_data
 
 from iafmsr.errors import UserError
-from iafmsr.options.command import options_of_training
-from iafmsr.profiling import floor as floor_module
-from iafmsr.profiling.contestants import contestants_of
-from iafmsr.profiling.floor import Floor, floor_of
-from iafmsr.profiling.profile import profile_training
-from iafmsr.profiling.runner import STAGES, Loaders, Runner
-from iafmsr.profiling.stopwatch import Stopwatch, replaced
+from iafmsr.tools.profiling import floor as floor_module
+from iafmsr.tools.profiling.contestants import contestants_of
+from iafmsr.tools.profiling.floor import Floor, floor_of
+from iafmsr.tools.profiling.profile import profile_training
+from iafmsr.tools.profiling.runner import STAGES, Loaders, Runner
+from iafmsr.tools.profiling.stopwatch import Stopwatch, replaced
+from iafmsr.training.options import options_of_training
 
 CPU = torch.device('cpu')
 

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from iafmsr.benchmark.robustness import Robustness, drawings, flat_pixels, robustness
 from iafmsr.nets.loading import load_net
+from iafmsr.tools.benchmark.robustness import Robustness, drawings, flat_pixels, robustness
 
 YELLOW = torch.tensor([1.0, 1.0, 0.0])
 

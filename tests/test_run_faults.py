@@ -19,10 +19,12 @@ import torch
 from tiny import TORCHRUN, built, finish, options, start, train, write_data
 
 from iafmsr.errors import UserError
-from iafmsr.options.check import check_options
-from iafmsr.training import loop
+from iafmsr.nets.checkpoints import save_whole
+from iafmsr.nets.reading import load_checkpoint
+from iafmsr.training import validation
 from iafmsr.training.batches import Batches
-from iafmsr.training.checkpoints import load_checkpoint, load_resume_state, save_whole
+from iafmsr.training.checkpoints import load_resume_state
+from iafmsr.training.checks.check import check_options
 from iafmsr.training.exact import data_order, listing_digest
 from iafmsr.training.lock import folder_lock
 from iafmsr.training.saving import fault_of_weights
@@ -408,9 +410,9 @@ def test_a_validation_goes_on_without_its_pictures(caplog: pytest.LogCaptureFixt
             if save_img:
                 raise OSError(28, 'No space left on device')
 
-    assert not loop.validate(Model(), None, 1, None, True)
+    assert not validation.validate(Model(), None, 1, None, True)
     assert calls == [True, False]
-    assert loop.validate(Model(), None, 1, None, False)
+    assert validation.validate(Model(), None, 1, None, False)
 
 
 def test_a_test_without_its_pictures_fails(root: Path) -> None:

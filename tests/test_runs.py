@@ -20,7 +20,7 @@ from tiny import TORCHRUN, finish, options, start, train, write_data
 
 from iafmsr.data.paired_dataset import PairedSRDataset
 from iafmsr.data.sampling import EpochSampler
-from iafmsr.training.checkpoints import load_checkpoint
+from iafmsr.nets.reading import load_checkpoint
 from iafmsr.training.signals import RESUME_ME
 
 # As iafmsr/train.py; besides, every rank writes down what it has seen and what it has learned.

@@ -27,8 +27,8 @@ from iafmsr.data.reading import read_or_replace
 from iafmsr.data.sampling import Draw, EpochSampler, random_patch, sample_random
 from iafmsr.errors import UserError
 from iafmsr.files.picture import UnreadableError
-from iafmsr.options.data_files import check_dataset
 from iafmsr.training.batches import init_worker
+from iafmsr.training.checks.data_files import check_dataset
 
 FULL = os.environ.get('IAFMSR_FULL') == '1'
 

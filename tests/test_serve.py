@@ -16,7 +16,7 @@ from iafmsr.archs.smfanet_arch import SMFANet
 from iafmsr.cli import main
 from iafmsr.errors import UserError
 from iafmsr.nets.trained import TrainedNet
-from iafmsr.serve.work import enlarge, idm_view, read_upload, save, sites_view, summary
+from iafmsr.tools.serve.work import enlarge, idm_view, read_upload, save, sites_view, summary
 
 
 @pytest.fixture(scope='module')
@@ -119,7 +119,7 @@ def test_the_page_in_a_browser(trained, picture, tmp_path):
         pytest.importorskip(package, reason=f"the extra '{extra}' is not installed")
     from browser import Page, chromium
 
-    from iafmsr.serve.page import serving
+    from iafmsr.tools.serve.page import serving
 
     (tmp_path / 'text.png').write_text('text')
     downloads = tmp_path / 'downloads'

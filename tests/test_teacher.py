@@ -14,22 +14,22 @@ import torch
 from PIL import Image
 from tiny import built, finish, options, start, train, write_data
 
-from iafmsr.basicsr_api import build_dataset
+from iafmsr.bridge.basicsr_api import build_dataset
 from iafmsr.cli import main
-from iafmsr.data.forms import SubImages
 from iafmsr.data.in_memory import TrainSetInMemory
-from iafmsr.data.preparation import prepare
 from iafmsr.data.sampling import EpochSampler
-from iafmsr.data.stores import LmdbStore, encode_png
 from iafmsr.errors import UserError
 from iafmsr.files.reading import read_picture
-from iafmsr.inference.teacher_pictures import add_teacher
-from iafmsr.inference.tiles import Enlarger
 from iafmsr.models.teacher import Teacher
 from iafmsr.nets.loading import load_net
 from iafmsr.ops.resize import imresize
-from iafmsr.options.check import check_options
-from iafmsr.options.data_files import check_dataset
+from iafmsr.tools.inference.tiles import Enlarger
+from iafmsr.tools.prepare.forms import SubImages
+from iafmsr.tools.prepare.preparation import prepare
+from iafmsr.tools.prepare.stores import LmdbStore, encode_png
+from iafmsr.tools.prepare.teacher_pictures import add_teacher
+from iafmsr.training.checks.check import check_options
+from iafmsr.training.checks.data_files import check_dataset
 
 CPU = torch.device('cpu')
 FORM = SubImages(crop_size=48, step=24, min_size=48)
@@ -106,7 +106,7 @@ def decoded(png: bytes, folder: Path) -> torch.Tensor:
 
 @pytest.mark.parametrize('ensemble', [False, True])
 def test_the_pictures_are_the_teachers_of_the_whole_lr_cut_as_hr_is(root: Path, tmp_path: Path, ensemble: bool) -> None:
-    from iafmsr.data.forms import at_scale
+    from iafmsr.ops.resize import at_scale
 
     path = add_teacher([root / 'pictures'], root / 'set', FORM, str(root / 'smfanet_x4.pth'), ensemble)
     assert ('_ensemble_' in path.name) == ensemble

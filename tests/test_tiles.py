@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from iafmsr.archs import SAFMN, IAFMNet
-from iafmsr.inference import tiles
-from iafmsr.inference.tiles import Enlarger, is_exact, margin
 from iafmsr.nets.trained import TrainedNet
+from iafmsr.tools.inference import tiles
+from iafmsr.tools.inference.tiles import Enlarger, is_exact, margin
 
 
 def enlarger(net: torch.nn.Module) -> Enlarger:

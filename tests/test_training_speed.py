@@ -14,7 +14,7 @@ from basicsr.models.sr_model import SRModel
 from tiny import built, options
 
 from iafmsr.models.iafmnet_model import IAFMNetModel
-from iafmsr.options.check import check_options
+from iafmsr.training.checks.check import check_options
 
 pytestmark = pytest.mark.usefixtures('bf16_everywhere')
 

@@ -26,13 +26,13 @@ from iafmsr.errors import UserError
 from iafmsr.files.picture import Picture, UnreadableError
 from iafmsr.files.reading import read
 from iafmsr.files.writing import write
-from iafmsr.inference.tiles import Enlarger
-from iafmsr.inference.upscale import Upscaler
 from iafmsr.nets import files as named_files
 from iafmsr.nets import loading
 from iafmsr.nets.loading import load_net
 from iafmsr.nets.trained import TrainedNet
 from iafmsr.ops.resize import imresize
+from iafmsr.tools.inference.tiles import Enlarger
+from iafmsr.tools.inference.upscale import Upscaler
 
 Upscale = Callable[..., int]
 ROOT = Path(__file__).resolve().parent.parent
@@ -302,7 +302,7 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_in_a_log(
     assert re.search(r'1/2 a.png:\s+0%\|.*\|.*<', terminal.getvalue())
     monkeypatch.setattr(sys, 'stderr', log := Stream())
     log.terminal = False
-    from iafmsr.inference.command import _Log
+    from iafmsr.tools.inference.command import _Log
 
     with tqdm(total=2, file=_Log(), mininterval=0, bar_format='{percentage:.0f}% {elapsed}<{remaining}') as bar:
         bar.update(1)
@@ -707,7 +707,7 @@ def test_wrong_options(
 def test_a_precision_that_the_cpu_has_not_is_replaced_and_said(
     tmp_path: Path, upscale: Upscale, has: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr('iafmsr.inference.command._has', lambda precision: has)
+    monkeypatch.setattr('iafmsr.tools.inference.command._has', lambda precision: has)
     save(tmp_path / 'a.png', noise(40, 60))
     assert upscale(tmp_path / 'a.png', tmp_path / 'fp32.png', '--precision', 'fp32') == 0
     assert upscale(tmp_path / 'a.png', tmp_path / 'bf16.png', '--precision', 'bf16') == 0
@@ -807,7 +807,7 @@ def test_upscaling_starts_without_basicsr_and_help_without_torch() -> None:
         'import sys\nfrom iafmsr.cli import main\n'
         'try:\n    main(["upscale", "--help"])\nexcept SystemExit:\n    pass\n'
         'assert "torch" not in sys.modules\n'
-        'import iafmsr.inference.upscale, iafmsr.archs.iafmnet_arch\n'
+        'import iafmsr.tools.inference.upscale, iafmsr.archs.iafmnet_arch\n'
         'assert not {"basicsr", "torchvision", "scipy", "skimage", "matplotlib"} & set(sys.modules)\n'
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)

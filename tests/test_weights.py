@@ -13,12 +13,12 @@ from PIL import Image
 from iafmsr.archs import IAFMNet
 from iafmsr.cli import main
 from iafmsr.errors import UserError
-from iafmsr.export.publishing import publish
 from iafmsr.files.reading import read_picture
-from iafmsr.measure.quality import y_quality
 from iafmsr.nets.files import FOLDER
 from iafmsr.nets.loading import load_net
 from iafmsr.ops.resize import mod_crop
+from iafmsr.tools.export.publishing import publish
+from iafmsr.tools.measure.quality import y_quality
 
 NAMES = sorted(path.stem for path in FOLDER.glob('*.pth'))
 

@@ -1,7 +1,9 @@
-"""Architectures, known to BasicSR's registry (`iafmsr.basicsr_api`); all but EDSRIDM work without BasicSR."""
+"""Architectures, known to BasicSR's registry (`iafmsr.register`); all but EDSRIDM work without BasicSR."""
 
 from importlib import import_module
 from typing import Any
+
+from torch import nn
 
 _MODULES = {
     'EDSRIDM': 'edsr_idm_arch',
@@ -20,3 +22,16 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     return getattr(import_module(f'{__name__}.{_MODULES[name]}'), name)
+
+
+def find(name: str) -> type[nn.Module]:
+    """The arch of a name, one of this package's or one of BasicSR's own, whose import takes seconds.
+
+    Raises:
+        KeyError: there is none.
+    """
+    if name in _MODULES:
+        return __getattr__(name)
+    from iafmsr.bridge.basicsr_api import ARCH_REGISTRY
+
+    return ARCH_REGISTRY.get(name)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from iafmsr.basicsr_api import ARCH_REGISTRY, EDSR
+from iafmsr.bridge.basicsr_api import ARCH_REGISTRY, EDSR
 from iafmsr.layers.arm import ARM
 from iafmsr.layers.density import Density
 from iafmsr.layers.idm import InformationDensity

@@ -14,8 +14,8 @@ import lmdb
 import torch
 from torch import Tensor
 
-from iafmsr.data.stores import META_LINE
 from iafmsr.errors import UserError
+from iafmsr.files.lmdb_index import META_LINE
 from iafmsr.files.names import list_pictures, printable
 from iafmsr.files.picture import UnreadableError
 from iafmsr.files.reading import picture_size, read_picture, read_rgb8

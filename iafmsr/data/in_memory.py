@@ -10,22 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from itertools import accumulate, islice
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from iafmsr.basicsr_api import build_dataloader, get_root_logger
+from iafmsr.bridge.basicsr_api import build_dataloader, get_root_logger
 from iafmsr.data.augmentation import Augmentation
 from iafmsr.data.parallel import in_order
+from iafmsr.data.pixels import Pixels, upload
 from iafmsr.data.reading import read_or_replace
 from iafmsr.data.sampling import EpochSampler, Patch
 from iafmsr.data.shared_memory import available_bytes, from_everyone, neighbours, shared_bytes
 from iafmsr.files.picture import UnreadableError
 
-__all__ = ['InMemoryLoader', 'PairSource', 'Pixels', 'TrainSetInMemory', 'build_train_loader']
+__all__ = ['InMemoryLoader', 'PairSource', 'TrainSetInMemory', 'build_train_loader']
 
 # of what is free: the network wants its part
 HOST_SHARE, GPU_SHARE = 0.8, 0.6
@@ -49,55 +50,6 @@ class PairSource(Protocol):
     def patch(self, index: int, height: int, width: int) -> Patch: ...
 
     def names(self, index: int) -> dict[str, str]: ...
-
-
-class Pixels:
-    """Pictures in one block of memory, one after another.
-
-    Args:
-        sizes: height and width of each.
-        memory: uint8, of at least :meth:`count` bytes.
-    """
-
-    def __init__(self, sizes: Sequence[tuple[int, int]], memory: Tensor) -> None:
-        self.sizes = sizes
-        self.starts = [0, *accumulate(height * width for height, width in sizes)]
-        self.flat = memory[: self.count(sizes)].view(-1, 3)
-
-    @staticmethod
-    def count(sizes: Sequence[tuple[int, int]]) -> int:
-        """Bytes that pictures of these sizes take."""
-        return 3 * sum(height * width for height, width in sizes)
-
-    def picture(self, number: int) -> Tensor:
-        """A view of one, uint8 (H, W, 3)."""
-        return self.flat[self.starts[number] : self.starts[number + 1]].view(*self.sizes[number], 3)
-
-    def cut(self, numbers: Sequence[int], patches: Sequence[Patch], scale: int) -> Tensor:
-        """Patches of pictures, uint8 (B, 3, size, size) with the size in pixels of this scale: those of `Patch.cut`."""
-        if self.flat.device.type == 'cpu':
-            return self._cut_each(numbers, patches, scale)
-        return self._cut_at_once(numbers, patches, scale)  # on a GPU it is the launches that cost
-
-    def _cut_each(self, numbers: Sequence[int], patches: Sequence[Patch], scale: int) -> Tensor:
-        size = scale * patches[0].size
-        out = torch.empty(len(numbers), 3, size, size, dtype=torch.uint8)
-        for patch, number, place in zip(patches, numbers, out, strict=True):
-            place.copy_(patch.show(self.picture(number), scale).permute(2, 0, 1))
-        return out
-
-    def _cut_at_once(self, numbers: Sequence[int], patches: Sequence[Patch], scale: int) -> Tensor:
-        walks = [
-            (self.starts[number] + first, below, right)
-            for number, (first, below, right) in (
-                (number, patch.walk(self.sizes[number][1], scale))
-                for number, patch in zip(numbers, patches, strict=True)
-            )
-        ]
-        first, below, right = _upload(torch.tensor(walks), self.flat.device).T[..., None, None]
-        steps = torch.arange(scale * patches[0].size, device=self.flat.device)
-        where = first + below * steps[:, None] + right * steps
-        return self.flat.index_select(0, where.flatten()).view(*where.shape, 3).permute(0, 3, 1, 2).contiguous()
 
 
 class TrainSetInMemory:
@@ -153,8 +105,8 @@ class TrainSetInMemory:
         for place, draw in enumerate(drawn):
             changed = self.source.augmentation.changed(draw, {key: batch[place] for key, batch in pixels.items()})
             for key, patch in changed.items():
-                pixels[key][place] = _upload(patch, self.lr.flat.device)
-        return {key: _upload(batch, self.target).float() / self.brightest for key, batch in pixels.items()} | {
+                pixels[key][place] = upload(patch, self.lr.flat.device)
+        return {key: upload(batch, self.target).float() / self.brightest for key, batch in pixels.items()} | {
             key: [sample[key] for sample in samples] for key in samples[0]
         }
 
@@ -260,10 +212,3 @@ def _room(count: int, wanted: str, target: torch.device) -> torch.device | None:
 
 def _gib(count: float) -> str:
     return f'{count / 2**30:.2f} GiB'
-
-
-def _upload(values: Tensor, device: torch.device) -> Tensor:
-    """To a device; to a GPU from pinned memory, so that nothing waits for what it does meanwhile."""
-    if device.type == 'cpu' or values.device == device:
-        return values.to(device)
-    return values.pin_memory().to(device, non_blocking=True)

@@ -12,9 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from iafmsr.basicsr_api import DATASET_REGISTRY
+from iafmsr.bridge.basicsr_api import DATASET_REGISTRY
 from iafmsr.data.augmentation import Augmentation
-from iafmsr.data.forms import at_scale
 from iafmsr.data.hr_sources import folder_sources, lmdb_sources, warn
 from iafmsr.data.parallel import in_order
 from iafmsr.data.reading import read_or_replace
@@ -22,7 +21,7 @@ from iafmsr.data.sampling import Patch, random_patch, sample_random
 from iafmsr.errors import UserError
 from iafmsr.files.names import printable
 from iafmsr.files.picture import UnreadableError
-from iafmsr.ops.resize import imresize, mod_crop
+from iafmsr.ops.resize import at_scale, imresize, mod_crop
 
 __all__ = ['OnTheFlyDataset', 'lr_patch']
 

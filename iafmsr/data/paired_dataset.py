@@ -12,12 +12,12 @@ import lmdb
 import numpy as np
 import torch
 
-from iafmsr.basicsr_api import DATASET_REGISTRY, FileClient, PairedImageDataset, bgr2ycbcr, normalize
+from iafmsr.bridge.basicsr_api import DATASET_REGISTRY, FileClient, PairedImageDataset, bgr2ycbcr, normalize
 from iafmsr.data.augmentation import Augmentation
 from iafmsr.data.reading import read_or_replace
 from iafmsr.data.sampling import Patch, random_patch, sample_random
-from iafmsr.data.stores import META_LINE
 from iafmsr.errors import UserError
+from iafmsr.files.lmdb_index import META_LINE
 from iafmsr.files.picture import UnreadableError
 from iafmsr.files.reading import picture_size, read_rgb8
 

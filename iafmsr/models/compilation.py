@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from iafmsr.basicsr_api import get_root_logger
+from iafmsr.bridge.basicsr_api import get_root_logger
 
 MODES = ('default', 'reduce-overhead', 'max-autotune')
 

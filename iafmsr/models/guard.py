@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from iafmsr.basicsr_api import get_root_logger
+from iafmsr.bridge.basicsr_api import get_root_logger
 from iafmsr.errors import UserError
 
 SHOWN = 3  # bad batches that a report names

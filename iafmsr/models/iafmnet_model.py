@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from iafmsr.basicsr_api import MODEL_REGISTRY, SRModel, build_loss
+from iafmsr.bridge.basicsr_api import MODEL_REGISTRY, SRModel, build_loss
 from iafmsr.errors import UserError
 from iafmsr.models.compilation import compiled_or_not
 from iafmsr.models.guard import StepGuard

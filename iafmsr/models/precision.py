@@ -6,7 +6,7 @@ import platform
 
 import torch
 
-from iafmsr.basicsr_api import get_root_logger
+from iafmsr.bridge.basicsr_api import get_root_logger
 
 DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 

@@ -31,11 +31,7 @@ def build(where: str, network: Mapping[str, Any]) -> nn.Module:
     keywords = {key: value for key, value in network.items() if key != 'type'}
     name = network['type']
     try:
-        if name in archs.__all__:
-            return getattr(archs, name)(**keywords)
-        from iafmsr.basicsr_api import ARCH_REGISTRY  # BasicSR's own nets take the seconds of its import
-
-        return ARCH_REGISTRY.get(name)(**keywords)
+        return archs.find(name)(**keywords)
     except Exception as error:  # a constructor fails on a value of the wrong kind in any way
         reason = str(error).partition('\n')[0] or type(error).__name__
         raise UserError(f'{where}: {name} cannot be built: {reason}') from None

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
 from iafmsr.errors import UserError
 from iafmsr.nets.building import fitting, misfit
 from iafmsr.nets.reading import load_checkpoint
-from iafmsr.nets.state_dicts import KEYS, check_values, some, weights_in
+from iafmsr.nets.state_dicts import KEYS, check_values, weights_in
 
-__all__ = ['load_network', 'weights_for']
+__all__ = ['weights_for']
 
 
 def weights_for(
@@ -50,24 +49,3 @@ def weights_for(
         raise UserError(f'{file}: none of its {len(weights)} tensors fits {type(net).__name__}: {fault}')
     check_values(file, taken)
     return taken
-
-
-def load_network(
-    self: Any, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
-) -> None:
-    """BasicSR's ``BaseModel.load_network``: the same for a file that fits, and :func:`weights_for` for any other.
-
-    The log says how many tensors were taken.
-    """
-    from iafmsr.basicsr_api import get_root_logger
-
-    net = self.get_bare_model(net)
-    path = self.opt['path']
-    instead = path.get('param_key_g') if param_key == 'params_ema' else None  # of a file without an average
-    taken = weights_for(net, load_path, strict, param_key, instead, resumed=bool(path.get('resume_state')))
-    left = net.state_dict().keys() - taken.keys()
-    get_root_logger().info(
-        f'{len(taken)} of {len(taken) + len(left)} tensors of {type(net).__name__} taken from '
-        f'{load_path}' + (f'; new are {some(left)}' if left else '')
-    )
-    net.load_state_dict(taken, strict=not left)

@@ -16,7 +16,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-__all__ = ['imresize', 'mod_crop']
+__all__ = ['at_scale', 'imresize', 'mod_crop']
 
 # float32 holds every integer up to here.
 _FLOAT32_EXACT = 2**24
@@ -63,6 +63,11 @@ def mod_crop(img: Tensor, multiple: int) -> Tensor:
     """
     height, width = img.shape[-2:]
     return img[..., : height - height % multiple, : width - width % multiple]
+
+
+def at_scale(hr: Tensor, scale: int) -> Tensor:
+    """HR, uint8 ``(3, H, W)``, at a scale: itself (1), or its LR."""
+    return hr if scale == 1 else imresize(mod_crop(hr, scale), Fraction(1, scale))
 
 
 def _resize_axis(img: Tensor, scale: Fraction, axis: int) -> Tensor:

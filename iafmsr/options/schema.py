@@ -1,7 +1,7 @@
 """All sections of an option file and their keys, BasicSR's for single-image super-resolution and ours.
 
-This is the one place that names a key. It is checked by :mod:`iafmsr.options.check`, its default is filled in, and
-docs/options.md and docs/options.schema.json are made from it by ``python -m iafmsr.options.page``. A new key of
+This is the one place that names a key. It is checked by :mod:`iafmsr.training.checks.check`, its default is filled in,
+and docs/options.md and docs/options.schema.json are made from it by ``python -m iafmsr.options.page``. A new key of
 ``train`` is a line of :class:`Train` and the code that reads it. One whose type is :class:`Loss`, :class:`Optimizer` or
 :class:`Scheduler` is held against the constructor of its class as well. A section with keys of its own is a class, as
 :class:`Wandb` is for :class:`Logger`.

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from iafmsr.basicsr_api import build_dataset
+from iafmsr.bridge.basicsr_api import build_dataset
 from iafmsr.data.in_memory import build_train_loader
 from iafmsr.data.sampling import EpochSampler
 from iafmsr.training.signals import leave_signals_to_the_main_process

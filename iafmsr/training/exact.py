@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from iafmsr.basicsr_api import get_root_logger
+from iafmsr.bridge.basicsr_api import get_root_logger
 
 Options = dict[str, Any]
 # how the samples reach the network, not which they are; where they lie is told by the listing

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from iafmsr.basicsr_api import (
+from iafmsr.bridge.basicsr_api import (
     get_env_info,
     get_root_logger,
     get_time_str,

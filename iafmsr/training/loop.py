@@ -13,26 +13,24 @@ from typing import Any
 
 import torch
 
-from iafmsr.basicsr_api import (
+from iafmsr.bridge.basicsr_api import (
     AvgTimer,
-    build_dataloader,
-    build_dataset,
     build_model,
-    get_root_logger,
     make_exp_dirs,
     master_only,
     mkdir_and_rename,
 )
 from iafmsr.errors import UserError
-from iafmsr.options.command import keep_options, parse_options
 from iafmsr.training.batches import Batches
 from iafmsr.training.checkpoints import load_resume_state
 from iafmsr.training.exact import data_order, seed_iteration
 from iafmsr.training.lock import folder_lock
 from iafmsr.training.logs import board_folder, open_board, start_log
+from iafmsr.training.options import keep_options, parse_options
 from iafmsr.training.progress import Reports
 from iafmsr.training.saving import Saver
 from iafmsr.training.signals import RESUME_ME, StopSignal
+from iafmsr.training.validation import val_loader, validate
 
 Options = dict[str, Any]
 MAX_UNREADABLE = 0.01  # share of the pictures
@@ -42,7 +40,7 @@ def train(args: argparse.Namespace, root: str) -> None:
     """Train by the option file of the command line.
 
     Args:
-        args: of :mod:`iafmsr.training.command`.
+        args: of :mod:`iafmsr.tools.training`.
         root: folder in which ``experiments/`` lies, and from which relative paths count.
 
     Raises:
@@ -236,19 +234,6 @@ class Run:
         return records.get(next(iter(self.opt['val']['metrics'])), {}).get('iter') == self.iteration
 
 
-def validate(model: Any, loader: Any, iteration: int | str, board: Any, save_img: bool) -> bool:
-    """A model's validation, without its pictures where they cannot be written; returns whether nothing was left out."""
-    try:
-        model.validation(loader, iteration, board, save_img)
-        return True
-    except OSError as error:
-        if not save_img:
-            raise
-        get_root_logger().error(f'The pictures of the validation could not be written: {error.strerror or error}')
-        model.validation(loader, iteration, board, False)
-        return False
-
-
 @master_only
 def make_folders(opt: Options, new: bool) -> None:
     """The folders of a new run; older ones of its name are renamed."""
@@ -256,9 +241,3 @@ def make_folders(opt: Options, new: bool) -> None:
         make_exp_dirs(opt)
         if opt['logger'].get('use_tb_logger') and 'debug' not in opt['name']:
             mkdir_and_rename(str(board_folder(opt)))
-
-
-def val_loader(opt: Options, section: Options) -> Any:
-    """BasicSR's loader of a set for validation."""
-    dataset = build_dataset(section)
-    return build_dataloader(dataset, section, opt['num_gpu'], opt['dist'], None, opt['manual_seed'])

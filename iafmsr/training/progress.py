@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from iafmsr.basicsr_api import MessageLogger, get_root_logger
+from iafmsr.bridge.basicsr_api import MessageLogger, get_root_logger
 
 
 class Reports(AbstractContextManager['Reports']):

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from iafmsr.basicsr_api import get_root_logger
+from iafmsr.bridge.basicsr_api import get_root_logger
 from iafmsr.errors import UserError
 from iafmsr.training.checkpoints import clear_away
 

@@ -9,19 +9,20 @@ from typing import Any
 
 import torch
 
-from iafmsr.basicsr_api import build_model, make_exp_dirs
+from iafmsr.bridge.basicsr_api import build_model, make_exp_dirs
 from iafmsr.errors import UserError
-from iafmsr.options.command import parse_options
 from iafmsr.training.lock import folder_lock
 from iafmsr.training.logs import start_log
-from iafmsr.training.loop import faults_of_the_machine, val_loader, validate
+from iafmsr.training.loop import faults_of_the_machine
+from iafmsr.training.options import parse_options
+from iafmsr.training.validation import val_loader, validate
 
 
 def test(args: argparse.Namespace, root: str) -> None:
     """Test by the option file of the command line; pictures and log go to ``results/NAME``.
 
     Args:
-        args: of :mod:`iafmsr.training.command`.
+        args: of :mod:`iafmsr.tools.training`.
         root: folder in which ``results/`` lies, and from which relative paths count.
 
     Raises:

@@ -1,0 +1,188 @@
+"""Cures for what BasicSR 1.4.2 breaks on with a current stack.
+
+`iafmsr.bridge.basicsr_api` applies them when it has imported BasicSR (what the import itself needs is in
+`iafmsr.bridge.importing`), in spawned data workers too, which come to it by the module of their dataset. Each cure
+looks for its fault and leaves alone what works; no file of BasicSR is edited. Seven names in it are replaced: four of
+its options module, a method of BaseModel and two of SRModel. Besides, `iafmsr.models.base_model` replaces how BaseModel
+saves, resumes and loads; nothing else in the project patches BasicSR.
+"""
+
+import atexit
+import functools
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import yaml
+
+from iafmsr.errors import UserError
+
+Options = dict[str, Any]
+
+
+@functools.cache
+def apply() -> None:
+    """Applies the cures of an imported BasicSR, once per process."""
+    fit_options_to_machine()
+    launch_without_cuda()
+    wrap_without_cuda()
+    validate_the_bare_network()
+    validate_without_gt()
+
+
+def read_options_by(loader: type[yaml.SafeLoader], parse_value: Callable[[str], Any]) -> None:
+    """Makes numbers numbers, in option files and in `--force_yml` alike, and keeps code out of both.
+
+    Args:
+        loader: Reads option files.
+        parse_value: Reads the value of a `--force_yml key=value`.
+
+    The stock parser of `--force_yml` leaves `1e-4` and `-1` strings, on which the optimizer dies, and passes lists to
+    `eval`; the stock loader of files leaves `1e-4` a string as well and builds any Python object a file names.
+    """
+    from basicsr.utils import options
+
+    options._postprocess_yml_value = parse_value
+    options.ordered_yaml = lambda: (loader, yaml.SafeDumper)
+
+
+def without_cuda(opt: Options) -> list[str]:
+    """Rewrites in place the options that need CUDA.
+
+    Args:
+        opt: Parsed options.
+
+    Returns:
+        What was changed, each as `key: new (was old)`.
+    """
+    changes = []
+
+    def change(section: Options, key: str, value: Any, name: str) -> None:
+        changes.append(f'{name}: {value} (was {section[key]})')
+        section[key] = value
+
+    if opt.get('num_gpu', 0) != 0:
+        change(opt, 'num_gpu', 0, 'num_gpu')
+    train = opt['datasets'].get('train', {})
+    if train.get('prefetch_mode') == 'cuda':
+        change(train, 'prefetch_mode', None, 'datasets: train: prefetch_mode')
+    return changes
+
+
+def fit_options_to_machine() -> None:
+    """Lets an option file written for GPUs run without one, and says so in a line.
+
+    `num_gpu: 1` and `prefetch_mode: cuda` make BasicSR touch CUDA at once, and die where there is none.
+    """
+    from basicsr.utils import options
+
+    stock = options.parse_options
+
+    @functools.wraps(stock)
+    def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, Any]:
+        opt, args = stock(root_path, is_train)
+        if not torch.cuda.is_available():
+            changes = without_cuda(opt)
+            if changes and opt['rank'] == 0:
+                print('No CUDA device: ' + ', '.join(changes), flush=True)
+        return opt, args
+
+    options.parse_options = parse_options
+
+
+def launch_without_cuda() -> None:
+    """Lets torchrun start processes without CUDA (gloo), and gives each process the GPU that LOCAL_RANK says.
+
+    The stock start divides the rank by the number of GPUs, zero on a CPU, and never reads LOCAL_RANK, which is wrong
+    where the ranks of a machine do not begin at a multiple of its GPUs. Slurm's launcher stays as it is.
+
+    A thread of gloo that wants the interpreter, to let go of the last tensor it has sent, takes the process down with
+    SIGABRT when it finds the interpreter ending. So at exit the threads get a moment; to destroy the group would not
+    end them while a network still holds it.
+    """
+    from basicsr.utils import options
+
+    stock = options.init_dist
+
+    @functools.wraps(stock)
+    def init_dist(launcher: str, backend: str = 'nccl', **kwargs: Any) -> None:
+        if launcher != 'pytorch':
+            return stock(launcher, backend, **kwargs)
+        if 'LOCAL_RANK' not in os.environ:
+            raise UserError('--launcher pytorch needs torchrun: torchrun --nproc_per_node=N iafmsr/train.py ...')
+        if torch.multiprocessing.get_start_method(allow_none=True) is None:
+            torch.multiprocessing.set_start_method('spawn')
+        if torch.cuda.is_available():
+            local_rank, count = int(os.environ['LOCAL_RANK']), torch.cuda.device_count()
+            if local_rank >= count:
+                raise UserError(f'torchrun --nproc_per_node: more processes than CUDA devices ({count})')
+            torch.cuda.set_device(local_rank)
+        else:
+            backend = 'gloo'
+        torch.distributed.init_process_group(backend, **kwargs)
+        atexit.register(time.sleep, 0.1)
+
+    options.init_dist = init_dist
+
+
+def wrap_without_cuda() -> None:
+    """Lets a network of a distributed run be on a CPU: the stock wrapper hands DistributedDataParallel a GPU's number
+    where there is none."""
+    from basicsr.models.base_model import BaseModel
+    from torch.nn.parallel import DistributedDataParallel
+
+    stock = BaseModel.model_to_device
+
+    @functools.wraps(stock)
+    def model_to_device(self: BaseModel, net: torch.nn.Module) -> torch.nn.Module:
+        if not self.opt['dist'] or self.device.type == 'cuda':
+            return stock(self, net)
+        return DistributedDataParallel(
+            net.to(self.device), find_unused_parameters=self.opt.get('find_unused_parameters', False)
+        )
+
+    BaseModel.model_to_device = model_to_device
+
+
+def validate_the_bare_network() -> None:
+    """Lets rank 0 validate alone without EMA: through DistributedDataParallel, a network with buffers waits for the
+    other ranks to take them, and the run dies."""
+    from basicsr.models.sr_model import SRModel
+
+    stock = SRModel.test
+
+    @functools.wraps(stock)
+    def test(self: SRModel) -> None:
+        wrapped = self.net_g
+        self.net_g = self.get_bare_model(wrapped)
+        try:
+            stock(self)
+        finally:
+            self.net_g = wrapped
+
+    SRModel.test = test
+
+
+def validate_without_gt() -> None:
+    """Lets a test set without ground truth stand beside others while metrics are on.
+
+    The stock validation computes every metric on every set and dies of a TypeError where the ground truth is missing;
+    for such a set the metrics are now off.
+    """
+    from basicsr.models.sr_model import SRModel
+
+    stock = SRModel.nondist_validation
+
+    @functools.wraps(stock)
+    def nondist_validation(self: SRModel, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
+        val = self.opt['val']
+        if dataloader.dataset.opt.get('dataroot_gt') is None:
+            self.opt['val'] = {**val, 'metrics': None}
+        try:
+            stock(self, dataloader, current_iter, tb_logger, save_img)
+        finally:
+            self.opt['val'] = val
+
+    SRModel.nondist_validation = nondist_validation

@@ -1,6 +1,0 @@
-"""Losses, known to BasicSR's registry once this package is imported."""
-
-from iafmsr.losses.entropy_loss import InformationEntropyLoss
-from iafmsr.losses.fft_loss import FFTLoss
-
-__all__ = ['FFTLoss', 'InformationEntropyLoss']

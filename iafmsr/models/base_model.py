@@ -1,0 +1,163 @@
+"""How BasicSR's BaseModel saves, resumes, loads and is distributed: what takes the place of its methods."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from iafmsr.bridge.basicsr_api import BaseModel, get_root_logger
+from iafmsr.errors import UserError
+from iafmsr.models.usage import announce_unused_parameters
+from iafmsr.nets.checkpoints import save_whole
+from iafmsr.nets.fine_tuning import weights_for
+from iafmsr.nets.state_dicts import some
+
+__all__ = ['install']
+
+Options = dict[str, Any]
+
+
+def install() -> None:
+    """Put the functions of this module in the place of BaseModel's methods, for every model class.
+
+    The stock functions write in place (a process killed meanwhile leaves a file that does not load), say of a full
+    disk that it is ignored, and save neither the best metrics nor a scaler. What a state says of learning rates and
+    schedules replaces, in some schedulers, what the option file says, and in others not. They want the state dict of
+    weights under the key that is asked for (and die of a KeyError under `ema_decay` where it lies bare), die of a
+    tensor of another shape in spite of `strict_load_g: false`, and with weights of another network train from nothing
+    without an error. And they do not tell DistributedDataParallel of parameters that no loss trains, on which it dies
+    at the second iteration.
+    """
+    BaseModel.save_network = save_network
+    BaseModel.save_training_state = save_training_state
+    BaseModel.resume_training = resume_training
+    BaseModel.load_network = load_network
+    BaseModel.model_to_device = announcing(BaseModel.model_to_device)
+
+
+def save_network(
+    self: Any, net: Any, net_label: str, current_iter: int | str, param_key: str | list[str] = 'params'
+) -> None:
+    """Save networks as BasicSR does: one file with a state dict for each key. -1 stands for ``latest``.
+
+    Beside them lies the option file's section of the network, so that a file of weights can be built from alone.
+    """
+    nets, keys = (value if isinstance(value, list) else [value] for value in (net, param_key))
+    content = {
+        key: {name: value.cpu() for name, value in self.get_bare_model(net).state_dict().items()}
+        for key, net in zip(keys, nets, strict=True)
+    }
+    section = net_label.replace('net', 'network')
+    if section in self.opt:
+        content[section] = dict(self.opt[section])
+    name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
+    if self.opt['rank'] == 0:
+        self.saved_networks = getattr(self, 'saved_networks', {})
+        self.saved_networks[name] = save_whole(content, Path(self.opt['path']['models'], name))
+
+
+def save_training_state(self: Any, epoch: int, current_iter: int | str) -> None:
+    """Save what a run needs to go on as if it had not stopped; nothing for ``latest`` and ``best``.
+
+    Besides what BasicSR saves: the sums of the networks, the best metrics, and whatever the model lists under
+    ``stateful`` (name -> object with ``state_dict`` and ``load_state_dict``).
+    """
+    if not isinstance(current_iter, int) or current_iter < 0 or self.opt['rank'] != 0:
+        return
+    ending = f'_{current_iter}.pth'
+    networks = {name: total for name, total in getattr(self, 'saved_networks', {}).items() if name.endswith(ending)}
+    best = {
+        dataset: {metric: {**record, 'val': float(record['val'])} for metric, record in records.items()}
+        for dataset, records in getattr(self, 'best_metric_results', {}).items()
+    }
+    save_whole(
+        {
+            'epoch': epoch,
+            'iter': current_iter,
+            'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
+            'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+            'networks': networks,
+            'best_metric_results': best,
+            'stateful': {name: part.state_dict() for name, part in getattr(self, 'stateful', {}).items()},
+        },
+        Path(self.opt['path']['training_states'], f'{current_iter}.state'),
+    )
+
+
+def resume_training(self: Any, state: Options) -> None:
+    """Go on from a state: from its moments, counters and best metrics, by the option file's rates and schedules.
+
+    Raises:
+        UserError: the optimizers of the state are others than the option file's.
+    """
+    path = self.opt['path'].get('resume_state')
+    if len(state['optimizers']) != len(self.optimizers):
+        raise UserError(f'{path}: has {len(state["optimizers"])} optimizers, the option file {len(self.optimizers)}')
+    for optimizer, saved in zip(self.optimizers, state['optimizers'], strict=True):
+        load_moments(optimizer, saved, path)
+    # each step again, as a run without a stop has made them: some schedulers go by the rate before
+    with warnings.catch_warnings(action='ignore'):  # of schedulers that step while the optimizers do not
+        for iteration in range(1, 2 + max((saved['last_epoch'] for saved in state['schedulers']), default=0)):
+            self.update_learning_rate(iteration, warmup_iter=self.opt['train'].get('warmup_iter', -1))
+    if state.get('best_metric_results'):
+        self.best_metric_results = state['best_metric_results']
+    for name, part in getattr(self, 'stateful', {}).items():
+        if name in state.get('stateful', {}):
+            part.load_state_dict(state['stateful'][name])
+
+
+def load_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any], path: str | None) -> None:
+    """Load an optimizer's moments; learning rates, betas and whatever else has been set stay as they are.
+
+    Raises:
+        UserError: the moments are of another optimizer or another network.
+    """
+    groups = optimizer.state_dict()['param_groups']
+    shapes = [parameter.shape for group in optimizer.param_groups for parameter in group['params']]
+    if [len(group['params']) for group in groups] != [len(group['params']) for group in saved['param_groups']] or any(
+        value.dim() and value.shape != shapes[number]
+        for number, moments in saved['state'].items()
+        for value in moments.values()
+    ):
+        raise UserError(
+            f'{path}: its optimizer is not the one of the option file (train.optim_g), or its network; '
+            'start from its weights by path.pretrain_network_g'
+        )
+    optimizer.load_state_dict({'state': saved['state'], 'param_groups': groups})
+
+
+def load_network(
+    self: Any, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
+) -> None:
+    """BasicSR's ``BaseModel.load_network``: the same for a file that fits, and :func:`weights_for` for any other.
+
+    The log says how many tensors were taken.
+    """
+    net = self.get_bare_model(net)
+    path = self.opt['path']
+    instead = path.get('param_key_g') if param_key == 'params_ema' else None  # of a file without an average
+    taken = weights_for(net, load_path, strict, param_key, instead, resumed=bool(path.get('resume_state')))
+    left = net.state_dict().keys() - taken.keys()
+    get_root_logger().info(
+        f'{len(taken)} of {len(taken) + len(left)} tensors of {type(net).__name__} taken from '
+        f'{load_path}' + (f'; new are {some(left)}' if left else '')
+    )
+    net.load_state_dict(taken, strict=not left)
+
+
+def announcing(wrapped: Callable[[Any, nn.Module], nn.Module]) -> Callable[[Any, nn.Module], nn.Module]:
+    """``BaseModel.model_to_device``, preceded by :func:`~iafmsr.models.usage.announce_unused_parameters`."""
+
+    @functools.wraps(wrapped)
+    def model_to_device(self: Any, net: nn.Module) -> nn.Module:
+        if self.opt['dist'] and self.is_train and net is getattr(self, 'net_g', None):
+            announce_unused_parameters(self.opt, net.to(self.device))
+        return wrapped(self, net)
+
+    return model_to_device

@@ -1,0 +1,203 @@
+"""The tables of a benchmark."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+from iafmsr.tools.benchmark.quality import BICUBIC
+from iafmsr.tools.benchmark.robustness import LEVELS
+from iafmsr.tools.benchmark.run import ScaleReport
+from iafmsr.tools.benchmark.speed import PICTURES
+from iafmsr.tools.measure.quality import Quality
+
+__all__ = ['Table', 'all_differences', 'difference', 'mean', 'tables']
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, a line on how to read it, and rows of cells of which the first is the head."""
+
+    title: str
+    note: str
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of two nets over the pictures of a set, in dB: mean, standard deviation over pictures, the mean's standard
+    error, on how many pictures it is above zero, and how many there are."""
+
+    mean: float
+    spread: float
+    error: float
+    wins: int
+    pictures: int
+
+
+def difference(net: dict[str, Quality], reference: dict[str, Quality]) -> Difference:
+    """PSNR of a net less that of another, picture by picture."""
+    differences = [quality.psnr - reference[name].psnr for name, quality in net.items()]
+    n = len(differences)
+    spread = statistics.stdev(differences) if n > 1 else 0.0
+    return Difference(statistics.fmean(differences), spread, spread / n**0.5, sum(d > 0 for d in differences), n)
+
+
+def tables(report: ScaleReport, per_picture: bool = False) -> list[Table]:
+    """The tables of one scale."""
+    found = [_quality(report)] + ([_differences(report)] if len(_measured(report)) > 2 else [])
+    found += [_robustness(report)] if report.robustness else []
+    found += [_speed(report)] if report.speed else []
+    return found + ([_pictures(report, name) for name in report.items] if per_picture else [])
+
+
+# -- quality ----------------------------------------------------------------------------------------------------------
+def _quality(report: ScaleReport) -> Table:
+    """Measured, published and their difference, three lines to a net."""
+    rows = [['net', 'params, K', 'GMACs', 'M activations', *report.items]]
+    names = [BICUBIC, *(spec.name for spec in report.specs)]
+    for name in [*names, *(n for n in report.published if n not in names)]:
+        if name in names:
+            means = {s: mean(pictures) for s, pictures in report.scores.get(name, {}).items()}
+            rows.append([name, *_costs(report, name), *(_figures(means.get(s)) for s in report.items)])
+        if name in report.published:
+            paper = report.published[name]
+            label = '  published' if name in names else f'{paper.net}, published'
+            rows.append(
+                [
+                    label,
+                    *(f'{value:,.4g}' if value else '-' for value in (paper.params, paper.gmacs, paper.activations)),
+                    *(_figures(paper.quality.get(s)) for s in report.items),
+                ]
+            )
+            if name in names and any(s in paper.quality and s in means for s in report.items):
+                rows.append(
+                    ['  difference', '', '', '', *(_gap(means.get(s), paper.quality.get(s)) for s in report.items)]
+                )
+    sources = '; '.join(dict.fromkeys(figures.source for figures in report.published.values()))
+    cited = f' Published: {sources}.' if sources else ''
+    counts = ', '.join(f'{name} {len(items)}' for name, items in report.items.items())
+    return Table(
+        f'x{report.scale}: PSNR / SSIM',
+        f'Y channel, {report.scale} pixels cropped; multiply-accumulates and activations for an output of '
+        f'1280x720; pictures: {counts}; on {report.device}.{cited}',
+        rows,
+    )
+
+
+def _costs(report: ScaleReport, name: str) -> list[str]:
+    if name not in report.complexity:
+        return ['-'] * 3
+    c = report.complexity[name]
+    return [f'{c.params / 1e3:,.1f}', f'{c.macs / 1e9:.3f}', f'{c.activations / 1e6:.1f}']
+
+
+def _figures(quality: Quality | None) -> str:
+    return f'{quality.psnr:.2f} / {quality.ssim:.4f}' if quality else '-'
+
+
+def _gap(measured: Quality | None, paper: Quality | None) -> str:
+    if not measured or not paper:
+        return ''
+    return f'{measured.psnr - paper.psnr:+z.3f} / {measured.ssim - paper.ssim:+z.4f}'
+
+
+def mean(pictures: dict[str, Quality]) -> Quality:
+    return Quality(
+        statistics.fmean(q.psnr for q in pictures.values()), statistics.fmean(q.ssim for q in pictures.values())
+    )
+
+
+# -- pairs ------------------------------------------------------------------------------------------------------------
+def _measured(report: ScaleReport) -> list[str]:
+    return list(report.scores)
+
+
+def all_differences(report: ScaleReport) -> dict[str, dict[str, Difference]]:
+    """Of every net from the first one named."""
+    names = [name for name in report.scores if name != BICUBIC]
+    return {
+        name: {s: difference(pictures, report.scores[names[0]][s]) for s, pictures in report.scores[name].items()}
+        for name in names[1:]
+    }
+
+
+def _differences(report: ScaleReport) -> Table:
+    reference = next(name for name in report.scores if name != BICUBIC)
+    rows = [['net', *report.items]]
+    rows += [
+        [name, *(f'{d.mean:+z.3f} ± {d.spread:.3f} ({d.wins}/{d.pictures})' for d in sets.values())]
+        for name, sets in all_differences(report).items()
+    ]
+    return Table(
+        f'x{report.scale}: PSNR less that of {reference}, picture by picture',
+        'Mean ± standard deviation over the pictures, in dB (on how many of them it is above zero).',
+        rows,
+    )
+
+
+# -- drawn pictures ---------------------------------------------------------------------------------------------------
+def _robustness(report: ScaleReport) -> Table:
+    rows = [['net', 'flat pixels off', 'backgrounds that break', 'solid, levels', 'drawings', 'checkerboards, noise']]
+    rows += [
+        [
+            name,
+            f'{r.flat_off:.3%}',
+            f'{r.broken}',
+            f'{r.solid_levels:.0f}',
+            *(f'{low:.2f} to {high:.2f}' for low, high in (r.drawn_range, r.pattern_range)),
+        ]
+        for name, r in report.robustness.items()
+    ]
+    return Table(
+        f'x{report.scale}: drawn pictures',
+        f'Share of flat pixels that are off by more than {LEVELS} 8-bit levels; backgrounds, of 27 with a '
+        'word; largest deviation of solid pictures; range of the values before the clamp.',
+        rows,
+    )
+
+
+# -- speed ------------------------------------------------------------------------------------------------------------
+def _speed(report: ScaleReport) -> Table:
+    kinds = [device.partition(':')[0] for device in report.speed]
+    paper = {name: p for name, p in report.published.items() if p.ms}
+    rows = [
+        [
+            'net',
+            *(cell for kind in kinds for cell in (f'{kind}, ms', 'quartiles', 'peak MiB')),
+            *(['published, ms', 'MiB'] if paper else []),
+        ]
+    ]
+    for name in [
+        *(spec.name for spec in report.specs),
+        *(n for n in paper if n not in {spec.name for spec in report.specs}),
+    ]:
+        row = [name]
+        for speed in report.speed.values():
+            s = speed.get(name)
+            row += (
+                [f'{s.median_ms:.2f}', f'{s.quartiles_ms[0]:.2f} to {s.quartiles_ms[1]:.2f}', f'{s.peak_mib:.1f}']
+                if s
+                else ['-'] * 3
+            )
+        if paper:
+            row += [f'{paper[name].ms:.2f}', f'{paper[name].memory:.1f}'] if name in paper else ['-'] * 2
+        rows.append(row)
+    size = f'{-(-1280 // report.scale)}x{-(-720 // report.scale)}'
+    return Table(
+        f'x{report.scale}: runtime and memory',
+        f'Median over {PICTURES} pictures of {size} after a warm-up, float32, batch 1, the nets taking turns; '
+        f'{"; ".join(report.speed)}{"; published: RTX 3090" if paper else ""}.',
+        rows,
+    )
+
+
+# -- pictures ---------------------------------------------------------------------------------------------------------
+def _pictures(report: ScaleReport, set_name: str) -> Table:
+    names = _measured(report)
+    rows = [['picture', *names]]
+    rows += [
+        [item.name, *(_figures(report.scores[name][set_name][item.name]) for name in names)]
+        for item in report.items[set_name]
+    ]
+    return Table(f'x{report.scale}: {set_name}, each picture', '', rows)

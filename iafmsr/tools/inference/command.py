@@ -1,0 +1,183 @@
+"""Make pictures larger by a trained network.
+
+  iafmsr upscale photo.jpg --output photo_x4.png --weights IAFMNet_x4
+  iafmsr upscale holidays/ '2024/**/*.tif' --output larger/ --weights IAFMNet_x2 --ensemble
+  iafmsr upscale photographs/ --output larger/ --recursive --format webp --weights IAFMNet_x2
+
+Gray pictures stay gray, 16 bits stay 16, transparency is enlarged too, EXIF's orientation is applied. Colour profile,
+EXIF and resolution (dots per inch) are kept in every format that can hold them; CMYK becomes RGB. Results that exist
+are not made again. The exit code is the number of pictures that failed, 100 at most; each has a line that says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iafmsr.cli.arguments import add_budget, add_device, add_weights, number, use_device
+
+if TYPE_CHECKING:
+    import torch
+    from tqdm import tqdm
+
+    from iafmsr.nets.files import NamedFile
+    from iafmsr.tools.inference.jobs import Job
+    from iafmsr.tools.inference.upscale import Upscaler
+
+FORMATS = ('png', 'jpg', 'tif', 'webp', 'bmp')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``iafmsr upscale``."""
+    add = parser.add_argument
+    add('inputs', nargs='+', metavar='IN', help='files, folders (the pictures in them) and glob patterns')
+    add_weights(parser)
+    add('--output', required=True, metavar='OUT', help='folder for the results, or file for that of a single picture')
+    add('--recursive', action='store_true', help='take the sub-folders of folders too, and make the same ones in OUT')
+    add(
+        '--format',
+        choices=FORMATS,
+        help="kind of the results in a folder (default: the picture's own where it can be written, else png)",
+    )
+    add('--quality', metavar='N', type=number(1, 100), default=95, help='quality of JPEG and WebP, 1 to 100')
+    add(
+        '--tile',
+        metavar='N',
+        type=_tile,
+        default=1024,
+        help='side of the tiles in input pixels; 0 computes the whole picture at once. The result is '
+        'the same: each tile is computed with the margin that decides it, 104 pixels for a net of '
+        '6 blocks, which is up to 45%% more work at 1024, 21%% at 2048, 98%% at 512. Memory grows '
+        'with N squared',
+    )
+    add_budget(parser)
+    add('--ensemble', action='store_true', help='take the mean over the 8 flips and rotations: 8 times the work')
+    add('--precision', choices=('fp32', 'bf16', 'fp16'), default='fp32', help='arithmetic of the network')
+    add_device(parser)
+    add('--overwrite', action='store_true', help='make results again that exist')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``iafmsr upscale``.
+
+    Returns:
+        The number of pictures that failed, 100 at most.
+
+    Raises:
+        UserError: nothing can be done at all: the weights, OUT or an option is wrong.
+    """
+    from PIL import Image
+
+    from iafmsr.files.names import printable
+    from iafmsr.files.whole import check_writable, clear_leftovers
+    from iafmsr.nets.files import find_weights
+    from iafmsr.tools.inference.jobs import plan
+    from iafmsr.tools.inference.upscale import upscale_all
+
+    device = use_device(args)
+    Image.MAX_IMAGE_PIXELS = None  # a limit for what strangers send; what the user names may be of any size
+    weights = find_weights(args.weights)
+    planned = plan(args.inputs, args.output, args.recursive, args.format and f'.{args.format}')
+    for line in planned.notes + [f'error: {fault}' for fault in planned.faults]:
+        _say(line)
+    new = [job for job in planned.jobs if args.overwrite or not os.path.exists(job.target)]
+    failed = 0
+    if new:
+        check_writable(new[0].target)
+        for folder in {job.target.parent for job in new}:
+            clear_leftovers(folder)
+        upscaler = _upscaler(weights, new, device, args, _say)
+        with _bar() as bar:
+            failed = upscale_all(new, upscaler, bar, _say, args.quality)
+    print(
+        f'{len(new) - failed} upscaled, {len(planned.jobs) - len(new)} there already, '
+        f'{failed + len(planned.faults)} failed: {printable(Path(args.output))}'
+    )
+    return min(failed + len(planned.faults), 100)
+
+
+def _say(line: str) -> None:
+    from tqdm import tqdm
+
+    (tqdm.write if sys.stderr.isatty() else print)(f'iafmsr: {line}', file=sys.stderr)
+
+
+def _tile(text: str) -> int:
+    """A side in pixels, or 0."""
+    if text == '0' or text.isdigit() and int(text) >= 8:
+        return int(text)
+    raise argparse.ArgumentTypeError(f'{text}: at least 8 pixels are wanted, or 0 for the whole picture')
+
+
+def _upscaler(
+    weights: NamedFile, jobs: list[Job], device: torch.device, args: argparse.Namespace, say: Callable[[str], None]
+) -> Upscaler:
+    """The net on its device, ready to work."""
+    import torch
+
+    from iafmsr.nets.loading import load_net
+    from iafmsr.nets.onnx_file import OnnxNet
+    from iafmsr.nets.trained import set_budget
+    from iafmsr.tools.inference.tiles import Enlarger, is_exact
+    from iafmsr.tools.inference.upscale import Upscaler
+
+    trained = load_net(*weights)
+    set_budget(trained.net, args.budget)
+    trained.net.to(device)
+    if args.tile and not is_exact(trained) and any(_longer_side(job.source) > args.tile for job in jobs):
+        say(f'{trained.arch} may look at the whole picture: one larger than the tile is not upscaled exactly')
+    precision = args.precision
+    if isinstance(trained.net, OnnxNet) and precision != 'fp32':
+        say(f'--precision {precision}: an ONNX file computes as it was exported (iafmsr export --fp16)')
+        precision = 'fp32'
+    if device.type == 'cpu' and not _has(precision):
+        say(f'--precision {precision}: this CPU has no arithmetic for it and would be slower; fp32 instead')
+        precision = 'fp32'
+    dtype = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}[precision]
+    return Upscaler(Enlarger(trained, device, dtype), args.tile, args.ensemble, say)
+
+
+def _bar() -> tqdm:
+    """A bar on a terminal, and lines in a log."""
+    from tqdm import tqdm
+
+    if sys.stderr.isatty():
+        return tqdm(
+            file=sys.stderr, dynamic_ncols=True, bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}'
+        )
+    return tqdm(
+        file=_Log(), mininterval=10, delay=10, bar_format='iafmsr: {desc} {percentage:.0f}% {elapsed}<{remaining}'
+    )
+
+
+def _longer_side(path: Path) -> int:
+    """Of a picture; 0 where it cannot be read, which is said later."""
+    from iafmsr.files.picture import UnreadableError
+    from iafmsr.files.reading import picture_size
+
+    with suppress(UnreadableError):
+        return max(picture_size(path))
+    return 0
+
+
+def _has(precision: str) -> bool:
+    """Whether the CPU has arithmetic of its own for a precision."""
+    import torch
+
+    return precision == 'fp32' or getattr(torch.ops.mkldnn, f'_is_mkldnn_{precision}_supported')()
+
+
+class _Log:
+    """What shows a bar on a terminal, as lines of a log."""
+
+    def write(self, text: str) -> None:
+        if text := text.strip():
+            print(text, file=sys.stderr)
+
+    def flush(self) -> None:
+        sys.stderr.flush()

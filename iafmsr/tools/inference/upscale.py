@@ -1,0 +1,181 @@
+"""Upscaling many pictures: reading and writing overlap the net, and one bad picture does not stop the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from iafmsr.errors import UserError
+from iafmsr.files.names import printable
+from iafmsr.files.picture import Picture, UnreadableError, fill_hidden
+from iafmsr.files.reading import picture_size, read
+from iafmsr.files.writing import QUALITY, check_kind, write
+from iafmsr.ops.resize import imresize
+from iafmsr.tools.inference.jobs import Job
+from iafmsr.tools.inference.tiles import Enlarger
+
+__all__ = ['Upscaler', 'enlarged_alpha', 'upscale_all']
+
+_LEAST_TILE = 32
+_OUT_OF_MEMORY = ('out of memory', "can't allocate memory", 'not enough memory', 'std::bad_alloc')
+
+
+class Upscaler:
+    """Upscales pictures of any kind: gray stays gray, bits stay, and alpha is enlarged without the net.
+
+    Args:
+        enlarger: has the net.
+        tile: side of the tiles in pixels; 0: none. It is halved when memory does not suffice.
+        ensemble: the mean over eight flips and rotations.
+        say: is told in a line of a smaller tile.
+    """
+
+    def __init__(self, enlarger: Enlarger, tile: int, ensemble: bool, say: Callable[[str], None]) -> None:
+        self.enlarger, self.tile, self.ensemble, self.say = enlarger, tile, ensemble, say
+
+    @property
+    def scale(self) -> int:
+        return self.enlarger.trained.scale
+
+    def __call__(self, picture: Picture, progress: Callable[[float], None] = lambda share: None) -> Picture:
+        """The picture at the net's scale.
+
+        Args:
+            picture: any.
+            progress: is told the share of the work that is done each time.
+
+        Raises:
+            UserError: memory does not suffice for the result, or for the least tile.
+        """
+        colour = self._in_memory(fill_hidden(picture).colour, progress)
+        alpha = None if picture.alpha is None else enlarged_alpha(picture.alpha, self.scale)
+        return replace(picture, colour=colour, alpha=alpha)
+
+    def _in_memory(self, pixels: np.ndarray, progress: Callable[[float], None]) -> np.ndarray:
+        done, tile = 0.0, self.tile
+
+        def advance(share: float) -> None:
+            nonlocal done
+            done += share
+            progress(share)
+
+        out = self.enlarger.reserve(pixels, self.ensemble)  # first: smaller tiles would not make it smaller
+        while True:
+            try:
+                result = self.enlarger(pixels, tile, self.ensemble, advance, out)
+                self.tile = tile  # for the next ones, too: this one could be computed
+                return result
+            except (RuntimeError, MemoryError) as error:
+                if not isinstance(error, MemoryError) and not any(word in str(error) for word in _OUT_OF_MEMORY):
+                    raise
+            tile = min(tile or max(pixels.shape), max(pixels.shape)) // 16 * 8
+            if tile < _LEAST_TILE:
+                raise UserError('out of memory, even in small tiles')
+            if self.enlarger.device.type == 'cuda':
+                torch.cuda.empty_cache()
+            self.say(f'out of memory: goes on in tiles of {tile} pixels')
+            progress(-done)
+            done = 0.0
+
+
+def enlarged_alpha(alpha: np.ndarray, scale: int) -> np.ndarray:
+    """Alpha at a scale, by bicubic interpolation: it is flat but for an edge, which no net has learned to sharpen.
+
+    Args:
+        alpha: (H, W, 1), uint8 or uint16.
+        scale: of the result, (scale H, scale W, 1) of the same kind.
+    """
+    values = imresize(torch.from_numpy(alpha[..., 0].astype(np.float32)), scale)
+    return values.round_().clamp_(0, np.iinfo(alpha.dtype).max).numpy().astype(alpha.dtype)[..., None]
+
+
+def upscale_all(
+    jobs: list[Job], upscaler: Upscaler, bar: tqdm, say: Callable[[str], None], quality: int = QUALITY
+) -> int:
+    """Upscale pictures: one is computed while the next is read and the last is written.
+
+    Args:
+        jobs: pictures and their results.
+        upscaler: see :class:`Upscaler`.
+        bar: shows the progress; its unit is a megapixel of input.
+        say: is told in a line of each picture that failed.
+        quality: of JPEG and WebP, 1 to 100.
+
+    Returns:
+        How many failed.
+    """
+    sizes = {job: _megapixels(job.source) for job in jobs}
+    bar.total = sum(sizes.values())
+    failures = _Failures(say)
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        reading = [reader.submit(read, job.source) for job in jobs[:1]]
+        writing: list[tuple[Job, Future[None]]] = []
+        for number, job in enumerate(jobs):
+            bar.set_description(
+                f'{number + 1}/{len(jobs)} {printable(Path(job.source.name))}', refresh=bar.mininterval < 1
+            )  # on a terminal
+            start, read_now = bar.n, reading.pop()
+            with failures.of(job.source):
+                picture = _awaited(read_now, reading, reader, jobs[number + 1 : number + 2])
+                if picture.frames > 1:
+                    say(f'{printable(job.source)}: the first of {picture.frames} frames')
+                check_kind(job.target, picture, upscaler.scale)
+                result = upscaler(picture, partial(_advance, bar, sizes[job]))
+                _settle(writing, failures)  # not more than one result waits
+                writing.append((job, writer.submit(write, result, job.target, quality)))
+            bar.update(start + sizes[job] - bar.n)
+        _settle(writing, failures)
+    return failures.count
+
+
+def _advance(bar: tqdm, size: float, share: float) -> None:
+    bar.update(share * size)
+
+
+class _Failures:
+    """Counts what failed, and says why."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.count, self.say = 0, say
+
+    @contextmanager
+    def of(self, path: Path) -> Iterator[None]:
+        """A block about a file, which may fail by what a picture or memory does."""
+        try:
+            yield
+        except (UnreadableError, UserError, RuntimeError, ValueError, MemoryError) as error:
+            self.count += 1
+            reason, name = str(error).partition('\n')[0] or 'out of memory', printable(path)
+            self.say('error: ' + (reason if reason.startswith(name) else f'{name}: {reason}'))
+
+
+def _awaited(
+    read_now: Future[Picture], reading: list[Future[Picture]], reader: ThreadPoolExecutor, following: list[Job]
+) -> Picture:
+    """The picture that is read; whatever becomes of it, the next one is read from then on."""
+    try:
+        return read_now.result()
+    finally:
+        reading += [reader.submit(read, job.source) for job in following]
+
+
+def _settle(writing: list[tuple[Job, Future[None]]], failures: _Failures) -> None:
+    while writing:
+        job, written = writing.pop()
+        with failures.of(job.target):
+            written.result()
+
+
+def _megapixels(path: Path) -> float:
+    with suppress(UnreadableError):
+        height, width = picture_size(path)
+        return height * width / 1e6
+    return 0.0

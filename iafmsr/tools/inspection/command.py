@@ -1,0 +1,120 @@
+"""Show where a network spends its work, and whether that is where the picture is hard.
+
+For each IMAGE two files: NAME_inspect.png, a figure, and NAME_inspect.html, a page that any browser opens without a
+connection. With the true pictures (--hr or --downscale) the error is shown too, and the rank correlation of the
+information density map, of Sobel, Laplacian and local deviation with it is printed and kept in inspect.json.
+
+  iafmsr inspect photo.png --weights IAFMNet_x4.pth
+  iafmsr inspect originals/ --downscale --weights IAFMNet_x4.pth --output maps
+  iafmsr inspect Set5/LR_bicubic/X4 --hr Set5/HR --weights experiments/train_IAFMNet_x4
+
+Of a run's folder the map at up to 8 of its checkpoints is shown too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from iafmsr.cli.arguments import add_weights
+
+if TYPE_CHECKING:
+    from iafmsr.nets.trained import TrainedNet
+    from iafmsr.tools.inspection.picture import Inspection
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'images', nargs='+', type=Path, metavar='IMAGE', help='pictures of up to 4 megapixels, or folders of them'
+    )
+    add_weights(parser, 'weights of a network with an information density map')
+    truth = parser.add_mutually_exclusive_group()
+    truth.add_argument(
+        '--hr',
+        type=Path,
+        metavar='PATH',
+        help='true picture, or folder of the true pictures, by name: of NAMEx4 NAME or NAMEx4 (default: none)',
+    )
+    truth.add_argument(
+        '--downscale',
+        action='store_true',
+        help='take the pictures for the true ones, and make what is enlarged from them (MATLAB bicubic)',
+    )
+    parser.add_argument(
+        '--output', type=Path, metavar='DIR', default=Path('inspection'), help='folder for the figures and pages'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Inspect picture after picture; one that fails is named, and the others go on.
+
+    Returns:
+        The number of pictures that failed, 100 at most.
+
+    Raises:
+        UserError: there is nothing to begin with: weights, run, pictures, folder.
+    """
+    from iafmsr.errors import UserError
+    from iafmsr.files.names import printable
+    from iafmsr.files.whole import check_writable, write_whole
+    from iafmsr.nets.files import find_weights
+    from iafmsr.nets.loading import load_net
+    from iafmsr.tools.inspection.inputs import find_sources
+    from iafmsr.tools.inspection.picture import inspect_picture
+    from iafmsr.tools.inspection.report import Figures, as_json, as_text
+    from iafmsr.tools.inspection.training import checkpoints
+
+    weights, given = find_weights(args.weights)
+    trained, scale = _with_map(weights, given)
+    earlier = {iteration: load_net(path, given).net for iteration, path in checkpoints(Path(args.weights)).items()}
+    sources = find_sources(args.images, args.hr, args.downscale, scale)
+    check_writable(args.output / 'inspect.json')
+
+    figures, failed = [], 0
+    for source in sources:
+        try:
+            found = inspect_picture(source.name, trained.net, scale, *source.load(scale), earlier)
+            _write(found, args.output)
+        except UserError as error:
+            print(f'iafmsr: error: {error}', file=sys.stderr)
+            failed += 1
+            continue
+        print(f'{printable(args.output / source.name)}_inspect.png, .html', file=sys.stderr)
+        figures.append(Figures.of(found))
+    if figures and figures[0].correlation:
+        print(as_text(figures))
+        write_whole(args.output / 'inspect.json', as_json(figures, str(weights), scale).encode())
+    return min(failed, 100)
+
+
+def _with_map(weights: Path, given: Mapping[str, Any]) -> tuple[TrainedNet, int]:
+    """The net of a file that has a map, and its scale.
+
+    Raises:
+        UserError: it is no network, or has no map.
+    """
+    from iafmsr.errors import UserError
+    from iafmsr.files.names import printable
+    from iafmsr.nets.loading import load_net
+    from iafmsr.tools.inspection.picture import has_map
+
+    trained = load_net(weights, given)
+    if not has_map(trained.net):
+        raise UserError(f'{printable(weights)}: {trained.arch} has no information density map')
+    return trained, trained.scale
+
+
+def _write(found: Inspection, folder: Path) -> None:
+    """The figure and the page of a picture."""
+    from iafmsr.files.whole import write_whole
+    from iafmsr.tools.inspection.figure import draw
+    from iafmsr.tools.inspection.page import page
+
+    content = io.BytesIO()
+    draw(found).save(content, 'PNG')
+    write_whole(folder / f'{found.name}_inspect.png', content.getvalue())
+    write_whole(folder / f'{found.name}_inspect.html', page(found).encode())

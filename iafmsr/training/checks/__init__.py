@@ -1,0 +1,1 @@
+"""What must hold for an option file before a run can start."""

@@ -1,0 +1,123 @@
+"""The check of the section ``datasets``: what its keys need of each other, and then the pictures themselves."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from iafmsr.bridge.basicsr_api import DATASET_REGISTRY, MODEL_REGISTRY
+from iafmsr.options.datasets import DATASETS, OtherDataset
+from iafmsr.options.schema import REAL
+from iafmsr.training.checks.data_files import check_dataset
+from iafmsr.training.checks.findings import Findings, Options, subsection, whole
+
+
+class DatasetCheck(Findings):
+    def datasets(self) -> None:
+        datasets = subsection(self.opt, 'datasets')
+        if self.is_train or not datasets:
+            self.require('datasets', datasets, 'train' if self.is_train else 'test')
+        for phase, dataset in datasets.items():
+            where, kind = f'datasets.{phase}', str(phase).split('_')[0]
+            if kind not in (('train', 'val') if self.is_train else ('test', 'val')):
+                self.fault(
+                    where, f'unknown phase; {"train, val and val_*" if self.is_train else "test and test_*"} are known'
+                )
+            elif isinstance(dataset, dict):
+                self.dataset(where, kind, dataset)
+
+    def dataset(self, where: str, phase: str, dataset: Options) -> None:
+        cls = self.choose(f'{where}.type', dataset.get('type'), dict(iter(DATASET_REGISTRY)))
+        if cls is None or not self.other_keys(where, cls, dataset):
+            return
+        if dataset.get('prefetch_mode') == 'cuda' and not dataset.get('pin_memory'):
+            self.fault(f'{where}.prefetch_mode', 'cuda needs pin_memory: true')
+        if dataset.get('persistent_workers') and not (phase == 'train' and dataset.get('num_worker_per_gpu')):
+            self.fault(f'{where}.persistent_workers', 'there are no workers to keep')
+        if phase == 'train':
+            self.patches(where, dataset)
+            self.batches(where, dataset)
+        if dataset.get('in_memory') is not None:
+            self.memory(where, phase, dataset)
+        self.additions(where, phase, dataset)
+        if self.files and self.scale and not any(fault.startswith(f'{where}.') for fault in self.report.faults):
+            count, faults = check_dataset(dataset, self.scale, phase)
+            self.report.faults.extend(f'{where}.{fault}' for fault in faults)
+            if phase == 'train' and not faults:
+                self.epoch(where, dataset, count)
+
+    def other_keys(self, where: str, cls: type, dataset: Options) -> bool:
+        """The keys of a dataset of somebody else's, by its ``OPTION_KEYS``; without them it is left unchecked."""
+        if dataset['type'] in DATASETS:
+            return True
+        own = getattr(cls, 'OPTION_KEYS', ())
+        if not own:
+            self.warn(where, f'the keys of {dataset["type"]} are not checked')
+            return False
+        known = [*OtherDataset.model_fields, *own]
+        for key in (key for key in dataset if key not in known):
+            self.unknown(f'{where}.{key}', key, known)
+        self.require(where, dataset, 'io_backend', *(key for key in own if key in ('dataroot_gt', 'dataroot_lq')))
+        return True
+
+    def patches(self, where: str, dataset: Options) -> None:
+        self.require(where, dataset, 'gt_size', 'use_hflip', 'use_rot', 'num_worker_per_gpu')
+        size = whole(dataset.get('gt_size'))
+        if size and self.scale and size % self.scale:
+            self.fault(f'{where}.gt_size', f'{size} is no multiple of the scale, {self.scale}')
+        model = dict(iter(MODEL_REGISTRY)).get(str(self.opt.get('model_type')))
+        if dataset['type'] == 'RealESRGANDataset' and model and not {c.__name__ for c in model.__mro__} & set(REAL):
+            self.fault(
+                f'{where}.type',
+                f'RealESRGANDataset has no LR pictures, which {model.__name__} trains on; '
+                f'{" and ".join(REAL)} make them',
+            )
+
+    def memory(self, where: str, phase: str, dataset: Options) -> None:
+        if phase != 'train':
+            self.fault(f'{where}.in_memory', 'is for training')
+        for key in (key for key in ('color', 'mean', 'std') if dataset.get(key) is not None):
+            self.fault(f'{where}.{key}', 'does not go with in_memory, whose pictures are RGB in [0, 1]')
+
+    def additions(self, where: str, phase: str, dataset: Options) -> None:
+        """What changes the patches of training, and a teacher's pictures beside them."""
+        for key in (key for key in ('colour_augment', 'synthetic') if dataset.get(key) and phase != 'train'):
+            self.fault(f'{where}.{key}', 'is for training')
+        if dataset.get('dataroot_teacher') is not None:
+            if subsection(dataset, 'io_backend').get('type') != 'lmdb':
+                self.fault(f'{where}.dataroot_teacher', 'needs io_backend: type: lmdb')
+            if not (phase == 'train' and self.train.get('teacher')):
+                self.fault(f'{where}.dataroot_teacher', 'is for training with a section train.teacher')
+
+    @property
+    def loaders(self) -> int:
+        """Shares that a total batch is cut into: one a process, or one a GPU when one process drives them all."""
+        gpus, wanted = torch.cuda.device_count(), whole(self.opt.get('num_gpu'), 0)
+        return self.processes if self.distributed else max(1, gpus if wanted is None else min(gpus, wanted))
+
+    def batches(self, where: str, dataset: Options) -> None:
+        shares, each = self.loaders, whole(dataset.get('batch_size_per_gpu'))
+        if dataset.get('total_batch_size') is None:
+            self.require(where, dataset, 'batch_size_per_gpu')
+        elif (total := whole(dataset['total_batch_size'])) and total % shares:
+            near = [n for n in (total - total % shares, total + -total % shares) if n]
+            self.fault(
+                f'{where}.total_batch_size',
+                f'{total} is no multiple of {shares} processes or GPUs (nearest: {", ".join(map(str, near))})',
+            )
+        elif total and each and each * shares != total:
+            self.warn(
+                f'{where}.total_batch_size',
+                f'{total} wins over batch_size_per_gpu {each} (times {shares}): {total // shares} each',
+            )
+
+    def epoch(self, where: str, dataset: Options, count: int) -> None:
+        """An epoch has to fill one batch at least: what does not fill one is left out."""
+        batch = dataset.get('total_batch_size') or dataset['batch_size_per_gpu'] * self.loaders
+        ratio = dataset.get('dataset_enlarge_ratio') or 1
+        if count * ratio < batch:
+            self.fault(
+                f'{where}.dataset_enlarge_ratio',
+                f'{ratio}: {count} pictures do not fill a batch of {batch}; {math.ceil(batch / count)} will do',
+            )

@@ -1,0 +1,121 @@
+"""The check of the sections ``train`` and ``logger``: losses, optimizers, schedules."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import math
+from typing import Any
+
+import torch
+
+from iafmsr.bridge.basicsr_api import ARCH_REGISTRY, LOSS_REGISTRY, CosineAnnealingRestartLR, MultiStepRestartLR
+from iafmsr.errors import UserError
+from iafmsr.models.iafmnet_model import IAFMNetModel
+from iafmsr.models.muon import Muon
+from iafmsr.models.teacher import load_teacher
+from iafmsr.options.schema import Loss, Optimizer, Scheduler, Teacher, Train, section_class
+from iafmsr.training.checks.findings import Findings, Options, is_foreign, is_number, shown, subsection, whole
+
+_SCHEDULERS = {
+    'MultiStepLR': MultiStepRestartLR,
+    'MultiStepRestartLR': MultiStepRestartLR,
+    'CosineAnnealingRestartLR': CosineAnnealingRestartLR,
+}
+_OPTIMIZERS = {'Adam': torch.optim.Adam, 'Muon': Muon}
+
+
+class TrainingCheck(Findings):
+    def match(self, model: type) -> None:
+        """Optimizer and losses that not every model class and not every network can have."""
+        own = issubclass(model, IAFMNetModel)
+        if subsection(self.train, 'optim_g').get('type') == 'Muon' and not own:
+            self.fault('train.optim_g.type', f'{model.__name__} knows no Muon, IAFMNetModel does')
+        if self.train.get('ie_opt') and own:
+            name = subsection(self.opt, 'network_g').get('type')
+            arch = next((cls for key, cls in ARCH_REGISTRY if key == name), None)
+            if arch is not None and 'return_density' not in inspect.signature(arch.forward).parameters:
+                self.fault('train.ie_opt', f'{arch.__name__} gives no density to take the entropy of')
+
+    def training(self) -> None:
+        parameter = torch.zeros(1, requires_grad=True)
+        for key in self.train:
+            where, section, found = f'train.{key}', subsection(self.train, key), len(self.report.faults)
+            kind = section_class(key, Train)
+            if not section or kind is None:
+                continue
+            if kind is Optimizer:
+                cls = self.constructor(where, section, _OPTIMIZERS, given=('params',))
+                if cls and len(self.report.faults) == found and is_number(section.get('lr')):
+                    self.build(where, cls, section, [parameter])
+            elif kind is Scheduler:
+                self.schedule(where, section, torch.optim.SGD([parameter]))
+            elif kind is Loss:
+                self.loss(where, section)
+            elif kind is Teacher:
+                self.teacher(where, section)
+
+    def loss(self, where: str, section: Options) -> None:
+        found = len(self.report.faults)
+        cls = self.constructor(where, section, dict(iter(LOSS_REGISTRY)))
+        if cls is None or is_foreign(cls):
+            return
+        for key in (key for key in section if str(key).endswith('weight') or key == 'layer_weights'):
+            values = section[key].values() if isinstance(section[key], dict) else [section[key]]
+            if any(is_number(value) and not 0 <= value < math.inf for value in values):
+                self.fault(f'{where}.{key}', f'a number from 0 is wanted, got {shown(section[key])}')
+        if len(self.report.faults) == found and cls.__name__ != 'PerceptualLoss':  # which loads a VGG
+            self.build(where, cls, section)
+
+    def teacher(self, where: str, section: Options) -> None:
+        weights, train_set = section.get('weights'), subsection(subsection(self.opt, 'datasets'), 'train')
+        prepared = train_set.get('dataroot_teacher') is not None
+        if prepared == (weights is not None):
+            self.fault(
+                where,
+                'weights of a network or datasets.train.dataroot_teacher is wanted, '
+                f'{"not both" if prepared else "one of them"}',
+            )
+        if isinstance(weights, str) and self.files and not any(f.startswith(where) for f in self.report.faults):
+            try:
+                scale = load_teacher(weights)[1]
+            except UserError as error:
+                self.fault(f'{where}.weights', str(error))
+            else:
+                if self.scale and scale != self.scale:
+                    self.fault(
+                        f'{where}.weights',
+                        f'{weights}: a network of scale {scale}, the option file is of scale {self.scale}',
+                    )
+
+    def schedule(self, where: str, section: Options, optimizer: torch.optim.Optimizer) -> None:
+        cls = self.constructor(where, section, _SCHEDULERS, given=('optimizer', 'last_epoch'))
+        if cls is None or any(fault.startswith(where) for fault in self.report.faults):
+            return
+        starts, total = 'periods' if 'periods' in section else 'restarts', whole(self.train.get('total_iter'))
+        lengths = [len(section.get(key) or [0]) for key in (starts, 'restart_weights')]
+        if lengths[0] != lengths[1]:
+            self.fault(where, f'{starts} and restart_weights differ in length: {lengths[0]}, {lengths[1]}')
+        elif self.build(where, cls, section, optimizer) and starts == 'periods' and total:
+            if (end := sum(section['periods'])) < total:
+                self.fault(
+                    f'{where}.periods', f'they end at iteration {end}, before total_iter, {self.train["total_iter"]}'
+                )
+
+    def logger(self) -> None:
+        logger = subsection(self.opt, 'logger')
+        datasets = subsection(self.opt, 'datasets')
+        with_gt = any(
+            str(phase).startswith('val') and subsection(datasets, phase).get('dataroot_gt') for phase in datasets
+        )
+        if logger.get('keep_best') and not (with_gt and self.val.get('metrics')):
+            self.fault('logger.keep_best', 'needs a val set with dataroot_gt, and val.metrics, to tell the best')
+        if subsection(logger, 'wandb').get('project') and not logger.get('use_tb_logger'):
+            self.fault('logger.wandb', 'needs use_tb_logger: true, whose records it takes')
+        wanted: dict[str, Any] = {
+            'tensorboard': logger.get('use_tb_logger'),
+            'wandb': subsection(logger, 'wandb').get('project'),
+        }
+        for package in (name for name, used in wanted.items() if used and self.files):
+            if importlib.util.find_spec(package) is None:
+                self.fault('logger', f'{package} is not installed: pip install {package}, or leave it out')

@@ -1,0 +1,147 @@
+"""The options of a command: read, checked before anything is touched, then handed to BasicSR's ``parse_options``.
+
+Relative paths in an option file count from the repository root, so that a run does the same from every working
+directory; ``-opt`` itself is relative to the working directory, as any argument of a command is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from iafmsr.bridge.basicsr_api import master_only
+from iafmsr.bridge.basicsr_api import options as basicsr_options
+from iafmsr.errors import UserError
+from iafmsr.options.files import Options, load_options
+from iafmsr.training.checks.check import check_options, fill_defaults
+from iafmsr.training.checks.findings import Report, subsection
+
+
+def parse_options(args: argparse.Namespace, root_path: str, is_train: bool = True) -> Options:
+    """Check the options of a command, then parse them as BasicSR does: distribution, seed and folders are its own.
+
+    Args:
+        args: of :mod:`iafmsr.tools.training`.
+        root_path: repository root; experiments/ and results/ lie in it and relative paths count from it.
+        is_train: training options or test options.
+
+    Returns:
+        Options as BasicSR's pipelines want them, with absolute paths and defaults filled in.
+
+    Raises:
+        UserError: one line for every fault found; no file has been created or renamed then.
+    """
+    read = load_options(args.opt, args.force_yml or ())
+    resolve_paths(read, root_path)
+    processes = _count_processes(args.launcher)
+    report = check_options(read, is_train, root_path, processes, distributed=args.launcher != 'none')
+    run = Path(root_path, 'experiments', str(read.get('name')))
+    if is_train and run.resolve() in Path(args.opt).resolve().parents:
+        report.faults.append(f'the option file lies in the folder of its own run, {run}: copy it elsewhere first')
+    _announce(report, args)
+    with _command_line(args):
+        opt, _ = basicsr_options.parse_options(root_path, is_train)
+    resolve_paths(opt, root_path)
+    fill_defaults(opt, read, is_train)
+    train = subsection(subsection(opt, 'datasets'), 'train')
+    if train.get('total_batch_size'):
+        loaders = opt['world_size'] if opt['dist'] else max(1, opt['num_gpu'])
+        train['batch_size_per_gpu'] = train['total_batch_size'] // loaders
+    return opt
+
+
+def _announce(report: Report, args: argparse.Namespace) -> None:
+    """Raises:
+    UserError: the faults that were found, each with where it was given; warnings are printed.
+    """
+    if report.faults:
+        forced = {entry.partition('=')[0].strip().replace(':', '.') for entry in args.force_yml or ()}
+        raise UserError(
+            '\n'.join(
+                f'{"--force_yml" if fault.partition(":")[0] in forced else args.opt}: {fault}'
+                for fault in report.faults
+            )
+        )
+    if os.environ.get('RANK', '0') == '0':
+        for warning in report.warnings:
+            print(f'iafmsr: warning: {args.opt}: {warning}', file=sys.stderr)
+
+
+def options_of_training(file: str | Path, root_path: str | Path) -> Options:
+    """Options of a file for a training without validation, as BasicSR's functions want them; checked.
+
+    Args:
+        file: option file.
+        root_path: repository root, from which its paths count.
+
+    Raises:
+        UserError: the option file has faults.
+    """
+    opt = load_options(file)
+    opt['datasets'] = {'train': subsection(subsection(opt, 'datasets'), 'train')}  # others take no part
+    resolve_paths(opt, root_path)
+    faults = check_options(opt, True, str(root_path)).faults
+    if faults:
+        raise UserError('\n'.join(f'{file}: {fault}' for fault in faults))
+    fill_defaults(opt, opt, is_train=True)
+    train = opt['datasets']['train']
+    train |= {
+        'phase': 'train',
+        'scale': opt['scale'],
+        'batch_size_per_gpu': train.get('total_batch_size') or train['batch_size_per_gpu'],
+    }
+    return opt
+
+
+@master_only
+def keep_options(file: str, folder: str) -> None:
+    """Write the options of a run into its folder, whole whatever ``base`` they started from, and the command line."""
+    text = yaml.safe_dump(load_options(file), sort_keys=False, allow_unicode=True)
+    Path(folder, Path(file).name).write_text(f'# {" ".join(sys.argv)}\n{text}', encoding='utf-8')
+
+
+def resolve_paths(opt: Options, root_path: str | Path) -> None:
+    """Make data, checkpoint and state paths absolute in place: relative ones count from ``root_path``."""
+    for section, key in _path_keys(opt):
+        if isinstance(section[key], str):
+            section[key] = os.path.normpath(os.path.join(root_path, os.path.expanduser(section[key])))
+
+
+def _path_keys(opt: Options) -> Iterator[tuple[Options, str]]:
+    datasets = subsection(opt, 'datasets')
+    for phase in datasets:
+        dataset = subsection(datasets, phase)
+        yield from ((dataset, key) for key in dataset if str(key).startswith(('dataroot', 'meta_info')))
+    teacher = subsection(subsection(opt, 'train'), 'teacher')
+    yield from ((teacher, key) for key in teacher if key == 'weights')
+    path = subsection(opt, 'path')
+    yield from ((path, key) for key in path if str(key).startswith(('pretrain_network', 'resume_state')))
+
+
+@contextmanager
+def _command_line(args: argparse.Namespace) -> Iterator[None]:
+    """A context in which BasicSR's own parser finds its flags on the command line."""
+    flags = ['-opt', args.opt, '--launcher', args.launcher, '--local_rank', str(args.local_rank)]
+    flags += ['--auto_resume'] * args.auto_resume + ['--debug'] * args.debug
+    kept, sys.argv = sys.argv, [sys.argv[0], *flags, *(['--force_yml', *args.force_yml] if args.force_yml else [])]
+    try:
+        yield
+    finally:
+        sys.argv = kept
+
+
+def _count_processes(launcher: str) -> int:
+    """Number of training processes, known from the launcher's environment before they meet."""
+    if launcher == 'none':
+        return 1
+    name = 'WORLD_SIZE' if launcher == 'pytorch' else 'SLURM_NTASKS'
+    if not os.environ.get(name, '').isdigit():
+        starter = 'torchrun' if launcher == 'pytorch' else 'srun'
+        raise UserError(f'--launcher {launcher}: {name} is not set; start the run by {starter}')
+    return int(os.environ[name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from iafmsr.layers.density import (
     Density,
@@ -16,7 +16,7 @@ from iafmsr.layers.density import (
 )
 from iafmsr.layers.estimator import build_estimator
 from iafmsr.layers.filters import laplacian, local_mean, luma, sobel
-from iafmsr.layers.precision import at_least_float32, full_precision
+from iafmsr.layers.precision import InFloat32, at_least_float32, full_precision
 
 _UNITS = ('theta', 'bits', 'normalised')
 _CHANNEL_GUIDES = ('deviation', 'bounded', 'bits', 'density')  # of every channel its own
@@ -38,7 +38,7 @@ class Maps(NamedTuple):
     mask: Tensor
 
 
-class InformationDensity(nn.Module):
+class InformationDensity(InFloat32):
     """Estimates the density of F0, and turns it into the map that guides a network and the mask of its active sites.
 
     The keywords after ``k`` are for what the paper leaves open or ablates; the fixed maps are controls. They are

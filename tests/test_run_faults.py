@@ -19,12 +19,12 @@ import torch
 from tiny import TORCHRUN, built, finish, options, start, train, write_data
 
 from iafmsr.errors import UserError
+from iafmsr.files.lock import folder_lock
 from iafmsr.options.check import check_options
 from iafmsr.training import loop
 from iafmsr.training.batches import Batches
 from iafmsr.training.checkpoints import load_checkpoint, load_resume_state, save_whole
 from iafmsr.training.exact import data_order, listing_digest
-from iafmsr.training.lock import folder_lock
 from iafmsr.training.saving import fault_of_weights
 
 FULL = os.environ.get('IAFMSR_FULL') == '1'
@@ -160,7 +160,7 @@ def test_a_second_run_of_the_same_name_is_refused(root: Path) -> None:
 
 def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
     code = (
-        'import sys, time; from pathlib import Path; from iafmsr.training.lock import folder_lock\n'
+        'import sys, time; from pathlib import Path; from iafmsr.files.lock import folder_lock\n'
         f'with folder_lock(Path({str(tmp_path / "run")!r})): print("held", flush=True); time.sleep(60)'
     )
     with subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True) as process:

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from iafmsr.errors import UserError
+from iafmsr.files.lock import folder_lock
 from iafmsr.files.whole import write_whole
 
 __all__ = ['Cache', 'code_digest']
@@ -45,14 +46,16 @@ class Cache:
         self._changed.add(subject)
 
     def save(self) -> None:
-        """Write what is new."""
-        for subject in sorted(self._changed) if self._folder else ():
+        """Write what is new, beside what other processes have written meanwhile."""
+        if self._folder and self._changed:
             try:
-                write_whole(self._path(subject), json.dumps(self._subjects[subject]).encode())
+                with folder_lock(self._folder, wait=True):
+                    for subject in sorted(self._changed):
+                        results = self._read(subject) | self._subjects[subject]
+                        write_whole(self._path(subject), json.dumps(results).encode())
             except UserError as error:
                 print(f'iafmsr: warning: results are not kept: {error}', file=sys.stderr)
                 self._folder = None
-                break
         self._changed.clear()
 
     def _path(self, subject: str) -> Path:
@@ -60,12 +63,15 @@ class Cache:
 
     def _results(self, subject: str) -> dict[str, Any]:
         if subject not in self._subjects:
-            try:
-                content = json.loads(self._path(subject).read_bytes()) if self._folder else {}
-            except (OSError, ValueError):
-                content = {}
-            self._subjects[subject] = content if isinstance(content, dict) else {}
+            self._subjects[subject] = self._read(subject)
         return self._subjects[subject]
+
+    def _read(self, subject: str) -> dict[str, Any]:
+        try:
+            content = json.loads(self._path(subject).read_bytes()) if self._folder else {}
+        except (OSError, ValueError):
+            content = {}
+        return content if isinstance(content, dict) else {}
 
 
 def code_digest(*modules: str) -> str:

@@ -5,12 +5,10 @@ afterwards. Each set gets its final name when it is whole (:mod:`iafmsr.data.sto
 it stopped, and one that has nothing to do ends at once.
 """
 
-import json
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 
 import lmdb
@@ -19,32 +17,19 @@ from tqdm import tqdm
 
 from iafmsr.data.forms import SCALES, Form, at_scale
 from iafmsr.data.parallel import in_order
+from iafmsr.data.record import Report, read_record, write_record
 from iafmsr.data.stores import encode_png, partial
 from iafmsr.errors import UserError
+from iafmsr.files.lock import folder_lock
 from iafmsr.files.names import PictureFile, list_pictures, printable
 from iafmsr.files.picture import UnreadableError
 from iafmsr.files.reading import picture_size, read_picture
-from iafmsr.files.whole import replace_file
 
-__all__ = ['Report', 'prepare', 'read_record']
+__all__ = ['prepare']
 
-_RECORD = 'prepare.json'
 _SAMPLES = 8  # pictures that are encoded to estimate the disk space
 _SAMPLE_SIZE = 480  # pixels in height and width of their middle
 _SPARE = 1.1  # what the estimate may be wrong by
-
-
-@dataclass
-class Report:
-    """What the sets are made of: numbers of pictures and of pieces in each set, and what was left out and why.
-
-    ``unreadable`` are broken files, ``unused`` sound pictures that the form has no use for; file name -> reason.
-    """
-
-    pictures: int = 0
-    pieces: int = 0
-    unreadable: dict[str, str] = field(default_factory=dict)
-    unused: dict[str, str] = field(default_factory=dict)
 
 
 def prepare(
@@ -64,18 +49,22 @@ def prepare(
 
     Raises:
         UserError: A bad value; a missing or empty folder; ``output`` belongs to other pictures or settings; no picture
-            is usable; the disk is too small, full or read-only.
+            is usable; another process is at work in ``output``; the disk is too small, full or read-only.
     """
     if not scales or not set(scales) <= set(SCALES):
         raise UserError(f'scale must be any of {SCALES}, got {list(scales)}')
     if workers is not None and workers < 1:
         raise UserError(f'workers must be at least 1, got {workers}')
     pictures = list_pictures(inputs)
-    missing = [scale for scale in (1, *sorted(set(scales))) if not (output / form.folder(scale)).exists()]
+
+    def missing() -> list[int]:
+        return [scale for scale in (1, *sorted(set(scales))) if not (output / form.folder(scale)).exists()]
+
     try:
-        report = read_record(output, form, pictures)
-        if missing:
-            report = _make(pictures, output, missing, form, report, workers)
+        with folder_lock(output) if missing() else nullcontext():
+            report = read_record(output, form, pictures)
+            if wanted := missing():  # looked at again: another process may have made them before the lock was free
+                report = _make(pictures, output, wanted, form, report, workers)
     except (OSError, lmdb.Error) as error:
         raise UserError(f'{printable(output)}: {error}; what is finished is kept, run again to go on') from error
     _say(
@@ -92,7 +81,7 @@ def _make(
     plan, report = _plan(pictures, form, before or Report())
     with _one_torch_thread(), ExitStack() as stack:
         _check_disk(plan, output, scales, form, workers)
-        _write_record(output, form, pictures, before)
+        write_record(output, form, pictures, before)
         stores = {scale: form.open(output / form.folder(scale)) for scale in scales}
         for store in stores.values():
             stack.callback(store.close)
@@ -115,7 +104,7 @@ def _make(
         used = [size for picture, size in plan.items() if picture.path.name not in report.unreadable]
         report.pictures, report.pieces = len(used), sum(len(form.boxes(*size)) for size in used)
         _check_whole(output, report, before, [len(store) for store in stores.values()])
-        _write_record(output, form, pictures, report)  # first, so that no set is ever without its report
+        write_record(output, form, pictures, report)  # first, so that no set is ever without its report
         for store in stores.values():
             store.finish()
     return report
@@ -215,47 +204,6 @@ def _one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def read_record(output: Path, form: Form, pictures: list[PictureFile]) -> Report | None:
-    """The report of the sets that exist below ``output``, None when they are still to be made.
-
-    Raises:
-        UserError: They are of other pictures or settings.
-    """
-    path = output / _RECORD
-    advice = 'choose another output folder, or delete this one'
-    if not path.exists():
-        for folder in map(form.folder, (1, *SCALES)):
-            if (output / folder).exists():
-                raise UserError(f'{printable(output / folder)} exists and was not made by this command; {advice}')
-        return None
-    try:
-        found = json.loads(path.read_text(encoding='utf-8'))
-        report = Report(**found['report']) if found['report'] else None
-        settings, files = found['settings'], found['pictures']
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f'{printable(path)} is damaged; {advice}') from error
-    if settings != _settings(form):
-        raise UserError(f'{printable(output)} was made with {settings}, not {_settings(form)}; {advice}')
-    changed = sorted(set(files.items()) ^ set(_files(pictures).items()))
-    if changed:
-        raise UserError(f'{printable(output)} was made of other pictures ({changed[0][0]!a} differs); {advice}')
-    return report
-
-
-def _write_record(output: Path, form: Form, pictures: list[PictureFile], report: Report | None) -> None:
-    record = {'settings': _settings(form), 'report': report and asdict(report), 'pictures': _files(pictures)}
-    output.mkdir(parents=True, exist_ok=True)
-    replace_file(output / _RECORD, json.dumps(record, indent=1).encode())
-
-
-def _settings(form: Form) -> dict[str, object]:
-    return {'form': type(form).__name__, **asdict(form)}
-
-
-def _files(pictures: list[PictureFile]) -> dict[str, int]:
-    return {picture.path.name: picture.size_bytes for picture in pictures}
 
 
 def _say(line: str) -> None:

@@ -76,11 +76,13 @@ def run(args: argparse.Namespace) -> int:
         The number of pictures that failed, 100 at most.
 
     Raises:
-        UserError: nothing can be done at all: the weights, OUT or an option is wrong.
+        UserError: nothing can be done at all: the weights, OUT or an option is wrong, or OUT is being written to
+            by another process.
     """
     from PIL import Image
     from tqdm import tqdm
 
+    from iafmsr.files.lock import folder_lock
     from iafmsr.files.names import printable
     from iafmsr.files.whole import check_writable, clear_leftovers
     from iafmsr.inference.jobs import plan
@@ -102,8 +104,8 @@ def run(args: argparse.Namespace) -> int:
         check_writable(new[0].target)
         for folder in {job.target.parent for job in new}:
             clear_leftovers(folder)
-        upscaler = _upscaler(weights, new, args, say)
-        with _bar() as bar:
+        with folder_lock(Path(args.out)), _bar() as bar:
+            upscaler = _upscaler(weights, new, args, say)
             failed = upscale_all(new, upscaler, bar, say, args.quality)
     print(
         f'{len(new) - failed} upscaled, {len(planned.jobs) - len(new)} there already, '

@@ -23,11 +23,11 @@ from iafmsr.basicsr_api import (
     mkdir_and_rename,
 )
 from iafmsr.errors import UserError
+from iafmsr.files.lock import folder_lock
 from iafmsr.options.command import keep_options, parse_options
 from iafmsr.training.batches import Batches
 from iafmsr.training.checkpoints import load_resume_state
 from iafmsr.training.exact import data_order, seed_iteration
-from iafmsr.training.lock import folder_lock
 from iafmsr.training.logs import board_folder, open_board, start_log
 from iafmsr.training.progress import Reports
 from iafmsr.training.saving import Saver

@@ -10,8 +10,8 @@ import torch
 
 from iafmsr.basicsr_api import build_model, make_exp_dirs
 from iafmsr.errors import UserError
+from iafmsr.files.lock import folder_lock
 from iafmsr.options.command import parse_options
-from iafmsr.training.lock import folder_lock
 from iafmsr.training.logs import start_log
 from iafmsr.training.loop import faults_of_the_machine, val_loader, validate
 

@@ -23,7 +23,7 @@ from iafmsr.errors import UserError
 from iafmsr.files.lock import folder_lock
 from iafmsr.files.names import PictureFile, list_pictures, printable
 from iafmsr.files.picture import UnreadableError
-from iafmsr.files.reading import picture_size, read_picture
+from iafmsr.files.reading import is_deep, picture_size, read_picture
 
 __all__ = ['prepare']
 
@@ -112,12 +112,14 @@ def _make(
 
 def _plan(pictures: list[PictureFile], form: Form, before: Report) -> tuple[dict[PictureFile, tuple[int, int]], Report]:
     """The pictures to use with their heights and widths, and a report that names the others."""
-    plan, report = {}, Report(unreadable=dict(before.unreadable), unused=dict(before.unused))
+    plan, deep = {}, []
+    report = Report(unreadable=dict(before.unreadable), unused=dict(before.unused))
     for picture in pictures:
         if picture.path.name in report.unreadable or picture.path.name in report.unused:
             continue
         try:
             size = picture_size(picture.path)
+            sixteen_bits = is_deep(picture.path)
         except UnreadableError as error:
             _leave_out(report.unreadable, picture, error)
             continue
@@ -125,8 +127,11 @@ def _plan(pictures: list[PictureFile], form: Form, before: Report) -> tuple[dict
             _leave_out(report.unused, picture, objection)
         else:
             plan[picture] = size
+            deep += [picture.path] * sixteen_bits
     if not plan:
         raise UserError(f'none of the {len(pictures)} pictures can be used')
+    if deep:
+        _say(f'16 bits a channel, of which the high 8 are kept: {len(deep)} pictures, the first {printable(deep[0])}')
     return plan, report
 
 

@@ -8,6 +8,7 @@ import torch
 
 from iafmsr.basicsr_api import DATASET_REGISTRY, MODEL_REGISTRY
 from iafmsr.options.data_files import check_dataset
+from iafmsr.options.data_pixels import check_pixels
 from iafmsr.options.datasets import DATASETS, OtherDataset
 from iafmsr.options.findings import Findings, Options, subsection, whole
 from iafmsr.options.schema import REAL
@@ -44,8 +45,15 @@ class DatasetCheck(Findings):
         if self.files and self.scale and not any(fault.startswith(f'{where}.') for fault in self.report.faults):
             count, faults = check_dataset(dataset, self.scale, phase)
             self.report.faults.extend(f'{where}.{fault}' for fault in faults)
-            if phase == 'train' and not faults:
-                self.epoch(where, dataset, count)
+            if not faults:
+                self.pixels(where, dataset)
+                if phase == 'train':
+                    self.epoch(where, dataset, count)
+
+    def pixels(self, where: str, dataset: Options) -> None:
+        faults, warnings = check_pixels(dataset)
+        self.report.faults.extend(f'{where}.{fault}' for fault in faults)
+        self.report.warnings.extend(f'{where}.{warning}' for warning in warnings)
 
     def other_keys(self, where: str, cls: type, dataset: Options) -> bool:
         """The keys of a dataset of somebody else's, by its ``OPTION_KEYS``; without them it is left unchecked."""

@@ -86,14 +86,24 @@ def _size_faults(sizes: list[tuple[str, Size, Size]], scale: int, spare: int, pa
 def _read_folders(dataset: dict[str, Any], roots: dict[str, str]) -> tuple[int, list[tuple[str, Size, Size]]]:
     """Pairs as BasicSR makes them, or the one side there is twice; sizes of up to ``MAX_HEADERS`` of them."""
     gt_key, lq_key = next(iter(roots)), list(roots)[-1]
-    names = _name_pairs(dataset, roots, gt_key, lq_key)
-    pairs = [(os.path.join(roots[gt_key], gt), os.path.join(roots[lq_key], lq)) for gt, lq in names]
+    pairs = pairs_in_folders(dataset, roots)
     for key, paths in zip((gt_key, lq_key), zip(*pairs, strict=True), strict=True):
         missing = [path for path in paths if not os.path.isfile(path)]
         if missing:
             raise UserError(f'{key}: {missing[0]}: no such picture' + more(missing))
     looked_at = pairs[:: -(-len(pairs) // MAX_HEADERS)]
     return len(pairs), [(gt, _header(gt_key, gt), _header(lq_key, lq)) for gt, lq in looked_at]
+
+
+def pairs_in_folders(dataset: dict[str, Any], roots: dict[str, str]) -> list[Pair]:
+    """Paths of the pairs as BasicSR makes them, or of the one side there is twice.
+
+    Raises:
+        UserError: the names make no pairs.
+    """
+    gt_key, lq_key = next(iter(roots)), list(roots)[-1]
+    names = _name_pairs(dataset, roots, gt_key, lq_key)
+    return [(os.path.join(roots[gt_key], gt), os.path.join(roots[lq_key], lq)) for gt, lq in names]
 
 
 def _name_pairs(dataset: dict[str, Any], roots: dict[str, str], gt_key: str, lq_key: str) -> list[Pair]:

@@ -44,7 +44,7 @@ setup(
     license_files=['LICENSE'],
     python_requires='>=3.11,<3.13',
     packages=find_packages(include=['iafmsr', 'iafmsr.*']),
-    package_data={'iafmsr.benchmark': ['published.yml'], 'iafmsr.inspection': ['page.html']},
+    package_data={'iafmsr': ['py.typed'], 'iafmsr.benchmark': ['published.yml'], 'iafmsr.inspection': ['page.html']},
     entry_points={'console_scripts': ['iafmsr = iafmsr.cli:main']},
     install_requires=install_requires,
     extras_require=extras,

@@ -55,7 +55,7 @@ def declare_torchvision_operators() -> None:
     of them, so their declaration alone is enough. Where the library loads, it declares them itself.
     """
     package = importlib.util.find_spec('torchvision')
-    native = importlib.machinery.PathFinder.find_spec('_C', package.submodule_search_locations)
+    native = package and importlib.machinery.PathFinder.find_spec('_C', package.submodule_search_locations)
     if native is not None:
         try:
             torch.ops.load_library(native.origin)
@@ -84,7 +84,7 @@ def provide_functional_tensor() -> None:
     from torchvision.transforms.functional import rgb_to_grayscale
 
     module = ModuleType(name, 'Stands in for the module of this name in torchvision before 0.17.')
-    module.rgb_to_grayscale = rgb_to_grayscale
+    vars(module)['rgb_to_grayscale'] = rgb_to_grayscale
     sys.modules[name] = module
 
 

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from iafmsr.data.forms import SubImages, WholePictures
 from iafmsr.data.preparation import prepare
 from iafmsr.errors import UserError
 from iafmsr.files.figures import colour_panel, draw_figure, enlarge, frame, image_panel
+from iafmsr.files.photographs import photograph
 from iafmsr.files.reading import read_picture
 from iafmsr.measure.quality import Quality, y_quality
 from iafmsr.nets.loading import load_net
@@ -93,14 +93,11 @@ def run_demo(root: Path, seed: int = 0, retrain: bool = False) -> None:
 
 def prepare_photographs(data: Path) -> None:
     """Copy scikit-image's photographs to ``data`` and make ``train`` (LMDBs) and ``val`` (folders) of them."""
-    package = find_spec('skimage')
-    if package is None:
-        raise UserError('the demo takes its photographs from scikit-image; run: bash scripts/install.sh')
     for part, names in (('train', TRAINING), ('val', VALIDATION)):
         originals = data / 'originals' / part
         originals.mkdir(parents=True, exist_ok=True)
         for name in names:
-            shutil.copyfile(Path(package.origin).parent / 'data' / name, originals / name)
+            shutil.copyfile(photograph(name), originals / name)
     # small crops: a small batch then spends its time in the network and not in decoding PNG files
     prepare([data / 'originals/train'], data / 'train', [_SCALE], SubImages(crop_size=240, step=120, min_size=128))
     prepare([data / 'originals/val'], data / 'val', [_SCALE], WholePictures())

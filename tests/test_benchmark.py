@@ -212,6 +212,7 @@ def test_nets_as_they_are_typed(tmp_path, weights, monkeypatch):
         ('mine=none.pth', 'mine: no such file: none.pth'),
         ('mine=small.pth:type=Mine', "no arch is called 'Mine'"),
         ('mine=net.onnx', 'the operations of an ONNX file are not counted'),
+        ('mine=small\n.pth', r"'mine=small\\n\.pth': a network is NAME=FILE"),
         ('SMFANEt', r"no arch is called 'SMFANEt' \(did you mean SMFANet\?\)"),
         ('SMFANet=small_{x}.pth', r'only \{scale\} may stand in braces'),
         ('SMFANet=small.pth:scale=3', 'a net of scale 3, the benchmark is of scale 4'),

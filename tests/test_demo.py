@@ -90,7 +90,7 @@ def test_panels_do_not_overlap():
 
 
 def test_a_missing_scikit_image_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, 'find_spec', lambda name: None)
+    monkeypatch.setattr('iafmsr.files.photographs.find_spec', lambda name: None)
     with pytest.raises(demo.UserError, match='scikit-image'):
         demo.prepare_photographs(tmp_path)
 

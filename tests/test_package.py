@@ -54,7 +54,12 @@ def test_the_distributions_carry_pins_but_never_ask_pip_for_basicsr(tree: Path, 
     with zipfile.ZipFile(tree / 'dist' / f'{stem}-py3-none-any.whl') as wheel:
         metadata = wheel.read(f'{stem}.dist-info/METADATA').decode()
         assert 'iafmsr = iafmsr.cli:main' in wheel.read(f'{stem}.dist-info/entry_points.txt').decode().splitlines()
-        modules = {'iafmsr/archs/iafmnet_arch.py', 'iafmsr/compat.py', 'iafmsr/benchmark/published.yml'}
+        modules = {
+            'iafmsr/archs/iafmnet_arch.py',
+            'iafmsr/compat.py',
+            'iafmsr/benchmark/published.yml',
+            'iafmsr/py.typed',
+        }
         assert modules <= set(wheel.namelist())
     pins = read_pins(repo_root)
     assert f'Requires-Dist: torch=={pins["torch"]}\n' in metadata

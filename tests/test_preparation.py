@@ -480,3 +480,12 @@ def test_the_command_reports_a_mistake_in_one_line(tmp_path, repo_root, monkeypa
 
 def test_the_grid_serves_every_scale():
     assert all(side % scale == 0 for scale in forms.SCALES for box in SubImages().boxes(1000, 777) for side in box)
+
+
+def test_sets_whose_record_has_no_report_are_refused(pictures, tmp_path):
+    prepare([pictures], tmp_path / 'out', [2], SMALL)
+    path = tmp_path / 'out/prepare.json'
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {'report': None}))
+    with pytest.raises(UserError, match='prepare.json is damaged'):
+        prepare([pictures], tmp_path / 'out', [2], SMALL)

@@ -241,7 +241,7 @@ def test_a_network_teaches_in_evaluation_mode_without_gradients(
     )
     sum(losses.values()).backward()
     assert not model.teacher.net.training and all(p.grad is None for p in model.teacher.net.parameters())
-    assert (model.aim() - expected).abs().max() < 10 * tolerance
+    assert (model.aim(model.teacher) - expected).abs().max() < 10 * tolerance
 
 
 def test_a_run_learns_from_prepared_pictures_stops_and_resumes_to_the_bit(root: Path) -> None:

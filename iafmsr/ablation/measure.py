@@ -17,7 +17,7 @@ from iafmsr.errors import UserError
 from iafmsr.files.figures import colour_panel, draw_figure, image_panel
 from iafmsr.measure.complexity import count
 from iafmsr.measure.map_quality import error_maps, fixed_maps, rank_correlation, share_inside
-from iafmsr.measure.quality import y_quality
+from iafmsr.measure.quality import Quality, y_quality
 from iafmsr.nets.loading import load_net
 
 __all__ = ['draw_maps', 'measure']
@@ -34,7 +34,8 @@ def measure(opt: dict[str, Any], weights: Path, sets: Sequence[BenchmarkSet]) ->
     has_density = opt.get('train', {}).get('ie_opt') is not None
     figures: dict[str, Any] = {'psnr': {}, 'ssim': {}, 'maps': {}}
     for benchmark_set in sets:
-        qualities, maps = [], {}
+        qualities: list[Quality] = []
+        maps: dict[str, list[tuple[float, float]]] = {}
         for item in benchmark_set.items(opt['scale']):
             lr, hr = item.load()
             lq = lr[None].float() / 255

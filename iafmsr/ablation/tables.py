@@ -76,7 +76,7 @@ def map_table(by_label: Results) -> str:
     names = list(first[0]['maps'])
     rows = [f'| map | {" | ".join(names)} |', '|---' * (len(names) + 1) + '|']
 
-    def row(title: str, results: list[dict[str, Any]], name: str) -> str:
+    def row(title: str, results: Sequence[dict[str, Any]], name: str) -> str:
         cells = [' / '.join(_mean([r['maps'][n][name][i] for r in results], 3) for i in (0, 1)) for n in names]
         return f'| {title} | {" | ".join(cells)} |'
 

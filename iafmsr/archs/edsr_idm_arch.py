@@ -36,6 +36,8 @@ class EDSRIDM(EDSR):
         ValueError: when an argument is out of its range.
     """
 
+    mean: Tensor
+
     def __init__(
         self,
         num_in_ch: int = 3,
@@ -70,10 +72,11 @@ class EDSRIDM(EDSR):
         )
 
         def after_each_block(part: type[nn.Module], wanted: bool, **keywords: Any) -> nn.ModuleList:
-            return nn.ModuleList(
+            places: list[Any] = [
                 part(num_feat, num_guide=self.density.num_guide, **keywords) if wanted else None
                 for _ in range(num_block)
-            )
+            ]
+            return nn.ModuleList(places)
 
         self.arm = after_each_block(ARM, arm)
         self.igra = after_each_block(IGRA, igra)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +54,7 @@ class IFEM(nn.Module):
 class IFEB(nn.Module):
     """Information-guided feature enhancement block: x = x + IFEM(norm(x)); x = x + CGFN(norm(x))."""
 
-    def __init__(self, num_feat: int, ffn_scale: float, norm: str, **ifem) -> None:
+    def __init__(self, num_feat: int, ffn_scale: float, norm: str, **ifem: Any) -> None:
         super().__init__()
         self.norm1, self.norm2 = build_norm(norm, num_feat), build_norm(norm, num_feat)
         self.ifem = IFEM(num_feat, **ifem)

@@ -31,6 +31,6 @@ class PublishedNet(nn.Module):
 
         return {rename(name): value for name, value in state_dict.items()}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False):
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch's, under our names or the authors'."""
         return super().load_state_dict(self.renamed(state_dict), strict=strict, assign=assign)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import inspect
 import json
 import sys
 from importlib.metadata import version
@@ -52,14 +53,11 @@ class Cache:
                 with folder_lock(self._folder, wait=True):
                     for subject in sorted(self._changed):
                         results = self._read(subject) | self._subjects[subject]
-                        write_whole(self._path(subject), json.dumps(results).encode())
+                        write_whole(_file(self._folder, subject), json.dumps(results).encode())
             except UserError as error:
                 print(f'iafmsr: warning: results are not kept: {error}', file=sys.stderr)
                 self._folder = None
         self._changed.clear()
-
-    def _path(self, subject: str) -> Path:
-        return self._folder / f'{hashlib.sha256(subject.encode()).hexdigest()[:32]}.json'
 
     def _results(self, subject: str) -> dict[str, Any]:
         if subject not in self._subjects:
@@ -68,10 +66,14 @@ class Cache:
 
     def _read(self, subject: str) -> dict[str, Any]:
         try:
-            content = json.loads(self._path(subject).read_bytes()) if self._folder else {}
+            content = json.loads(_file(self._folder, subject).read_bytes()) if self._folder else {}
         except (OSError, ValueError):
             content = {}
         return content if isinstance(content, dict) else {}
+
+
+def _file(folder: Path, subject: str) -> Path:
+    return folder / f'{hashlib.sha256(subject.encode()).hexdigest()[:32]}.json'
 
 
 def code_digest(*modules: str) -> str:
@@ -85,7 +87,7 @@ def code_digest(*modules: str) -> str:
     for module in modules:
         _reach(module, found)
     for module in sorted(found):
-        digest.update(Path(sys.modules[module].__file__).read_bytes())
+        digest.update(Path(inspect.getfile(sys.modules[module])).read_bytes())
     return digest.hexdigest()
 
 

@@ -105,6 +105,8 @@ def parse_nets(entries: list[str], scale: int, root: Path) -> list[NetSpec]:
 def _parse(entry: str, scale: int, root: Path) -> NetSpec:
     # a Windows drive letter is no end of a path; keys follow the last colon, and hold an equals sign
     matched = re.fullmatch(r'(?:(?P<name>[^=:]+)=)?(?P<file>.*?)(?::(?P<keys>\w+=[^:]*))?', entry)
+    if matched is None:
+        raise UserError(f'{entry!r}: a network is NAME=FILE:KEY=VALUE, on one line')
     name, file, keys = matched['name'], matched['file'], parse_keys(entry, matched['keys'])
     try:
         file = file.format(scale=scale)

@@ -97,7 +97,7 @@ def _single_threaded() -> Iterator[int]:
 
 
 @torch.inference_mode()
-def upscale(net: nn.Module | None, lr: Tensor, size: tuple[int, int], device: torch.device, task: str) -> Tensor:
+def upscale(net: nn.Module | None, lr: Tensor, size: Sequence[int], device: torch.device, task: str) -> Tensor:
     """LR, uint8 (3, h, w), enlarged by a net, or by bicubic interpolation (None), to uint8 (3, *size).
 
     Raises:
@@ -110,6 +110,6 @@ def upscale(net: nn.Module | None, lr: Tensor, size: tuple[int, int], device: to
         sr = net(lr[None].to(device).float() / 255)[0]
     except RuntimeError as error:
         raise UserError(f'{task} ({lr.shape[-1]}x{lr.shape[-2]}): {str(error).splitlines()[0]}') from None
-    if sr.shape[-2:] != size:
+    if sr.shape[-2:] != torch.Size(size):
         raise UserError(f'{task}: gives {sr.shape[-1]}x{sr.shape[-2]}, not {size[1]}x{size[0]}')
     return (sr.clamp(0, 1) * 255).round().to(torch.uint8).cpu()

@@ -22,7 +22,8 @@ _BROKEN = 0.005  # a background breaks when more than this share of its flat pix
 _SIDE = 64  # pixels of LR
 _OVERSAMPLING = 4  # drawn so many times larger, then reduced as the LR of photographs is
 _SURROUNDINGS = 2  # a flat pixel's neighbours have its colour up to this distance: the reach of bicubic enlargement
-_COLOURS = tuple(itertools.product((0, 128, 255), repeat=3))
+_LEVELS = (0, 128, 255)
+_COLOURS = tuple(itertools.product(_LEVELS, _LEVELS, _LEVELS))
 _BLACK, _WHITE, _RED, _BLUE, _YELLOW = (0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 0, 255), (255, 255, 0)
 _PATTERNS = ('checkerboard', 'noise')
 Colour = tuple[int, int, int]
@@ -59,7 +60,9 @@ def robustness(net: nn.Module, scale: int) -> Robustness:
         scale: of the net.
     """
     off_pixels = flat = broken = 0
-    solid_levels, drawn, patterns = [], [], []
+    solid_levels: list[Tensor] = []
+    drawn: list[Tensor] = []
+    patterns: list[Tensor] = []
     for name, lr in drawings().items():
         sr = net(lr[None].float() / 255)[0]
         (patterns if name.startswith(_PATTERNS) else drawn).append(sr.flatten())
@@ -92,7 +95,7 @@ def drawings() -> dict[str, Tensor]:
         pictures[f'word on {colour}'] = _text('Word', 48, colour, _BLACK if _luma(colour) > 127 else _WHITE)
         pictures[f'solid {colour}'] = _reduced(_canvas(colour))
         if 0 in colour and 255 in colour and 128 not in colour:
-            pictures[f'coloured word on {colour}'] = _text('Word', 48, colour, tuple(255 - v for v in colour))
+            pictures[f'coloured word on {colour}'] = _text('Word', 48, colour, _inverse(colour))
     for paper, ink in ((_WHITE, _BLACK), (_BLACK, _WHITE), (_YELLOW, _BLUE)):
         pictures[f'lines on {paper}'] = _lines(paper, ink)
         pictures[f'text on {paper}'] = _text('\n'.join(['The quick brown fox'] * 9), 24, paper, ink)
@@ -111,6 +114,10 @@ def _range(values: list[Tensor]) -> tuple[float, float]:
 
 def _luma(colour: Colour) -> float:
     return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+
+
+def _inverse(colour: Colour) -> Colour:
+    return 255 - colour[0], 255 - colour[1], 255 - colour[2]
 
 
 def _enlarged(picture: Tensor, scale: int) -> Tensor:
@@ -154,4 +161,5 @@ def _checkerboard(cell: int, one: Colour, other: Colour) -> Tensor:
     """Cells of so many LR pixels, drawn without reduction."""
     rows = torch.arange(_SIDE)[:, None] // cell
     first = (rows + rows.T) % 2 == 0
-    return torch.where(first, *(torch.tensor(colour, dtype=torch.uint8)[:, None, None] for colour in (one, other)))
+    front, back = (torch.tensor(colour, dtype=torch.uint8)[:, None, None] for colour in (one, other))
+    return torch.where(first, front, back)

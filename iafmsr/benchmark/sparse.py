@@ -7,9 +7,8 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
+from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 from iafmsr.archs import IAFMNet
 from iafmsr.benchmark.speed import now, processor
 from iafmsr.benchmark.tables import Table
+from iafmsr.files.photographs import photograph
 from iafmsr.files.reading import read_picture
 from iafmsr.layers.density import top_k_mask
 from iafmsr.nets.files import NamedFile
@@ -44,6 +44,9 @@ class Case:
     share: float
     mask: str
     gradient: bool
+
+
+Way = tuple[Case | None, str]  # a backend and layout, of one case or (None) of all; or what is built once
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,8 @@ def density_map(weights: NamedFile | None, width: int, height: int) -> Tensor:
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = load_net(*weights).net if weights else IAFMNet(ide='moments').eval()
-    # skimage's photographs are read from its folder: to import it takes seconds
-    picture = read_picture(Path(find_spec('skimage').origin).parent / 'data/coffee.png') / 255
+        net: Any = load_net(*weights).net if weights else IAFMNet(ide='moments').eval()
+    picture = read_picture(photograph('coffee.png')) / 255
     mirrored = torch.cat([picture, picture.flip(2)], dim=2)
     mirrored = torch.cat([mirrored, mirrored.flip(1)], dim=1)
     copies = -(-height // mirrored.shape[1]), -(-width // mirrored.shape[2])
@@ -150,9 +152,9 @@ def _measure(masks: dict[Case, Tensor], seconds: float) -> Iterator[Timing]:
         return call
 
     known = {c: ActiveSites(m) for c, m in masks.items()}
-    ways = {(None, f'dense {name}'): run('dense', known[case], name) for name in LAYOUTS}
+    ways: dict[Way, Callable[[], Any]] = {(None, f'dense {name}'): run('dense', known[case], name) for name in LAYOUTS}
     for c, sites in known.items():
-        ways[c, 'table'] = lambda m=masks[c]: ActiveSites(m).neighbours(3)
+        ways[c, 'table'] = partial(_table_of, masks[c])
         for backend, name in product(
             ('gather', *(['spconv'] if device.type == 'cuda' and spconv_installed() else [])), LAYOUTS
         ):
@@ -163,12 +165,16 @@ def _measure(masks: dict[Case, Tensor], seconds: float) -> Iterator[Timing]:
             auto = choose_backend(x, weight, sites)
         own = {name: values for (owner, name), values in times.items() if owner in (None, c)}
         table = statistics.median(own.pop('table'))
-        quartiles = {name: tuple(statistics.quantiles(values, n=4)[::2]) for name, values in own.items()}
+        quartiles = {name: (q[0], q[2]) for name, values in own.items() for q in [statistics.quantiles(values, n=4)]}
         yield Timing(c, {name: statistics.median(values) for name, values in own.items()}, quartiles, table, auto)
 
 
-def _by_turns(ways: dict[Any, Callable[[], None]], device: torch.device, seconds: float) -> dict[Any, list[float]]:
-    times: dict[Any, list[float]] = {name: [] for name in ways}
+def _table_of(mask: Tensor) -> Tensor:
+    return ActiveSites(mask).neighbours(3)
+
+
+def _by_turns(ways: dict[Way, Callable[[], Any]], device: torch.device, seconds: float) -> dict[Way, list[float]]:
+    times: dict[Way, list[float]] = {way: [] for way in ways}
     rounds, done = _MIN_ROUNDS, -1  # the first round warms up
     start = time.perf_counter()
     while done < rounds:

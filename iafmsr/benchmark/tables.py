@@ -179,10 +179,10 @@ def _measured(report: ScaleReport) -> list[str]:
 
 def _all_differences(report: ScaleReport) -> dict[str, dict[str, Difference]]:
     """Of every net from the first one named."""
-    reference, *others = [name for name in report.scores if name != BICUBIC] or [None]
+    names = [name for name in report.scores if name != BICUBIC]
     return {
-        name: {s: difference(pictures, report.scores[reference][s]) for s, pictures in report.scores[name].items()}
-        for name in others
+        name: {s: difference(pictures, report.scores[names[0]][s]) for s, pictures in report.scores[name].items()}
+        for name in names[1:]
     }
 
 

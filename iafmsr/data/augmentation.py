@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import string
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -105,13 +106,16 @@ def synthetic_pair(source: random.Random, size: int, scale: int) -> tuple[Tensor
         _add_shape(source, draw, side)
     hr = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     lq = imresize(hr, Fraction(1, scale))
-    return tuple(picture[:, cut:-cut, cut:-cut].contiguous() for picture, cut in ((lq, _BORDER), (hr, scale * _BORDER)))
+    return _middle(lq, _BORDER), _middle(hr, scale * _BORDER)
+
+
+def _middle(picture: Tensor, border: int) -> Tensor:
+    return picture[:, border:-border, border:-border].contiguous()
 
 
 def _colour(source: random.Random) -> tuple[int, int, int]:
-    if source.random() < 0.5:
-        return tuple(source.choice(_PURE_LEVELS) for _ in range(3))
-    return tuple(source.randint(0, 255) for _ in range(3))
+    levels: Sequence[int] = _PURE_LEVELS if source.random() < 0.5 else range(256)
+    return source.choice(levels), source.choice(levels), source.choice(levels)
 
 
 def _add_shape(source: random.Random, draw: ImageDraw.ImageDraw, side: int) -> None:

@@ -200,10 +200,16 @@ def _open_archive(archive: Path) -> Iterator[Iterator[Member]]:
     else:
         with tarfile.open(archive) as file:
             yield (
-                (PurePosixPath(info.name), info.size, functools.partial(file.extractfile, info))
+                (PurePosixPath(info.name), info.size, functools.partial(_content, file, info))
                 for info in file
                 if info.isfile()
             )
+
+
+def _content(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    content = archive.extractfile(info)
+    assert content is not None, 'a file has one'
+    return content
 
 
 def _check_count(source: Source, folder: Path) -> None:

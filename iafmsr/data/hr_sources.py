@@ -74,16 +74,15 @@ class _Lmdb:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.environment: lmdb.Environment | None = None
-        self._open()  # before threads read from it
+        self.process: int | None = None
+        self._opened()  # before threads read from it
 
     def __getstate__(self) -> dict[str, Any]:
         return {'root': self.root, 'environment': None, 'process': None}
 
     def read(self, key: str) -> Tensor:
         """One picture, uint8 (3, H, W), RGB."""
-        if self.process != os.getpid():
-            self._open()
-        with self.environment.begin() as transaction:
+        with self._opened().begin() as transaction:
             content = transaction.get(key.encode('ascii'))
         try:
             if content is None:
@@ -92,14 +91,17 @@ class _Lmdb:
         except UnreadableError as error:
             raise UnreadableError(f'{printable(self.root)}, key {key}: {error}') from None
 
-    def _open(self) -> None:
+    def _opened(self) -> lmdb.Environment:
         if self.environment is not None:
+            if self.process == os.getpid():
+                return self.environment
             self.environment.close()  # a forked process has its parent's
         try:
             self.environment = lmdb.open(str(self.root), readonly=True, lock=False, readahead=False)
         except lmdb.Error as error:
             raise UserError(f'{printable(self.root)}: no LMDB ({error})') from None
         self.process = os.getpid()
+        return self.environment
 
 
 def warn(text: str) -> None:

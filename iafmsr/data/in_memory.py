@@ -15,14 +15,13 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
 from tqdm import tqdm
 
 from iafmsr.basicsr_api import build_dataloader, get_root_logger
 from iafmsr.data.augmentation import Augmentation
 from iafmsr.data.parallel import in_order
 from iafmsr.data.reading import read_or_replace
-from iafmsr.data.sampling import Draw, Patch
+from iafmsr.data.sampling import EpochSampler, Patch
 from iafmsr.data.shared_memory import available_bytes, from_everyone, neighbours, shared_bytes
 from iafmsr.files.picture import UnreadableError
 
@@ -198,7 +197,7 @@ class InMemoryLoader:
         sampler: their order.
     """
 
-    def __init__(self, memory: TrainSetInMemory, batch_size: int, sampler: Sampler[Draw]) -> None:
+    def __init__(self, memory: TrainSetInMemory, batch_size: int, sampler: EpochSampler) -> None:
         self.memory, self.batch_size, self.sampler = memory, batch_size, sampler
         self.dataset = memory.source
 
@@ -220,7 +219,8 @@ def build_train_loader(
     dataset_opt: dict[str, Any],
     num_gpu: int = 1,
     dist: bool = False,
-    sampler: Sampler[Draw] | None = None,
+    *,
+    sampler: EpochSampler,
     seed: int | None = None,
 ) -> Any:
     """BasicSR's ``build_dataloader``, which knows ``in_memory`` for training."""

@@ -30,7 +30,7 @@ _REACH = 2  # LR pixels beyond a patch on which its values depend: the cubic ker
 
 
 @DATASET_REGISTRY.register()
-class OnTheFlyDataset(Dataset):
+class OnTheFlyDataset(Dataset[dict[str, Any]]):
     """Pairs for training (random patches) or validation (whole pictures) from a folder or an LMDB of HR pictures.
 
     LR is what preparation would have stored: the patch of the *whole* picture's standard LR, bit for bit. Only the

@@ -2,16 +2,19 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 __all__ = ['in_order']
 
-Item, Result = TypeVar('Item'), TypeVar('Result')
+Item = TypeVar('Item')
+Result = TypeVar('Result')
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None) -> Iterator[Result]:
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
+) -> Generator[Result, None, None]:
     """The function's results in the order of the items, a bounded number of them ahead of the reader.
 
     Threads do: decoding, resizing and encoding pictures all release the interpreter's lock.

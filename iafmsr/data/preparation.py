@@ -65,6 +65,8 @@ def prepare(
             report = read_record(output, form, pictures)
             if wanted := missing():  # looked at again: another process may have made them before the lock was free
                 report = _make(pictures, output, wanted, form, report, workers)
+            elif report is None:
+                raise UserError(f'{printable(output)}: its record is damaged; delete the folder and begin again')
     except (OSError, lmdb.Error) as error:
         raise UserError(f'{printable(output)}: {error}; what is finished is kept, run again to go on') from error
     _say(

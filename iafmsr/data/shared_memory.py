@@ -43,13 +43,12 @@ def shared_bytes(count: int) -> Tensor:
     if number_here == 1:
         return torch.empty(count, dtype=torch.uint8)
     rank = dist.get_rank()
-    file = None
-    if number == 0:
-        file = os.memfd_create('train set')
+    file = os.memfd_create('train set') if number == 0 else None
+    if file is not None:
         os.ftruncate(file, count)
     here = socket.gethostname(), os.readlink('/proc/self/ns/pid')
-    offers = from_everyone((here, f'/proc/{os.getpid()}/fd/{file}' if number == 0 else None))
-    if number > 0:
+    offers = from_everyone((here, None if file is None else f'/proc/{os.getpid()}/fd/{file}'))
+    if file is None:
         file = os.open(next(path for place, path in offers[:rank] if place == here and path), os.O_RDWR)
     memory = mmap.mmap(file, count)
     dist.barrier()  # now all have it, and the first may close its file

@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,7 @@ def to_onnx(trained: TrainedNet, half: bool = False) -> bytes:
             module.backend = 'dense'  # the only form whose shapes do not depend on values
     size = torch.export.Dim.DYNAMIC
 
-    def hypot(x, y):  # of the Sobel map; the exporter does not know it
+    def hypot(x: Any, y: Any) -> Any:  # of the Sobel map; the exporter does not know it
         return opset18.Sqrt(opset18.Add(opset18.Mul(x, x), opset18.Mul(y, y)))
 
     try:
@@ -73,12 +74,14 @@ def to_onnx(trained: TrainedNet, half: bool = False) -> bytes:
                 custom_translation_table={torch.ops.aten.hypot.default: hypot},
             )
     except Exception as error:  # the exporter fails in any way
-        while error.__cause__ is not None:
-            error = error.__cause__
-        reason = str(error).strip().partition('\n')[0] or type(error).__name__
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = str(cause).strip().partition('\n')[0] or type(cause).__name__
         raise UserError(f'{trained.arch} cannot be exported: {reason}') from None
     finally:
         logging.disable(logging.NOTSET)
+    assert program is not None, 'what dynamo=True gives'
     model = program.model_proto
     for node in model.graph.node:
         del node.metadata_props[:]  # stack traces of the exporting machine
@@ -89,7 +92,7 @@ def to_onnx(trained: TrainedNet, half: bool = False) -> bytes:
     return model.SerializeToString()
 
 
-def _name_sizes(graph, scale: int) -> None:
+def _name_sizes(graph: Any, scale: int) -> None:
     """Call the free sizes of input and output by their names instead of the exporter's numbers."""
     for value, factor in ((graph.input[0], ''), (graph.output[0], f'{scale}*')):
         dims = value.type.tensor_type.shape.dim

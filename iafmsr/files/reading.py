@@ -8,11 +8,11 @@ import re
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 from torch import Tensor
 
 from iafmsr.files import tiff
@@ -140,13 +140,13 @@ def picture_size(path: Path, whole: bool = False) -> tuple[int, int]:
 
 # -- files ------------------------------------------------------------------------------------------------------------
 def _ends_well(file: BinaryIO, kind: str | None) -> bool:
-    mark = {'PNG': b'IEND', 'JPEG': b'\xff\xd9'}.get(kind, b'')
+    mark = {'PNG': b'IEND', 'JPEG': b'\xff\xd9'}.get(kind or '', b'')
     file.seek(max(0, file.seek(0, os.SEEK_END) - 64))
     return bool(mark) and mark in file.read()
 
 
 # -- pixels -----------------------------------------------------------------------------------------------------------
-def _of_image(file: BinaryIO, image: Image.Image) -> Picture:
+def _of_image(file: BinaryIO, image: ImageFile.ImageFile) -> Picture:
     by_opencv, gray = _shortened(image) or image.mode in ('I', 'F'), image.mode == 'LA'
     image.load()
     orientation = orientation_of(file, image)
@@ -164,7 +164,7 @@ def _of_image(file: BinaryIO, image: Image.Image) -> Picture:
     )
 
 
-def _shortened(image: Image.Image) -> bool:
+def _shortened(image: ImageFile.ImageFile) -> bool:
     """Whether Pillow makes 8 bits of 16, by its decoder's name for the pixels in the file."""
     if image.mode in _SIXTEEN_BIT_MODES:
         return False
@@ -221,7 +221,7 @@ def _by_opencv(file: BinaryIO, refusal: str) -> np.ndarray:
     return pixels
 
 
-def _picture(pixels: np.ndarray, **kept: object) -> Picture:
+def _picture(pixels: np.ndarray, **kept: Any) -> Picture:
     """(H, W), or (H, W, 1 to 4) with alpha at the end of an even number of channels."""
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     if pixels.shape[2] % 2:

@@ -57,7 +57,7 @@ def tiff_size(file: BinaryIO) -> tuple[int, int]:
         UnreadableError: the pixels are of a kind that is not read, or the file is cut short.
     """
     with TiffFile(file) as found:
-        page = found.pages[0]
+        page = found.pages.first
         _check(page, file)
         height, width = page.imagelength, page.imagewidth
         return (width, height) if _tag(page, ORIENTATION, 1) in (5, 6, 7, 8) else (height, width)
@@ -80,7 +80,7 @@ def read_tiff(
         UnreadableError: the pixels are of a kind that is not read; the message names it.
     """
     with TiffFile(file) as found:
-        page = found.pages[0]
+        page = found.pages.first
         _check(page, file)
         colour, alpha = _decoded(page, file, by_pillow, by_opencv)
         profile = b'' if page.photometric == _SEPARATED else bytes(_tag(page, _PROFILE, b''))  # CMYK has become RGB
@@ -126,11 +126,10 @@ def _planes(pixels: np.ndarray, page: TiffPage) -> tuple[np.ndarray, np.ndarray 
     colour = peak - pixels[..., :count] if page.photometric == _MIN_IS_WHITE else pixels[..., :count]
     # a fourth sample that nothing is said of is alpha to Pillow and OpenCV, too
     extra = page.extrasamples or (_UNASSOCIATED,) * (pixels.shape[2] - count)
-    kind, place = next(
-        ((kind, count + i) for i, kind in enumerate(extra) if kind in (_ASSOCIATED, _UNASSOCIATED)), (None, None)
-    )
-    if kind is None:
+    found = next(((kind, count + i) for i, kind in enumerate(extra) if kind in (_ASSOCIATED, _UNASSOCIATED)), None)
+    if found is None:
         return colour, None
+    kind, place = found
     alpha = pixels[..., place : place + 1]
     if kind == _ASSOCIATED:
         visible = np.maximum(alpha, 1).astype(np.float64)

@@ -79,6 +79,7 @@ def write(picture: Picture, path: Path, quality: int = QUALITY) -> None:
     check_kind(path, picture)
     kind = KINDS[path.suffix.lower()].name
     try:
+        content: bytes | memoryview
         if kind == 'TIFF':
             content = _as_tiff(picture)
         elif picture.colour.dtype == np.uint16:
@@ -132,12 +133,12 @@ def _as_deep_png(picture: Picture) -> bytes:
         for kind, value in ((cv2.IMAGE_METADATA_EXIF, picture.exif), (cv2.IMAGE_METADATA_ICCP, profile))
         if value
     }
-    done, content = cv2.imencodeWithMetadata(
+    done, encoded = cv2.imencodeWithMetadata(
         '.png', np.ascontiguousarray(pixels), list(metadata), list(metadata.values()), []
     )
     if not done:
         raise ValueError(f'{colour.shape[1]}x{colour.shape[0]} pixels of 16 bits')
-    content, head = content.tobytes(), 33  # bytes: the signature and the first chunk
+    content, head = encoded.tobytes(), 33  # bytes: the signature and the first chunk
     if picture.dpi is None:
         return content
     chunk = b'pHYs' + struct.pack('>IIB', *(round(value / 0.0254) for value in picture.dpi), 1)  # pixels a metre

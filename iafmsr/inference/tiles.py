@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +43,10 @@ def margin(trained: TrainedNet) -> int:
     the neighbouring cell, one by the convolution over cells. The convolutions before and after all blocks stay within
     another cell.
     """
-    return POOL_SIZE * (2 * len(trained.net.blocks) + 1) if is_exact(trained) else _INEXACT_MARGIN
+    if not is_exact(trained):
+        return _INEXACT_MARGIN
+    blocks: Any = trained.net.blocks
+    return POOL_SIZE * (2 * len(blocks) + 1)
 
 
 class Enlarger:
@@ -141,7 +145,8 @@ class Enlarger:
             progress((rows.stop - rows.start) * (cols.stop - cols.start) / (height * width))
 
     def _maps(self, pixels: np.ndarray, tiles: list[Tile]) -> Maps:
-        net, (height, width) = self.trained.net, pixels.shape[:2]
+        net: Any = self.trained.net
+        height, width = pixels.shape[:2]
         local_map = torch.empty(1, 1, height, width, device=self.device)
         for rows, cols, y, x in tiles:
             part = self._run(net.local_map, self._tensor(pixels[y, x]))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -127,12 +128,16 @@ def upscale_all(
                 if picture.frames > 1:
                     say(f'{printable(job.source)}: the first of {picture.frames} frames')
                 check_kind(job.target, picture, upscaler.scale)
-                result = upscaler(picture, lambda share, size=sizes[job]: bar.update(share * size))
+                result = upscaler(picture, partial(_advance, bar, sizes[job]))
                 _settle(writing, failures)  # not more than one result waits
                 writing.append((job, writer.submit(write, result, job.target, quality)))
             bar.update(start + sizes[job] - bar.n)
         _settle(writing, failures)
     return failures.count
+
+
+def _advance(bar: tqdm, size: float, share: float) -> None:
+    bar.update(share * size)
 
 
 class _Failures:

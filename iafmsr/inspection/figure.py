@@ -58,7 +58,7 @@ def draw(found: Inspection) -> Image.Image:
         detail(f'bicubic\n{quality.get("bicubic", "")}', found.bicubic),
         detail(f'result\n{quality.get("net", "")}', found.sr),
     ]
-    if found.hr is not None:
+    if found.hr is not None and found.error is not None:
         pictures += [whole('HR\n', found.hr), coloured('error\n|HR - result| of Y', found.error)]
         details += [detail('HR\n', found.hr)]
     mask = 255 * found.mask.to(found.lr.dtype).expand(3, -1, -1)

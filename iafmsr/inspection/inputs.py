@@ -38,9 +38,10 @@ class Source:
         Raises:
             UserError: one of them is no whole picture, or too small to be made smaller.
         """
-        hr = _read(self.hr) if self.hr else None
         if self.lr:
-            return _read(self.lr), hr
+            return _read(self.lr), _read(self.hr) if self.hr else None
+        assert self.hr is not None, 'a source has one of them at least'
+        hr = _read(self.hr)
         if min(hr.shape[1:]) < scale:
             raise UserError(
                 f'{printable(self.hr)}: {hr.shape[2]}x{hr.shape[1]} is too small to be made {scale} times smaller'

@@ -23,7 +23,7 @@ def page(found: Inspection) -> str:
     """HTML: two pictures under one slider, any map over them, all maps with their values under the pointer."""
     pictures = {'LR': found.lr, 'bicubic': found.bicubic, 'result': found.sr}
     maps = [_map('IDM', found.idm, _rank(found, 'IDM')), _mask(found.mask)]
-    if found.hr is not None:
+    if found.hr is not None and found.error is not None:
         pictures['HR'] = found.hr
         maps.append(_map('error', found.error, '|HR - result| of Y'))
     maps += [_map(name, values, _rank(found, name)) for name, values in found.fixed.items()]

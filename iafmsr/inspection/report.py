@@ -29,15 +29,15 @@ class Figures:
 
 def as_text(figures: Sequence[Figures]) -> str:
     """A line a picture, and their mean: rank correlation of each map with the error."""
-    rows = [(each.name, *each.correlation.values()) for each in figures]
+    rows = [(each.name, list(each.correlation.values())) for each in figures]
     if len(rows) > 1:
-        rows.append(('mean', *map(statistics.fmean, list(zip(*rows, strict=True))[1:])))
-    width = max(7, *(len(row[0]) for row in rows))
+        rows.append(('mean', [statistics.fmean(column) for column in zip(*(row for _, row in rows), strict=True)]))
+    width = max(7, *(len(name) for name, _ in rows))
     heads = list(figures[0].correlation)
     lines = ['Rank correlation (Spearman) with |HR - result| of Y', '', f'{"picture":{width}}  ' + '  '.join(heads)]
     lines += [
-        f'{row[0]:{width}}  ' + '  '.join(f'{value:{len(head)}.3f}' for head, value in zip(heads, row[1:], strict=True))
-        for row in rows
+        f'{name:{width}}  ' + '  '.join(f'{value:{len(head)}.3f}' for head, value in zip(heads, row, strict=True))
+        for name, row in rows
     ]
     history = {
         n: statistics.fmean(each.history_correlation[n] for each in figures) for n in figures[0].history_correlation

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 
 class _LowerBound(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, bound: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.bound = bound
         return x.clamp(min=bound)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
         # descent moves x against its gradient: a negative gradient lifts x, which is welcome below the bound
         return grad * ((x >= ctx.bound) | (grad < 0)), None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,7 +23,7 @@ def down(x: Tensor) -> Tensor:
     return F.max_pool2d(x, POOL_SIZE, stride=POOL_SIZE, ceil_mode=True)
 
 
-def up(x: Tensor, size: tuple[int, int]) -> Tensor:
+def up(x: Tensor, size: Sequence[int]) -> Tensor:
     """Each value spread over its 8x8 cell, cropped to ``size`` (H, W)."""
     return F.interpolate(x, scale_factor=POOL_SIZE, mode='nearest')[..., : size[0], : size[1]]
 
@@ -63,8 +65,8 @@ class IGRA(nn.Module):
         return up(self._attention(down(f_ssc), guide_down), f_ssc.shape[-2:]) * f_ssc
 
     def _attention(self, pooled: Tensor, guide_down: Tensor) -> Tensor:
+        if self.guidance is None:
+            return 1 + self.attention(pooled)
         if self.form == 'text':
             return self.attention(self.guidance.add(pooled, guide_down))
-        if self.form == 'figure':
-            return self.guidance.add(self.attention(pooled), guide_down)
-        return 1 + self.attention(pooled)
+        return self.guidance.add(self.attention(pooled), guide_down)

@@ -27,5 +27,5 @@ class FFTLoss(nn.Module):
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Two batches (B, C, H, W) -> a scalar."""
         with torch.autocast(pred.device.type, enabled=False):
-            spectra = (torch.view_as_real(torch.fft.rfft2(picture.float())) for picture in (pred, target))
-            return self.loss_weight * F.l1_loss(*spectra)
+            ours, aim = (torch.view_as_real(torch.fft.rfft2(picture.float())) for picture in (pred, target))
+            return self.loss_weight * F.l1_loss(ours, aim)

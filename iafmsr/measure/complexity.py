@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -57,8 +58,8 @@ def count(
             module.backend = 'dense'  # whose work is known without values
     beside_convolutions = 0
 
-    def add(share_of_output: float):
-        def hook(_module, _inputs, output) -> None:
+    def add(share_of_output: float) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
             nonlocal beside_convolutions
             beside_convolutions += round(output.numel() * share_of_output)
 
@@ -87,15 +88,15 @@ class _Written(TorchDispatchMode):
 
     count = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if func is torch.ops.aten.convolution.default:
             self.count += result.numel()
         return result
 
 
-def _interpolation_counters() -> dict:
-    def counter(operations: int):
+def _interpolation_counters() -> dict[Any, Callable[..., int]]:
+    def counter(operations: int) -> Callable[..., int]:
         return lambda *_shapes, out_shape, **_: 2 * operations * math.prod(out_shape)  # halved again with the rest
 
     # the counter looks an operator up by its overload, and takes to pieces what it does not find, then by its name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,7 +26,7 @@ def compiled_or_not(net: nn.Module, mode: str, try_out: Callable[[nn.Module], No
     """
     buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
     devices = [torch.cuda.current_device()] if next(net.parameters()).is_cuda else []
-    compiled = torch.compile(net, mode=mode)
+    compiled: Any = torch.compile(net, mode=mode)
     try:
         with torch.random.fork_rng(devices):
             try_out(compiled)

@@ -130,6 +130,6 @@ def take_step(optimizer: torch.optim.Optimizer, bad: Tensor) -> None:
         if not bad:
             optimizer.step()
     else:
-        optimizer.found_inf = bad.float()
+        optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
         optimizer.step()
-        del optimizer.found_inf
+        del optimizer.found_inf  # type: ignore[attr-defined]

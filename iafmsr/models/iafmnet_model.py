@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections import OrderedDict
 from typing import Any
@@ -56,14 +57,15 @@ class IAFMNetModel(SRModel):
         self.cri_fft = build_loss(train['fft_opt']).to(self.device) if train.get('fft_opt') else None
         self.teacher = Teacher(**train['teacher']) if train.get('teacher') else None
         if self.teacher and self.teacher.net is not None:
-            self.teacher.net.to(self.device, memory_format=self.memory_format)
+            self.teacher.net.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
         forward = self.get_bare_model(self.net_g).forward
         if self.cri_ie and 'return_density' not in inspect.signature(forward).parameters:
             raise UserError(f'train.ie_opt: {self.opt["network_g"]["type"]} gives no density; leave ie_opt out')
         self.precision = usable(train.get('autocast'), self.device)
-        self.compile_mode, self.compiled_net = train.get('compile'), None
+        self.compile_mode = train.get('compile')
+        self.compiled_net: nn.Module | None = None
         self.guard = StepGuard(self.device, self.precision == torch.float16, train.get('max_bad_steps') or 10)
-        self.taught = None  # the teacher's picture that came with the batch
+        self.taught: Tensor | None = None  # the teacher's picture that came with the batch
         self.stateful = {'guard': self.guard}
         super().init_training_settings()
         path = self.opt['path']
@@ -71,7 +73,7 @@ class IAFMNetModel(SRModel):
             self.model_ema(0)  # what the file lacks is random: the average starts from the same numbers
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        return super().model_to_device(net.to(memory_format=self.memory_format))
+        return super().model_to_device(net.to(memory_format=self.memory_format))  # type: ignore[call-overload]
 
     def get_optimizer(self, optim_type: str, params: list[Tensor], lr: float, **kwargs: Any) -> torch.optim.Optimizer:
         if optim_type == 'Muon':
@@ -99,7 +101,7 @@ class IAFMNetModel(SRModel):
             self.compile(current_iter)
         self.optimizer_g.zero_grad()
         losses, measures = self.compute_losses(current_iter)
-        self.guard.step(sum(losses.values()), self.optimizer_g, current_iter, self.names)
+        self.guard.step(_total(losses), self.optimizer_g, current_iter, self.names)
         self.values = {key: value.detach() for key, value in (losses | measures).items()}
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
@@ -109,7 +111,7 @@ class IAFMNetModel(SRModel):
 
         def try_out(net: nn.Module) -> None:
             self.compiled_net = net
-            sum(self.compute_losses(current_iter)[0].values()).backward()
+            _total(self.compute_losses(current_iter)[0]).backward()
 
         if self.compiled_net is None:
             self.compiled_net = compiled_or_not(self.net_g, self.compile_mode, try_out)
@@ -128,7 +130,8 @@ class IAFMNetModel(SRModel):
 
     def compute_losses(self, current_iter: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """One forward pass: the weighted losses, whose sum is trained, and what is only logged."""
-        losses, measures = {}, {}
+        losses: dict[str, Tensor] = {}
+        measures: dict[str, Tensor] = {}
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
             net = self.net_g if self.compiled_net is None else self.compiled_net
             output = net(self.lq, return_density=True) if self.cri_ie else net(self.lq)
@@ -142,7 +145,7 @@ class IAFMNetModel(SRModel):
         if self.cri_pix:
             losses['l_pix'] = self.cri_pix(self.output, self.gt)
         if self.teacher and self.teacher.weight_at(current_iter):
-            losses['l_teacher'] = self.teacher.loss(self.output, self.aim(), current_iter)
+            losses['l_teacher'] = self.teacher.loss(self.output, self.aim(self.teacher), current_iter)
         if self.cri_fft:
             losses['l_fft'] = self.cri_fft(self.output, self.gt)
         if self.cri_perceptual:
@@ -150,13 +153,17 @@ class IAFMNetModel(SRModel):
             losses.update({k: v for k, v in (('l_percep', percep), ('l_style', style)) if v is not None})
         return losses, measures
 
-    def aim(self) -> Tensor:
+    def aim(self, teacher: Teacher) -> Tensor:
         """The teacher's picture of the batch, (B, 3, sH, sW), float32."""
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-            return self.teacher.picture(self.lq, self.taught)
+            return teacher.picture(self.lq, self.taught)
 
-    def validation(self, dataloader, current_iter: int | str, tb_logger, save_img: bool = False) -> None:
+    def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
         # BasicSR's last validation comes with an iteration number past the run's end
         if self.is_train:
             current_iter = min(current_iter, int(self.opt['train']['total_iter']))
         super().validation(dataloader, current_iter, tb_logger, save_img)
+
+
+def _total(losses: dict[str, Tensor]) -> Tensor:
+    return functools.reduce(torch.add, losses.values())

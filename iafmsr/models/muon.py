@@ -49,15 +49,16 @@ class Muon(torch.optim.Optimizer):
             raise ValueError(f'momentum must be in [0, 1), got {momentum}')
         if not 0 <= lr * weight_decay < 1:
             raise ValueError(f'lr times weight_decay must be in [0, 1), got {lr} times {weight_decay}')
-        groups: dict[bool, list[Tensor]] = {True: [], False: []}
+        matrices: list[Tensor] = []
+        others: list[Tensor] = []
         for p in params:
-            groups[p.dim() == 4 and p.shape[1] > 1].append(p)
-        matrices, others = groups.values()
+            (matrices if p.dim() == 4 and p.shape[1] > 1 else others).append(p)
         self.adam = torch.optim.Adam([{'params': others}], lr, betas, fused=True)
-        super().__init__(
-            [{'params': matrices, 'momentum': momentum, 'weight_decay': weight_decay}, {'params': others}],
-            self.adam.defaults,
-        )
+        groups: list[dict[str, Any]] = [
+            {'params': matrices, 'momentum': momentum, 'weight_decay': weight_decay},
+            {'params': others},
+        ]
+        super().__init__(groups, self.adam.defaults)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -65,30 +66,31 @@ class Muon(torch.optim.Optimizer):
         matrices, others = self.param_groups
         # a resumed run has other groups and another state than it began with
         self.adam.param_groups, self.adam.state = [others], self.state
-        self.adam.found_inf = getattr(self, 'found_inf', None)
+        self.adam.found_inf = getattr(self, 'found_inf', None)  # type: ignore[attr-defined]
         loss = self.adam.step(closure)
-        alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
+        alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for p in matrices['params']:
             if p.grad is not None:
-                alike[p.shape].append(p)
-        for parameters in alike.values():  # together: a network has many small matrices of few shapes
-            self._step(parameters, matrices['lr'], matrices['momentum'], matrices['weight_decay'])
+                alike[p.shape].append((p, p.grad))
+        for pairs in alike.values():  # together: a network has many small matrices of few shapes
+            parameters, grads = map(list, zip(*pairs, strict=True))
+            self._step(parameters, torch.stack(grads), matrices['lr'], matrices['momentum'], matrices['weight_decay'])
         return loss
 
-    def _step(self, parameters: list[Tensor], lr: float, momentum: float, decay: float) -> None:
+    def _step(self, parameters: list[Tensor], grad: Tensor, lr: float, momentum: float, decay: float) -> None:
         for p in parameters:
             self.state[p].setdefault('momentum_buffer', torch.zeros_like(p))
         buffers = [self.state[p]['momentum_buffer'] for p in parameters]
-        before, grad = torch.stack(buffers), torch.stack([p.grad for p in parameters])
+        before = torch.stack(buffers)
         average = before.lerp(grad, 1 - momentum)
         matrices = grad.lerp(average, momentum).flatten(2)
-        keep = 1 - lr * decay
+        keep: float | Tensor = 1 - lr * decay
         size = _RMS * max(matrices.shape[1:]) ** 0.5 / grad.shape[3:].numel()
         update = size * orthogonal(matrices).view(grad.shape)
         if (skip := getattr(self, 'found_inf', None)) is not None:
             average = torch.where(skip > 0, before, average)
             update = update.masked_fill(skip > 0, 0)
-            keep = torch.where(skip > 0, 1.0, keep)
+            keep = torch.where(skip > 0, 1.0, 1 - lr * decay)
         torch._foreach_copy_(buffers, list(average))
         if decay:
             torch._foreach_mul_(parameters, keep)

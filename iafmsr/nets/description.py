@@ -82,7 +82,7 @@ def _by_options(file: Path, given: dict[str, Any], root: Path) -> Described:
     opt = _options(file)
     if not isinstance(opt.get('network_g'), dict) or 'type' not in opt['network_g']:
         raise UserError(f'{printable(file)}: it has no network_g')
-    path = opt.get('path') if isinstance(opt.get('path'), dict) else {}
+    path = opt['path'] if isinstance(opt.get('path'), dict) else {}
     weights = path.get('pretrain_network_g') and root / str(path['pretrain_network_g'])
     if weights and not weights.is_file():
         raise UserError(f'{printable(file)}: path.pretrain_network_g: no such file: {weights}')

@@ -19,7 +19,7 @@ __all__ = ['METADATA', 'OnnxNet', 'load_onnx', 'session']
 METADATA = 'iafmsr'  # key under which the file says what it holds
 
 
-def session(content: bytes):
+def session(content: bytes) -> Any:
     """onnxruntime's session of the content of a file, on the CPU with as many threads as torch has.
 
     Raises:
@@ -50,7 +50,7 @@ def session(content: bytes):
 class OnnxNet(nn.Module):
     """``net(lq)``: (B, 3, H, W) in [0, 1] -> (B, 3, sH, sW), float32, by a :func:`session`."""
 
-    def __init__(self, onnx_session) -> None:
+    def __init__(self, onnx_session: Any) -> None:
         super().__init__()
         self._session = onnx_session
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +36,7 @@ class _GatherConv(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, sites: ActiveSites) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, sites: ActiveSites) -> Tensor:
         active = sites.take(x).to(weight.dtype)
         ctx.save_for_backward(active, weight)
         ctx.sites = sites
@@ -43,7 +44,7 @@ class _GatherConv(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         active, weight = ctx.saved_tensors
         sites, grad_x, grad_weight = ctx.sites, None, None
         grad_active = sites.take(grad).to(weight.dtype)

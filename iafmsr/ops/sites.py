@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ class ActiveSites:
         if mask.dtype != torch.bool or mask.dim() != 4 or mask.shape[1] != 1:
             raise ValueError(f'mask must be bool of shape (B, 1, H, W), got {mask.dtype} {tuple(mask.shape)}')
         self.mask = mask
-        self.rulebooks: dict = {}  # spconv's tables, by its key
+        self.rulebooks: dict[str, Any] = {}  # spconv's tables, by its key
         self._neighbours: dict[int, Tensor] = {}
 
     @property
@@ -36,7 +37,8 @@ class ActiveSites:
     @cached_property
     def positions(self) -> tuple[Tensor, Tensor, Tensor]:
         """Picture, row and column of every site: three times (n,)."""
-        return torch.nonzero(self.mask[:, 0]).unbind(dim=1)
+        picture, row, col = torch.nonzero(self.mask[:, 0]).unbind(dim=1)
+        return picture, row, col
 
     @cached_property
     def raster(self) -> Tensor:

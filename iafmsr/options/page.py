@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from iafmsr.options.datasets import DATASETS, OtherDataset
+from iafmsr.options.datasets import DATASETS, OtherDataset, Storage
 from iafmsr.options.kinds import Kind, Section
 from iafmsr.options.schema import Degradation, Options, readers, section_class
 
@@ -39,7 +39,7 @@ def markdown() -> str:
                 _table('datasets.*', OtherDataset),
                 *(_table(f'datasets.*, type: {key}', cls, below=OtherDataset) for key, cls in DATASETS.items()),
             ]
-            parts.append(_table('datasets.*.io_backend', section_class('io_backend', OtherDataset)))
+            parts.append(_table('datasets.*.io_backend', Storage))
         elif (cls := section_class(name, Options)) and cls.model_fields.keys() - {'type'}:
             parts += [_table(path, inner) for path, inner in _below(name, cls)]
     parts.append(_table('Top level, degradations of Real-ESRGAN', Degradation))

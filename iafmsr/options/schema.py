@@ -216,4 +216,5 @@ def sections(
 
 def readers(name: str, cls: type[Section]) -> list[str]:
     """Names of the model classes that read a key; none: all of them."""
-    return (cls.model_fields[name].json_schema_extra or {}).get('read by', []) if name in cls.model_fields else []
+    extra: Any = cls.model_fields[name].json_schema_extra if name in cls.model_fields else None
+    return extra.get('read by', []) if extra else []

@@ -105,8 +105,8 @@ def _changed(opt: Options, **changes: Any) -> Options:
     return opt
 
 
-def _same(one: Options, other: Options) -> bool:
-    """Whether two differ in nothing but what is left at its default."""
+def _same(one: Any, other: Any) -> bool:
+    """Whether two options or sections differ in nothing but what is left at its default."""
     if isinstance(one, dict) and isinstance(other, dict):
         return all(_same(one.get(key), other.get(key)) for key in one.keys() | other.keys())
     return one == other or (one in (None, False, 'auto') and other in (None, False, 'auto'))

@@ -73,7 +73,7 @@ def measure_loading(file: str, root: Path, batches: int = 40, iterations: int = 
 
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     net = build_network(opt['network_g']).to(device)
-    train_ms = _train_ms(net, *(batch[key].to(device) for key in ('lq', 'gt')), iterations)
+    train_ms = _train_ms(net, batch['lq'].to(device), batch['gt'].to(device), iterations)
     return LoadingSpeed(
         train['type'], train['num_worker_per_gpu'], train['batch_size_per_gpu'], start_s, load_ms, train_ms
     )

@@ -6,7 +6,6 @@ import gc
 import logging
 import statistics
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import chain
@@ -83,7 +82,7 @@ class Runner:
         self.device = self.model.device
         self.iteration = self.epoch = 0
         self.seconds: list[float] = []
-        self.stages: list[Counter[str]] = []
+        self.stages: list[dict[str, float]] = []
         self.peak_mib: float | None = None
 
     @property
@@ -110,7 +109,7 @@ class Runner:
                 seconds = self._iterate(prefetcher, iterations, watch)
         logging = self._report() / self.print_freq
         self.seconds.append(seconds / iterations + logging)
-        self.stages.append(Counter({stage: watch.seconds[stage] / iterations for stage in STAGES}))
+        self.stages.append({stage: watch.seconds[stage] / iterations for stage in STAGES})
         self.stages[-1]['logging'] += logging
 
     def medians(self) -> tuple[float, dict[str, float]]:
@@ -146,23 +145,26 @@ class Runner:
             data = prefetcher.next()
         return data
 
-    def _iterate(self, prefetcher: Any, iterations: int, watch: Stopwatch | None) -> float:
-        """Seconds of some iterations."""
-        model = self.model
-        stage = watch.stage if watch else lambda name: nullcontext()
+    def _places(self, watch: Stopwatch) -> list[tuple[Any, str, Callable[[Any], Any]]]:
+        """The methods whose calls are stages."""
 
         def timed(name: str) -> Callable[[Any], Any]:
             return lambda function: watch.timed(name, function)
 
-        places = [
+        guard = getattr(self.model, 'guard', None)
+        return [
             (torch.Tensor, 'backward', timed('backward')),
-            (model.optimizer_g, 'step', timed('optimizer')),
-            (model, 'model_ema', timed('EMA')),
-            (model, 'reduce_loss_dict', timed('logging')),
+            (self.model.optimizer_g, 'step', timed('optimizer')),
+            (self.model, 'model_ema', timed('EMA')),
+            (self.model, 'reduce_loss_dict', timed('logging')),
+            *([(guard, 'step', timed('optimizer'))] if guard else []),
         ]
-        if guard := getattr(model, 'guard', None):
-            places.append((guard, 'step', timed('optimizer')))
-        with replaced(*places) if watch else nullcontext():
+
+    def _iterate(self, prefetcher: Any, iterations: int, watch: Stopwatch | None) -> float:
+        """Seconds of some iterations."""
+        model = self.model
+        stage = watch.stage if watch else lambda name: nullcontext()
+        with replaced(*self._places(watch)) if watch else nullcontext():
             start = time.perf_counter()
             for _ in range(iterations):
                 with stage('data wait'):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -21,12 +21,12 @@ class Stopwatch:
         device: on CUDA a stage ends when the device has done its work.
 
     Attributes:
-        seconds (Counter): by stage.
+        seconds (dict[str, float]): by stage.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = defaultdict(float)
         self._running: list[str] = []
         self._since = 0.0
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from selenium import webdriver
@@ -111,7 +112,7 @@ class Page:
         self._wait(lambda: [path for path in folder.iterdir() if path.suffix == '.png'])
         return next(folder.glob('*.png'))
 
-    def wait_until(self, condition) -> None:
+    def wait_until(self, condition: Callable[[], Any]) -> None:
         """Wait until ``condition()`` is true."""
         self._wait(condition)
 
@@ -124,10 +125,10 @@ class Page:
             )
         )
 
-    def _all(self, selector: str) -> list:
+    def _all(self, selector: str) -> list[Any]:
         return self.browser.find_elements(By.CSS_SELECTOR, selector)
 
-    def _wait(self, condition) -> None:
+    def _wait(self, condition: Callable[[], Any]) -> None:
         WebDriverWait(self.browser, _SECONDS).until(lambda _: condition())
 
 

@@ -84,7 +84,8 @@ def serving(trained: TrainedNet, host: str, port: int, most_pixels: int) -> Iter
 
 
 def _page(trained: TrainedNet, most_pixels: int, folder: Path) -> gr.Blocks:
-    usual = round(100 * trained.net.density.k, 1)
+    density: Any = trained.net.density
+    usual = round(100 * density.k, 1)
     with gr.Blocks(title='iafmsr', analytics_enabled=False, delete_cache=(_KEPT, _KEPT)) as page:
         kept = gr.State(None, time_to_live=_KEPT, delete_callback=_forget)
         gr.Markdown(f'### {trained.arch} x{trained.scale}: before and after, and where the network worked')

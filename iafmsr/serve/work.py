@@ -7,6 +7,7 @@ import io
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,7 +101,8 @@ def enlarge(trained: TrainedNet, name: str, source: Picture, k: float) -> Enlarg
     Raises:
         UserError: the net fails, by memory mostly.
     """
-    net, lq = trained.net, as_tensor(source)[None].float() / 255
+    net: Any = trained.net
+    lq = as_tensor(source)[None].float() / 255
     start = time.perf_counter()
     try:
         idm = net.density.maps(net.local_map(lq), lq).idm

@@ -45,7 +45,12 @@ class Batches(AbstractContextManager['Batches']):
         )
         # BasicSR's way to read ahead is a thread that nobody can stop
         self.loader = build_train_loader(
-            dataset, {**data, 'prefetch_mode': None}, opt['num_gpu'], opt['dist'], self.sampler, opt['manual_seed']
+            dataset,
+            {**data, 'prefetch_mode': None},
+            opt['num_gpu'],
+            opt['dist'],
+            sampler=self.sampler,
+            seed=opt['manual_seed'],
         )
         if isinstance(getattr(self.loader, 'worker_init_fn', None), partial):
             self.loader.worker_init_fn = partial(init_worker, **self.loader.worker_init_fn.keywords)
@@ -57,23 +62,25 @@ class Batches(AbstractContextManager['Batches']):
         self.batches: Iterator[Batch] | None = None
 
     def __next__(self) -> Batch:
-        if self.batches is None:
-            self._start()
-        while (batch := next(self.batches, None)) is None:
+        batches = self._start() if self.batches is None else self.batches
+        while (batch := next(batches, None)) is None:
             self.epoch += 1
-            self._start()
+            batches = self._start()
         return batch
 
-    def _start(self) -> None:
+    def _start(self) -> Iterator[Batch]:
         self.sampler.set_epoch(self.epoch)
         self.source = iter(self.loader)  # in the main thread: workers end with the thread that has started them
-        self.batches = self.source
+        batches: Iterator[Batch] = self.source
         if self.mode == 'cpu':
-            self.batches = ahead(self.source, self.queue)
+            batches = ahead(batches, self.queue)
         elif self.mode == 'cuda':
-            self.batches = ahead_on_gpu(self.source)
+            batches = ahead_on_gpu(batches)
+        self.batches = batches
+        return batches
 
     def __exit__(self, *error: object) -> None:
+        iterator: Any
         for iterator in (self.batches, self.source):
             if hasattr(iterator, 'close'):  # a generator: its threads end
                 iterator.close()

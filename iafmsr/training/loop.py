@@ -97,7 +97,7 @@ class Run:
         ]
         self.log_sizes()
         self.model = self.build_model(state)
-        self.saver = Saver(opt, self.model, state and self.iteration)
+        self.saver = Saver(opt, self.model, self.iteration if state else None)
         self.reports = stack.enter_context(Reports(opt, self.iteration, self.board))
         self.unreadable: set[str] = set()
         self.validated_at: int | None = None

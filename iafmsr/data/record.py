@@ -51,7 +51,7 @@ def read_record(output: Path, form: Form, pictures: list[PictureFile]) -> Report
         raise UserError(f'{printable(path)} is damaged; {advice}') from error
     if settings != _settings(form):
         raise UserError(f'{printable(output)} was made with {settings}, not {_settings(form)}; {advice}')
-    now = _files(pictures)
+    now: dict[str, int] | dict[str, str] = _files(pictures)
     if type(next(iter(files.values()), None)) is int:  # an older record, of sizes alone
         now = {picture.path.name: picture.size_bytes for picture in pictures}
     changed = sorted(name for name in files.keys() | now.keys() if files.get(name) != now.get(name))

@@ -47,7 +47,7 @@ def is_tiff(file: BinaryIO) -> bool:
 def is_deep(file: BinaryIO) -> bool:
     """Whether the pixels have 16 bits a channel."""
     with TiffFile(file) as found:
-        return found.pages[0].bitspersample == 16
+        return found.pages.first.bitspersample == 16
 
 
 def tiff_size(file: BinaryIO) -> tuple[int, int]:

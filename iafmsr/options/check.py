@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from iafmsr.basicsr_api import ARCH_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY, SRGANModel
 from iafmsr.errors import UserError
 from iafmsr.nets.fine_tuning import weights_for
+from iafmsr.options.check_channels import ChannelCheck
 from iafmsr.options.check_datasets import DatasetCheck
 from iafmsr.options.check_training import TrainingCheck
 from iafmsr.options.findings import Options, Report, is_foreign, is_ours, shown, subsection, whole
@@ -92,7 +93,7 @@ def _unread(key: Any, cls: type, model: type) -> list[str]:
     return [] if is_foreign(model) or {base.__name__ for base in model.__mro__} & set(names) else names
 
 
-class _Check(TrainingCheck, DatasetCheck):
+class _Check(TrainingCheck, DatasetCheck, ChannelCheck):
     """One check of one option file; each method looks at one part and adds what it finds to the report."""
 
     def run(self) -> Report:
@@ -114,6 +115,8 @@ class _Check(TrainingCheck, DatasetCheck):
             self.logger()
         self.validation()
         self.datasets()
+        if (model := dict(iter(MODEL_REGISTRY)).get(str(self.opt.get('model_type')))) is not None:
+            self.channels(model)
         if self.files:
             self.machine()
         return self.report

@@ -12,7 +12,8 @@ import numpy as np
 import option_cases
 import pytest
 import tifffile
-from option_cases import changed
+from basicsr.metrics import calculate_ssim
+from option_cases import changed, write_lmdb, write_pictures
 from PIL import Image
 
 from iafmsr.data.forms import WholePictures
@@ -136,3 +137,41 @@ def test_preparation_says_that_16_bits_are_shortened(tmp_path: Path, capsys: pyt
     assert said + str(tmp_path / 'in/a.png') in capsys.readouterr().err
     expected = (noise(SIZES['gt'], np.uint16) >> 8).astype(np.uint8)
     assert np.array_equal(read_picture(tmp_path / 'out/HR/b.png').permute(1, 2, 0).numpy(), expected)
+
+
+@pytest.mark.parametrize('lmdbs', [False, True])
+@pytest.mark.parametrize('metric, needed', [('calculate_psnr', 9), ('calculate_ssim', 19), ('calculate_niqe', 104)])
+def test_a_picture_that_is_too_small_to_be_measured_is_a_fault(
+    root: Path,
+    parse: Callable[..., Any],
+    refused: Callable[..., list[str]],
+    capsys: pytest.CaptureFixture,
+    metric: str,
+    needed: int,
+    lmdbs: bool,
+) -> None:
+    """Of x4, a border of 4 pixels left out: the least size that is measured passes, one LR pixel less does not."""
+    backend = {'datasets.val.io_backend.type': 'lmdb'} if lmdbs else {}
+    opt = changed(**{'val.metrics.psnr': {'type': metric, 'crop_border': 4}}, **backend)
+    least = -(-needed // 4) * 4
+    for size in (least, least - 4):
+        for side, shape in (('gt', (size, 2 * size)), ('lq', (size // 4, size // 2))):
+            folder = root / f'data/{size}_{side}{".lmdb" if lmdbs else ""}'
+            opt['datasets']['val'][f'dataroot_{side}'] = str(folder)
+            name = 'a' if side == 'gt' or lmdbs else 'ax4'
+            write_lmdb(folder, {name: shape}) if lmdbs else write_pictures(folder, {f'{name}.png': shape})
+        if size == least:
+            parse(opt)
+            capsys.readouterr()
+    (line,) = refused(opt)
+    assert f'{2 * size}x{size}, the metrics need {needed} pixels' in line and 'datasets.val.dataroot_gt: ' in line
+
+
+def test_the_least_measured_size_is_that_of_basicsrs_metrics() -> None:
+    for size, finite in ((19, True), (18, False)):
+        pictures = [np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8) for seed in range(2)]
+        try:
+            value = calculate_ssim(*pictures, crop_border=4)
+        except Exception:
+            value = np.nan
+        assert np.isfinite(value) is np.bool_(finite)

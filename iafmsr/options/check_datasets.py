@@ -13,6 +13,8 @@ from iafmsr.options.datasets import DATASETS, OtherDataset
 from iafmsr.options.findings import Findings, Options, subsection, whole
 from iafmsr.options.schema import REAL
 
+_WINDOWS = {'calculate_ssim': 11, 'calculate_niqe': 96}  # pixels in height and width that a value is of; else one
+
 
 class DatasetCheck(Findings):
     def datasets(self) -> None:
@@ -43,12 +45,20 @@ class DatasetCheck(Findings):
             self.memory(where, phase, dataset)
         self.additions(where, phase, dataset)
         if self.files and self.scale and not any(fault.startswith(f'{where}.') for fault in self.report.faults):
-            count, faults = check_dataset(dataset, self.scale, phase)
+            count, faults = check_dataset(dataset, self.scale, phase, self.measured())
             self.report.faults.extend(f'{where}.{fault}' for fault in faults)
             if not faults:
                 self.pixels(where, dataset)
                 if phase == 'train':
                     self.epoch(where, dataset, count)
+
+    def measured(self) -> int:
+        """Pixels in height and width that the metrics need: their window, inside the border that they leave out."""
+        metrics = subsection(self.val, 'metrics').values()
+        return max(
+            2 * (whole(metric.get('crop_border'), 0) or 0) + _WINDOWS.get(str(metric.get('type')), 1)
+            for metric in ({}, *filter(lambda metric: isinstance(metric, dict), metrics))
+        )
 
     def pixels(self, where: str, dataset: Options) -> None:
         faults, warnings = check_pixels(dataset)

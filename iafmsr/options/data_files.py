@@ -20,7 +20,7 @@ Pair = tuple[str, str]  # names or paths of the HR and the LR picture
 MAX_HEADERS = 500
 
 
-def check_dataset(dataset: dict[str, Any], scale: int, phase: str) -> tuple[int, list[str]]:
+def check_dataset(dataset: dict[str, Any], scale: int, phase: str, measured: int = 1) -> tuple[int, list[str]]:
     """Check the files of a dataset section whose keys are sound and whose paths are absolute.
 
     Args:
@@ -28,6 +28,7 @@ def check_dataset(dataset: dict[str, Any], scale: int, phase: str) -> tuple[int,
         scale: HR is this many times LR; when validating, HR may have up to ``scale - 1`` more rows and columns, which
             BasicSR crops.
         phase: ``train``, ``val`` or ``test``.
+        measured: pixels that the metrics need in height and width, where there is ground truth.
 
     Returns:
         Number of pictures (0 when there are faults) and the faults, each starting with the key that it concerns.
@@ -46,7 +47,8 @@ def check_dataset(dataset: dict[str, Any], scale: int, phase: str) -> tuple[int,
         return 0, [str(error)]
     patch = dataset['gt_size'] if phase == 'train' and len(roots) == 2 else 0
     spare = 0 if phase == 'train' else scale - 1
-    return count, _size_faults(sizes, scale, spare, patch) if len(roots) == 2 else []
+    faults = _size_faults(sizes, scale, spare, patch) if len(roots) == 2 else []
+    return count, faults or ([] if phase == 'train' or 'dataroot_gt' not in roots else _small(sizes, scale, measured))
 
 
 def _root_fault(root: str, as_lmdb: bool) -> str | None:
@@ -80,6 +82,15 @@ def _size_faults(sizes: list[tuple[str, Size, Size]], scale: int, spare: int, pa
         name, (gt_h, gt_w), _ = small[0]
         faults.append(f'gt_size: patches of {patch} do not fit into {name}, {gt_w}x{gt_h}' + more(small))
     return faults
+
+
+def _small(sizes: list[tuple[str, Size, Size]], scale: int, measured: int) -> list[str]:
+    """The fault of HR pictures of which nothing could be measured; what is no multiple of the scale is cut off."""
+    small = [(name, gt) for name, gt, _ in sizes if min(gt) // scale * scale < measured]
+    if not small:
+        return []
+    name, (height, width) = small[0]
+    return [f'dataroot_gt: {name}: {width}x{height}, the metrics need {measured} pixels{more(small)}']
 
 
 # -- folders ----------------------------------------------------------------------------------------------------------

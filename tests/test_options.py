@@ -18,7 +18,7 @@ from basicsr.archs.edsr_arch import EDSR
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from option_cases import DELETE, OPTION_FILES, changed, set_key, train_options
+from option_cases import DELETE, OPTION_FILES, changed, set_key, train_options, write_pictures
 from PIL import Image
 
 from iafmsr.archs.iafmnet_arch import IAFMNet
@@ -260,6 +260,41 @@ def test_too_few_pictures_for_a_batch_are_refused(refused: Callable[..., list[st
     (line,) = refused(changed(**{'datasets.train.batch_size_per_gpu': 17}))
     assert 'datasets.train.dataset_enlarge_ratio: 1: 8 pictures do not fill a batch of 17; 3 will do' in line
     parse(changed(**{'datasets.train.batch_size_per_gpu': 17, 'datasets.train.dataset_enlarge_ratio': 3}))
+
+
+@pytest.mark.parametrize(
+    ('name', 'culprit'),
+    [
+        ('V', "datasets.val_2.name: 'V' is the name of datasets.val, too"),
+        ('a/b', 'datasets.val_2.name: a plain folder'),
+    ],
+)
+@pytest.mark.parametrize('is_train', [True, False])
+def test_validation_sets_of_one_name_are_refused(
+    refused: Callable[..., list[str]], name: str, culprit: str, is_train: bool
+) -> None:
+    """Their records and pictures would be mixed."""
+    opt = train_options()
+    opt['datasets']['val_2'] = opt['datasets']['val'] | {'name': name}
+    if not is_train:
+        opt['datasets'] |= {'test': opt['datasets'].pop('train') | {'name': 'T'}}
+        for key in ('gt_size', 'use_hflip', 'use_rot', 'batch_size_per_gpu', 'num_worker_per_gpu'):
+            del opt['datasets']['test'][key]
+    (line,) = refused(opt, is_train=is_train)
+    assert culprit in line
+
+
+def test_two_pictures_whose_results_have_one_name_are_refused(
+    refused: Callable[..., list[str]], parse: Callable[..., Any], root: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for side, sizes in (('gt', (32, 32)), ('lq', (8, 8))):
+        write_pictures(root / f'data/two_{side}', {'a.png': sizes, 'a.bmp': sizes})
+    opt = changed(**{'datasets.val.dataroot_gt': 'data/two_gt', 'datasets.val.dataroot_lq': 'data/two_lq'})
+    del opt['datasets']['val']['filename_tmpl']
+    assert parse(opt)
+    capsys.readouterr()
+    (line,) = refused(opt | {'val': opt['val'] | {'save_img': True}})
+    assert 'datasets.val: two pictures of the name a: val.save_img would keep one of them' in line
 
 
 # -- classes of others ------------------------------------------------------------------------------------------------

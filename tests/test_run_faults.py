@@ -26,6 +26,7 @@ from iafmsr.training.batches import Batches
 from iafmsr.training.checkpoints import load_checkpoint, load_resume_state, save_whole
 from iafmsr.training.exact import data_order, listing_digest
 from iafmsr.training.saving import fault_of_weights
+from iafmsr.training.validation import pictures_apart
 
 FULL = os.environ.get('IAFMSR_FULL') == '1'
 
@@ -423,3 +424,18 @@ def test_a_test_without_its_pictures_fails(root: Path) -> None:
     assert log.splitlines()[-1] == (
         f'iafmsr: error: {root}/results/measured/visualization: the pictures of val are incomplete'
     )
+
+
+def test_pictures_of_two_validation_sets_are_kept_apart(root: Path) -> None:
+    """Both sets have a 000 and a 001; of one set alone the pictures lie where BasicSR puts them."""
+    opt = options('two', 4, val__save_img=True, val__val_freq=4)
+    opt['datasets']['val_2'] = opt['datasets']['val'] | {'name': 'other', 'dataroot_gt': 'train_gt.lmdb'}
+    opt['datasets']['val_2']['dataroot_lq'] = 'train_lq.lmdb'
+    code, log = train(root, opt)
+    assert code == 0, log
+    folder = root / 'experiments/two/visualization'
+    expected = {f'{name}/{i:03d}/{i:03d}_4.png' for name, n in (('val', 2), ('other', 10)) for i in range(n)}
+    assert {str(path.relative_to(folder)) for path in folder.rglob('*.png')} == expected
+    with pictures_apart(opt | {'path': {'visualization': 'x'}}, None, ['alone']):
+        pass  # and the set's name is not asked for
+    assert 'Validation val' in log and 'Validation other' in log

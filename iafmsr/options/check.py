@@ -19,7 +19,7 @@ from iafmsr.nets.fine_tuning import weights_for
 from iafmsr.options.check_channels import ChannelCheck
 from iafmsr.options.check_datasets import DatasetCheck
 from iafmsr.options.check_training import TrainingCheck
-from iafmsr.options.findings import Options, Report, is_foreign, is_ours, shown, subsection, whole
+from iafmsr.options.findings import Options, Report, is_folder_name, is_foreign, is_ours, shown, subsection, whole
 from iafmsr.options.schema import Options as Schema
 from iafmsr.options.schema import readers, sections
 from iafmsr.training.checkpoints import load_state, networks_to_resume
@@ -99,7 +99,7 @@ class _Check(TrainingCheck, DatasetCheck, ChannelCheck):
     def run(self) -> Report:
         self.keys()
         self.values()
-        if re.search(r'[/\\]|^\.*$', name := str(self.opt.get('name', '-'))):
+        if not is_folder_name(name := str(self.opt.get('name', '-'))):
             self.fault('name', f'a plain folder name is wanted, got {shown(name)}')
         if self.is_train:
             # without a seed of its own a run could not be resumed to the bit, nor its ranks agree on an order

@@ -7,10 +7,10 @@ import math
 import torch
 
 from iafmsr.basicsr_api import DATASET_REGISTRY, MODEL_REGISTRY
-from iafmsr.options.data_files import check_dataset
+from iafmsr.options.data_files import check_dataset, same_names
 from iafmsr.options.data_pixels import check_pixels
 from iafmsr.options.datasets import DATASETS, OtherDataset
-from iafmsr.options.findings import Findings, Options, subsection, whole
+from iafmsr.options.findings import Findings, Options, is_folder_name, shown, subsection, whole
 from iafmsr.options.schema import REAL
 
 _WINDOWS = {'calculate_ssim': 11, 'calculate_niqe': 96}  # pixels in height and width that a value is of; else one
@@ -29,6 +29,19 @@ class DatasetCheck(Findings):
                 )
             elif isinstance(dataset, dict):
                 self.dataset(where, kind, dataset)
+        self.names(datasets)
+
+    def names(self, datasets: Options) -> None:
+        """Records and pictures of the sets that are validated go by their names."""
+        seen: dict[str, str] = {}
+        for phase, dataset in datasets.items():
+            if phase == 'train' or not isinstance(dataset, dict) or not isinstance(name := dataset.get('name'), str):
+                continue
+            if not is_folder_name(name):
+                self.fault(f'datasets.{phase}.name', f'a plain folder name is wanted, got {shown(name)}')
+            elif name in seen:
+                self.fault(f'datasets.{phase}.name', f'{shown(name)} is the name of {seen[name]}, too')
+            seen.setdefault(name, f'datasets.{phase}')
 
     def dataset(self, where: str, phase: str, dataset: Options) -> None:
         cls = self.choose(f'{where}.type', dataset.get('type'), dict(iter(DATASET_REGISTRY)))
@@ -51,6 +64,8 @@ class DatasetCheck(Findings):
                 self.pixels(where, dataset)
                 if phase == 'train':
                     self.epoch(where, dataset, count)
+                elif self.val.get('save_img') and (name := same_names(dataset)):
+                    self.fault(where, f'two pictures of the name {name}: val.save_img would keep one of them')
 
     def measured(self) -> int:
         """Pixels in height and width that the metrics need: their window, inside the border that they leave out."""

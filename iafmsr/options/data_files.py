@@ -6,13 +6,14 @@ Cheap: an LMDB is judged by its meta_info.txt and its keys, a folder by its name
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path, PurePath
 from typing import Any
 
 from iafmsr.errors import UserError
 from iafmsr.files.picture import UnreadableError
 from iafmsr.files.reading import picture_size
-from iafmsr.options.data_lmdb import TEACHER, Size, check_teacher, more, read_lmdbs
+from iafmsr.options.data_lmdb import TEACHER, Size, check_teacher, listed_sizes, more, read_lmdbs
 
 Pair = tuple[str, str]  # names or paths of the HR and the LR picture
 
@@ -33,7 +34,7 @@ def check_dataset(dataset: dict[str, Any], scale: int, phase: str, measured: int
     Returns:
         Number of pictures (0 when there are faults) and the faults, each starting with the key that it concerns.
     """
-    roots = {key: dataset[key] for key in ('dataroot_gt', 'dataroot_lq', TEACHER) if dataset.get(key) is not None}
+    roots = roots_of(dataset)
     read = read_lmdbs if dataset['io_backend']['type'] == 'lmdb' else _read_folders
     faults = [f'{key}: {fault}' for key, root in roots.items() if (fault := _root_fault(root, read is read_lmdbs))]
     if faults:
@@ -49,6 +50,26 @@ def check_dataset(dataset: dict[str, Any], scale: int, phase: str, measured: int
     spare = 0 if phase == 'train' else scale - 1
     faults = _size_faults(sizes, scale, spare, patch) if len(roots) == 2 else []
     return count, faults or ([] if phase == 'train' or 'dataroot_gt' not in roots else _small(sizes, scale, measured))
+
+
+def roots_of(dataset: dict[str, Any]) -> dict[str, str]:
+    """Folders or LMDBs of a dataset by their keys."""
+    return {key: dataset[key] for key in ('dataroot_gt', 'dataroot_lq', TEACHER) if dataset.get(key) is not None}
+
+
+def names_of(dataset: dict[str, Any], key: str) -> list[str]:
+    """Paths, or keys of an LMDB, of the pictures of one side of a sound dataset."""
+    if dataset['io_backend']['type'] == 'lmdb':
+        return list(listed_sizes(Path(dataset[key], 'meta_info.txt').read_text(encoding='utf-8')))
+    roots = roots_of(dataset)
+    return [pair[list(roots).index(key)] for pair in _pairs_in_folders(dataset, roots)]
+
+
+def same_names(dataset: dict[str, Any]) -> str | None:
+    """A name that two pictures of a sound dataset have but for folder and suffix, by which results are named."""
+    key = next(key for key in ('dataroot_lq', 'dataroot_gt') if dataset.get(key) is not None)
+    names = Counter(os.path.splitext(os.path.basename(name))[0] for name in names_of(dataset, key))
+    return next((name for name, count in names.items() if count > 1), None)
 
 
 def _root_fault(root: str, as_lmdb: bool) -> str | None:
@@ -97,7 +118,7 @@ def _small(sizes: list[tuple[str, Size, Size]], scale: int, measured: int) -> li
 def _read_folders(dataset: dict[str, Any], roots: dict[str, str]) -> tuple[int, list[tuple[str, Size, Size]]]:
     """Pairs as BasicSR makes them, or the one side there is twice; sizes of up to ``MAX_HEADERS`` of them."""
     gt_key, lq_key = next(iter(roots)), list(roots)[-1]
-    pairs = pairs_in_folders(dataset, roots)
+    pairs = _pairs_in_folders(dataset, roots)
     for key, paths in zip((gt_key, lq_key), zip(*pairs, strict=True), strict=True):
         missing = [path for path in paths if not os.path.isfile(path)]
         if missing:
@@ -106,12 +127,8 @@ def _read_folders(dataset: dict[str, Any], roots: dict[str, str]) -> tuple[int, 
     return len(pairs), [(gt, _header(gt_key, gt), _header(lq_key, lq)) for gt, lq in looked_at]
 
 
-def pairs_in_folders(dataset: dict[str, Any], roots: dict[str, str]) -> list[Pair]:
-    """Paths of the pairs as BasicSR makes them, or of the one side there is twice.
-
-    Raises:
-        UserError: the names make no pairs.
-    """
+def _pairs_in_folders(dataset: dict[str, Any], roots: dict[str, str]) -> list[Pair]:
+    """Paths of the pairs as BasicSR makes them, or of the one side there is twice."""
     gt_key, lq_key = next(iter(roots)), list(roots)[-1]
     names = _name_pairs(dataset, roots, gt_key, lq_key)
     return [(os.path.join(roots[gt_key], gt), os.path.join(roots[lq_key], lq)) for gt, lq in names]

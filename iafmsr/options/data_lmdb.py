@@ -50,6 +50,11 @@ def read_lmdbs(dataset: dict[str, Any], roots: dict[str, str]) -> tuple[int, lis
     return len(gt), [(key, gt[key], lq[key]) for key in gt]
 
 
+def listed_sizes(text: str) -> dict[str, Size]:
+    """Keys and sizes that a meta_info.txt lists."""
+    return {name: (int(height), int(width)) for name, height, width in META_LINE.findall(text)}
+
+
 def _read_lmdb(key: str, root: str) -> dict[str, Size]:
     """Keys and sizes by an LMDB's meta_info.txt, held against the keys and the length of its data."""
     meta = os.path.join(root, 'meta_info.txt')
@@ -57,7 +62,7 @@ def _read_lmdb(key: str, root: str) -> dict[str, Size]:
         text = Path(meta).read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError):
         raise UserError(f'{key}: {meta}: cannot be read') from None
-    sizes = {name: (int(height), int(width)) for name, height, width in META_LINE.findall(text)}
+    sizes = listed_sizes(text)
     if not text.strip():
         raise UserError(f'{key}: {meta}: lists no picture')
     if len(sizes) != len(text.splitlines()):

@@ -7,17 +7,15 @@ import json
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from iafmsr.data.stores import META_LINE
 from iafmsr.files.metadata import is_plain_png
 from iafmsr.files.picture import Picture, UnreadableError, as_rgb8
 from iafmsr.files.reading import read
-from iafmsr.options.data_files import MAX_HEADERS, pairs_in_folders
-from iafmsr.options.data_lmdb import LMDB_SECONDS, TEACHER, more
+from iafmsr.options.data_files import MAX_HEADERS, names_of, roots_of
+from iafmsr.options.data_lmdb import LMDB_SECONDS, more
 
 MAX_DECODED = 8  # pictures of each side that are not plain by their first bytes
 _HEAD = 26  # bytes of a file
@@ -39,10 +37,9 @@ def check_pixels(dataset: dict[str, Any]) -> tuple[list[str], list[str]]:
     Returns:
         Faults and warnings, each starting with the key that it concerns.
     """
-    roots = {key: dataset[key] for key in ('dataroot_gt', 'dataroot_lq', TEACHER) if dataset.get(key) is not None}
     faults, warnings = [], []
-    for key, root in roots.items():
-        pictures = _odd_pictures(root, dataset['io_backend']['type'], _names(dataset, roots, key))
+    for key, root in roots_of(dataset).items():
+        pictures = _odd_pictures(root, dataset['io_backend']['type'], names_of(dataset, key))
         meaningless = [(name, fault) for name, picture in pictures.items() if (fault := _fault(picture))]
         deep = [name for name, picture in pictures.items() if picture.colour.dtype == np.uint16]
         if meaningless:
@@ -50,14 +47,6 @@ def check_pixels(dataset: dict[str, Any]) -> tuple[list[str], list[str]]:
         elif deep:
             warnings.append(f'{key}: {deep[0]}: 16 bits a channel, of which the high 8 are used{more(deep)}')
     return faults, warnings
-
-
-def _names(dataset: dict[str, Any], roots: dict[str, str], key: str) -> list[str]:
-    """Keys or paths of the pictures of one side."""
-    if dataset['io_backend']['type'] == 'lmdb':
-        text = Path(roots[key], 'meta_info.txt').read_text(encoding='utf-8')
-        return [name for name, _, _ in META_LINE.findall(text)]
-    return [pair[list(roots).index(key)] for pair in pairs_in_folders(dataset, roots)]
 
 
 def _odd_pictures(root: str, backend: str, names: list[str]) -> dict[str, Picture]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,6 +45,10 @@ def subsection(opt: Options, key: str) -> Options:
     """A section of the options, empty when it is missing or no section."""
     value = opt.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def is_folder_name(name: str) -> bool:
+    return not re.search(r'[/\\]|^\.*$', name)
 
 
 def is_number(value: Any) -> bool:

@@ -14,10 +14,7 @@ import torch
 
 from iafmsr.basicsr_api import (
     AvgTimer,
-    build_dataloader,
-    build_dataset,
     build_model,
-    get_root_logger,
     make_exp_dirs,
     master_only,
     mkdir_and_rename,
@@ -32,6 +29,7 @@ from iafmsr.training.logs import board_folder, open_board, start_log
 from iafmsr.training.progress import Reports
 from iafmsr.training.saving import Saver
 from iafmsr.training.signals import RESUME_ME, StopSignal
+from iafmsr.training.validation import pictures_apart, val_loader, validate
 
 Options = dict[str, Any]
 MAX_UNREADABLE = 0.01  # share of the pictures
@@ -217,7 +215,8 @@ class Run:
         """Validate on all sets; keep the best weights on request, and the record of the best in the state saved."""
         self.validated_at = self.iteration
         for loader in self.val_loaders:
-            validate(self.model, loader, self.iteration, self.board, self.opt['val']['save_img'])
+            with pictures_apart(self.model.opt, loader, self.val_loaders):
+                validate(self.model, loader, self.iteration, self.board, self.opt['val']['save_img'])
         if self.opt['rank'] != 0 or not self.opt['val'].get('metrics'):
             return
         if self.opt['logger'].get('keep_best') and self.is_best():
@@ -234,19 +233,6 @@ class Run:
         return records.get(next(iter(self.opt['val']['metrics'])), {}).get('iter') == self.iteration
 
 
-def validate(model: Any, loader: Any, iteration: int | str, board: Any, save_img: bool) -> bool:
-    """A model's validation, without its pictures where they cannot be written; returns whether nothing was left out."""
-    try:
-        model.validation(loader, iteration, board, save_img)
-        return True
-    except OSError as error:
-        if not save_img:
-            raise
-        get_root_logger().error(f'The pictures of the validation could not be written: {error.strerror or error}')
-        model.validation(loader, iteration, board, False)
-        return False
-
-
 @master_only
 def make_folders(opt: Options, new: bool) -> None:
     """The folders of a new run; older ones of its name are renamed."""
@@ -254,9 +240,3 @@ def make_folders(opt: Options, new: bool) -> None:
         make_exp_dirs(opt)
         if opt['logger'].get('use_tb_logger') and 'debug' not in opt['name']:
             mkdir_and_rename(str(board_folder(opt)))
-
-
-def val_loader(opt: Options, section: Options) -> Any:
-    """BasicSR's loader of a set for validation."""
-    dataset = build_dataset(section)
-    return build_dataloader(dataset, section, opt['num_gpu'], opt['dist'], None, opt['manual_seed'])

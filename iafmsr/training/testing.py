@@ -13,7 +13,8 @@ from iafmsr.errors import UserError
 from iafmsr.files.lock import folder_lock
 from iafmsr.options.command import parse_options
 from iafmsr.training.logs import start_log
-from iafmsr.training.loop import faults_of_the_machine, val_loader, validate
+from iafmsr.training.loop import faults_of_the_machine
+from iafmsr.training.validation import val_loader, validate
 
 
 def test(root: str) -> None:

@@ -21,6 +21,7 @@ import yaml
 from iafmsr.errors import UserError
 from iafmsr.options.files import OptionLoader, parse_value
 from iafmsr.training import base_model
+from iafmsr.training.signals import end_with_parent
 
 Options = dict[str, Any]
 
@@ -178,6 +179,7 @@ def launch_without_cuda() -> None:
             return stock_init(launcher, backend, **kwargs)
         if 'LOCAL_RANK' not in os.environ:
             raise UserError('--launcher pytorch needs torchrun: torchrun --nproc_per_node=N iafmsr/train.py ...')
+        end_with_parent()  # torchrun that is killed leaves no rank behind
         if torch.multiprocessing.get_start_method(allow_none=True) is None:
             torch.multiprocessing.set_start_method('spawn')
         if torch.cuda.is_available():

@@ -135,6 +135,78 @@ def test_data_workers_die_with_a_run_that_is_killed(root: Path) -> None:
     assert not alive
 
 
+def processes(*words: str) -> list[int]:
+    """Of which the command line and the environment hold all words."""
+    found = []
+    for folder in Path('/proc').glob('[0-9]*'):
+        try:
+            text = folder.joinpath('cmdline').read_text() + folder.joinpath('environ').read_text()
+        except OSError:
+            continue
+        if text and all(word in text for word in words):
+            found.append(int(folder.name))
+    return found
+
+
+def test_ranks_die_with_a_torchrun_that_is_killed(root: Path) -> None:
+    process = start(root, options('orphans', total_iter=4000), launcher=TORCHRUN)
+    code, log = finish(process, at(3), signal.SIGKILL)
+    assert code == -signal.SIGKILL, log
+    end = time.monotonic() + 5
+    while (alive := processes('orphans.yml')) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not alive
+
+
+def test_a_stopped_rank_is_named_in_time(root: Path) -> None:
+    halted: list[int] = []
+
+    def halt(line: str) -> bool:
+        if at(3)(line) and not halted:
+            halted.extend(pid for pid in processes('stopped_rank.yml', '\0RANK=1\0') if children(pid))
+            os.kill(halted[0], signal.SIGSTOP)
+        return False
+
+    opt = options('stopped_rank', total_iter=4000, train__timeout=5)
+    code, log = finish(start(root, opt, launcher=TORCHRUN), halt)
+    assert code, log
+    said = 'iafmsr: error: another process has not answered for 5 s, which is train.timeout; '
+    assert f'{said}rank 1 (process {halted[0]}) is stopped' in log
+    assert not processes('stopped_rank.yml')
+
+
+@pytest.mark.parametrize('mode', [None, 'cpu'])
+def test_a_stopped_data_worker_is_named_in_time(root: Path, mode: str | None) -> None:
+    halted: list[int] = []
+
+    def halt(line: str) -> bool:
+        if at(3)(line) and not halted:
+            halted.extend(pid for pid in children(process.pid) if 'resource_tracker' not in command(pid))
+            os.kill(halted[0], signal.SIGSTOP)
+        return False
+
+    data = {'datasets__train__timeout': 3, 'datasets__train__prefetch_mode': mode}
+    data['datasets__train__dataset_enlarge_ratio'] = 1000  # no new workers meanwhile
+    process = start(root, options('stopped_worker', total_iter=4000, **data))
+    code, log = finish(process, halt)
+    assert code == 2 and 'Traceback' not in log, log
+    assert log.splitlines()[-1] == (
+        'iafmsr: error: no batch from the data workers for 3 s, which is datasets.train.timeout; '
+        f'worker 0 (process {halted[0]}) is stopped'
+    )
+    assert not session(process.pid)
+
+
+def children(pid: int) -> list[int]:
+    return [
+        int(child) for task in Path(f'/proc/{pid}/task').iterdir() for child in (task / 'children').read_text().split()
+    ]
+
+
+def command(pid: int) -> str:
+    return Path(f'/proc/{pid}/cmdline').read_text()
+
+
 # -- two at once ------------------------------------------------------------------------------------------------------
 def test_a_second_run_of_the_same_name_is_refused(root: Path) -> None:
     opt, refused = options('one', total_iter=4000), []

@@ -30,6 +30,7 @@ from iafmsr.training.progress import Reports
 from iafmsr.training.saving import Saver
 from iafmsr.training.signals import RESUME_ME, StopSignal
 from iafmsr.training.validation import pictures_apart, val_loader, validate
+from iafmsr.training.waiting import waiting
 
 Options = dict[str, Any]
 MAX_UNREADABLE = 0.01  # share of the pictures
@@ -48,8 +49,9 @@ def train(root: str) -> None:
     with StopSignal().watched() as stop, faults_of_the_machine():
         opt, args = parse_options(root, is_train=True)
         opt['root_path'] = root
+        stop.timeout = datetime.timedelta(seconds=opt['train']['timeout'])
         lock = folder_lock(Path(opt['path']['experiments_root'])) if opt['rank'] == 0 else nullcontext()
-        with lock, ExitStack() as stack:
+        with lock, waiting(opt), ExitStack() as stack:
             torch.backends.cudnn.benchmark = True
             Run(opt, args.opt, stop, stack).run()
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -15,12 +18,20 @@ RESUME_ME = 75  # EX_TEMPFAIL of sysexits.h: what was asked for is not done, try
 # Windows has no SIGUSR1
 _SIGNALS = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name)]
 
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
+
 
 class StopSignal:
-    """Remembers that Ctrl-C, SIGTERM or SIGUSR1 came in; a second Ctrl-C ends the process at once, with code 130."""
+    """Remembers that Ctrl-C, SIGTERM or SIGUSR1 came in; a second Ctrl-C ends the process at once, with code 130.
+
+    Attributes:
+        name: of the signal that came in.
+        timeout: of waiting for the other processes; None: torch's own.
+    """
 
     def __init__(self) -> None:
         self.name: str | None = None
+        self.timeout: timedelta | None = None
         self._interrupted = False
         self._group: dist.ProcessGroup | None = None
         self._asked: tuple[torch.Tensor, dist.Work] | None = None
@@ -51,7 +62,7 @@ class StopSignal:
         if not dist.is_initialized():
             return self.name is not None
         if self._group is None:
-            self._group = dist.new_group(backend='gloo')
+            self._group = dist.new_group(backend='gloo', timeout=self.timeout)
         stop = False
         if self._asked is not None:
             flag, work = self._asked
@@ -71,3 +82,9 @@ def leave_signals_to_the_main_process() -> None:
     """For data workers: a signal to the process group must not take the data from an iteration to be finished."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def end_with_parent() -> None:
+    """Let the system end this process when the one that has started it ends, even by SIGKILL."""
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -22,6 +22,7 @@ from iafmsr.errors import UserError
 from iafmsr.options.files import OptionLoader, parse_value
 from iafmsr.training import base_model
 from iafmsr.training.signals import end_with_parent
+from iafmsr.training.slurm import meet_by_slurm
 
 Options = dict[str, Any]
 
@@ -161,7 +162,8 @@ def launch_without_cuda() -> None:
     The stock start divides the rank by the number of GPUs, zero on a CPU, and never reads LOCAL_RANK, which is wrong
     where the ranks of a machine do not begin at a multiple of its GPUs. The stock wrapper then hands
     DistributedDataParallel a GPU's number where there is none, and does not tell it of parameters that no loss trains,
-    on which it dies at the second iteration. Slurm's launcher stays as it is.
+    on which it dies at the second iteration. Slurm's launcher divides by that number too, and gives the list of nodes
+    to a shell (CVE-2024-27763).
 
     A thread of gloo that wants the interpreter, to let go of the last tensor it has sent, takes the process down with
     SIGABRT when it finds the interpreter ending. So at exit the threads get a moment; to destroy the group would not
@@ -175,17 +177,18 @@ def launch_without_cuda() -> None:
 
     @functools.wraps(stock_init)
     def init_dist(launcher: str, backend: str = 'nccl', **kwargs: Any) -> None:
-        if launcher != 'pytorch':
-            return stock_init(launcher, backend, **kwargs)
+        if launcher == 'slurm':
+            meet_by_slurm(kwargs.pop('port', None))
         if 'LOCAL_RANK' not in os.environ:
             raise UserError('--launcher pytorch needs torchrun: torchrun --nproc_per_node=N iafmsr/train.py ...')
-        end_with_parent()  # torchrun that is killed leaves no rank behind
+        if launcher == 'pytorch':
+            end_with_parent()  # torchrun that is killed leaves no rank behind
         if torch.multiprocessing.get_start_method(allow_none=True) is None:
             torch.multiprocessing.set_start_method('spawn')
         if torch.cuda.is_available():
             local_rank, count = int(os.environ['LOCAL_RANK']), torch.cuda.device_count()
             if local_rank >= count:
-                raise UserError(f'torchrun --nproc_per_node: more processes than CUDA devices ({count})')
+                raise UserError(f'more processes on this machine than CUDA devices ({count})')
             torch.cuda.set_device(local_rank)
         else:
             backend = 'gloo'

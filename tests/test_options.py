@@ -164,6 +164,15 @@ def test_misspelt_is_refused_with_the_nearest_name(
         ('network_g', {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 4}, 'train.ie_opt: EDSR gives no'),
         ('network_g', {'type': 'EDSR', 'num_in_ch': 3, 'upscale': 4}, 'network_g.num_out_ch: missing, EDSR needs it'),
         ('network_g', {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 2}, 'network_g.upscale: 2, but'),
+        ('name', 'a\0b', 'name: a plain folder name is wanted'),
+        ('name', 'x' * 300, 'name: a plain folder name is wanted'),
+        ('datasets.val.name', 'x' * 300, 'datasets.val.name: a plain folder name is wanted'),
+        *[
+            ('datasets.val.filename_tmpl', template, 'filename_tmpl: ')
+            for template in ('{0[a]}', '{x}', '{', '{:>999999999}', 'x', '{}{}')
+        ],
+        ('manual_seed', 2**70, 'manual_seed: a whole number from 0 to 2147483647 is wanted'),
+        ('train.ema_decay', 2.0, 'train.ema_decay: a number from 0 to 1 is wanted'),
     ],
 )
 def test_wrong_value_is_refused(refused: Callable[..., list[str]], key: str, value: Any, culprit: str) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from iafmsr.errors import UserError
 from iafmsr.files.lock import folder_lock
 from iafmsr.files.whole import write_whole
@@ -37,9 +39,13 @@ class Cache:
         self._subjects: dict[str, dict[str, Any]] = {}
         self._changed: set[str] = set()
 
-    def get(self, subject: str, key: str) -> Any:
-        """What was put there, or None."""
-        return self._results(subject).get(key)
+    def get(self, subject: str, key: str, kind: Any = Any) -> Any:
+        """What was put there, or None, also where it is not of a kind that is wanted: a file may have been damaged."""
+        found = self._results(subject).get(key)
+        try:
+            return None if found is None else TypeAdapter(kind).validate_python(found)
+        except ValidationError:
+            return None
 
     def put(self, subject: str, key: str, result: Any) -> None:
         """Remember a result, which JSON must be able to hold."""

@@ -20,6 +20,7 @@ from iafmsr.ops.resize import imresize
 __all__ = ['BICUBIC', 'Scores', 'measure_quality', 'upscale']
 
 BICUBIC = 'bicubic'
+_FIGURES = tuple[float, float]  # PSNR and SSIM, as the cache keeps them
 
 # what stands between pictures and figures, besides a net
 _MODULES = (__name__, 'iafmsr.files.reading', 'iafmsr.files.picture', 'iafmsr.ops.resize', 'iafmsr.measure.quality')
@@ -52,7 +53,7 @@ def measure_quality(
         (f'{set_name}/{item.name}', item, missing)
         for set_name, items in sets.items()
         for item in items
-        if (missing := [name for name, subject in subjects.items() if cache.get(subject, item.key) is None])
+        if (missing := [name for name, subject in subjects.items() if cache.get(subject, item.key, _FIGURES) is None])
     ]
     wanted = {name for _, _, missing in todo for name in missing}
     nets: dict[str, nn.Module | None] = {spec.name: spec.build().to(device) for spec in specs if spec.name in wanted}
@@ -78,7 +79,7 @@ def measure_quality(
         cache.save()
     return {
         net: {
-            set_name: {item.name: Quality(*cache.get(subject, item.key)) for item in items}
+            set_name: {item.name: Quality(*cache.get(subject, item.key, _FIGURES)) for item in items}
             for set_name, items in sets.items()
         }
         for net, subject in subjects.items()

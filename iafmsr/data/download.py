@@ -146,8 +146,8 @@ def _fetch_rest(url: str, unfinished: Path, size: int) -> None:
         raise
     with response:
         size = size if response.status == 206 else 0
-        length = response.headers.get('Content-Length')
-        total = size + int(length) if length else None
+        length = response.headers.get('Content-Length', '')
+        total = size + int(length) if length.isdecimal() else None
         if total is not None:
             _check_space(unfinished, total - size, total)
         with (

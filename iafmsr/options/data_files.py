@@ -6,6 +6,7 @@ Cheap: an LMDB is judged by its meta_info.txt and its keys, a folder by its name
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from pathlib import Path, PurePath
 from typing import Any
@@ -150,10 +151,9 @@ def _name_pairs(dataset: dict[str, Any], roots: dict[str, str], gt_key: str, lq_
 
 def _partner(template: str, name: str) -> str:
     stem, suffix = os.path.splitext(os.path.basename(name))
-    try:
-        return template.format(stem) + suffix
-    except (KeyError, IndexError, ValueError):
-        raise UserError(f'filename_tmpl: {template!r} is no template for a name, such as {{}}x4') from None
+    if not re.fullmatch(r'[^{}]*\{0?\}[^{}]*', template):
+        raise UserError(f'filename_tmpl: {template!r} is no template for a name, such as {{}}x4')
+    return template.format(stem) + suffix
 
 
 def _scan(key: str, root: str) -> list[str]:

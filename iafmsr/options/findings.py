@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from iafmsr.options.foreign import advice
 
 Options = dict[str, Any]
 MAX_MODULES = 10_000  # of a network; it takes a few seconds to build so many
+_LONGEST_NAME = 150  # bytes
 _SHOWN = 200  # characters of a value in a message
 
 
@@ -48,7 +50,8 @@ def subsection(opt: Options, key: str) -> Options:
 
 
 def is_folder_name(name: str) -> bool:
-    return not re.search(r'[/\\]|^\.*$', name)
+    """Whether a name is that of one folder, with room for what is added to it (a time, the name of a picture)."""
+    return not re.search(r'[/\\\x00-\x1f]|^\.*$', name) and len(os.fsencode(name)) <= _LONGEST_NAME
 
 
 def is_number(value: Any) -> bool:

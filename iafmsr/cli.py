@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from importlib import import_module
 
-from iafmsr.errors import cli_errors
+import iafmsr
+from iafmsr.arguments import Parser
+from iafmsr.errors import UserError, cli_errors, did_you_mean
 from iafmsr.training.allocator import keep_freed_memory
 
-__all__ = ['main']
+__all__ = ['COMMANDS', 'main']
 
 # name -> the module and a line for the list of commands. A module's docstring is the command's help; the module has
 # add_arguments(parser), which must be quick (no torch at its top), and run(args), which returns the exit code.
 COMMANDS = {
+    'train': ('iafmsr.training.command', 'train a network by an option file'),
+    'test': ('iafmsr.training.command', 'test a network by an option file'),
     'upscale': ('iafmsr.inference.command', 'make pictures larger'),
     'inspect': ('iafmsr.inspection.command', 'show where a network spends its work, and why'),
-    'export': ('iafmsr.export.command', 'write a network as an ONNX file'),
+    'export': ('iafmsr.export.command', 'write a network as an ONNX file or as a file of weights'),
     'serve': ('iafmsr.serve.command', 'a page to drop pictures on, in the browser'),
+    'weights': ('iafmsr.nets.command', 'list the known weights'),
+    'benchmark': ('iafmsr.benchmark.command', 'measure networks side by side: PSNR, SSIM, sizes, time, memory'),
+    'ablate': ('iafmsr.ablation.command', 'train variants under one budget and compare them'),
+    'profile': ('iafmsr.profiling.command', 'measure where time goes, in inference and in training'),
+    'complexity': ('iafmsr.measure.command', 'count parameters, multiply-accumulates and activations'),
+    'prepare': ('iafmsr.data.prepare_command', 'make training or validation pairs of folders of pictures'),
+    'download': ('iafmsr.data.download_command', 'download DF2K'),
 }
 
 
@@ -35,18 +47,32 @@ def main(argv: list[str] | None = None) -> int:
         SystemExit: the arguments are wrong, or the command fails as a whole.
     """
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog='iafmsr', description='Super-resolution with an information density map.')
-    commands = parser.add_subparsers(metavar='COMMAND', required=True)
-    for name, (module, summary) in COMMANDS.items():
-        if argv[:1] == [name]:
-            command = import_module(module)
-            chosen = commands.add_parser(
-                name, help=summary, description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-            )
-            command.add_arguments(chosen)
-            chosen.set_defaults(run=command.run)
-        else:
-            commands.add_parser(name, help=summary)
-    args = parser.parse_args(argv)
-    keep_freed_memory()
-    return args.run(args)
+    if not argv:
+        _general().print_help(sys.stderr)
+        return 2
+    name = argv[0]
+    if name.startswith('-'):
+        _general().parse_args([name])
+    if name not in COMMANDS:
+        raise UserError(f'no command is called {name!r}{did_you_mean(name, COMMANDS)}; iafmsr --help lists them')
+    command = import_module(COMMANDS[name][0])
+    parser = Parser(prog=f'iafmsr {name}', description=command.__doc__)
+    command.add_arguments(parser)
+    args = parser.parse_args(argv[1:])
+    args.command, args.command_line = name, shlex.join(['iafmsr', *argv])
+    if name != 'profile':  # which decides that for each of its processes
+        keep_freed_memory()
+    return command.run(args)
+
+
+def _general() -> argparse.ArgumentParser:
+    """What is understood without a command."""
+    commands = '\n'.join(f'  {name:11} {summary}' for name, (_, summary) in COMMANDS.items())
+    parser = Parser(
+        prog='iafmsr',
+        usage='iafmsr [-h] [--version] COMMAND ...',
+        description='Super-resolution with an information density map.',
+        epilog=f'commands, each with a --help of its own:\n{commands}',
+    )
+    parser.add_argument('--version', action='version', version=f'iafmsr {iafmsr.__version__}')
+    return parser

@@ -16,9 +16,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from iafmsr.arguments import ROOT, Parser, number
 from iafmsr.data.forms import SubImages, WholePictures
 from iafmsr.data.preparation import prepare
-from iafmsr.errors import UserError
+from iafmsr.errors import UserError, cli_errors
 from iafmsr.files.figures import colour_panel, draw_figure, enlarge, frame, image_panel
 from iafmsr.files.photographs import photograph
 from iafmsr.files.reading import read_picture
@@ -189,3 +190,16 @@ def draw(outcome: Outcome) -> Image.Image:
         'x4. PSNR: Y channel of the whole photograph, 4 pixels cropped. The IDM has one value for each LR pixel; '
         'bright is dense.\nAt the active sites the sparse convolution works.',
     )
+
+
+@cli_errors()
+def main() -> None:
+    parser = Parser(prog='scripts/demo.sh', description=__doc__)
+    parser.add_argument('--seed', type=number(0), default=0, metavar='SEED', help='seed of the training')
+    parser.add_argument('--retrain', action='store_true', help='train anew, even if a finished run is there')
+    args = parser.parse_args()
+    run_demo(ROOT, args.seed, args.retrain)
+
+
+if __name__ == '__main__':
+    main()

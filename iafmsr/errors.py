@@ -1,10 +1,12 @@
 """Errors that a user can cause, and how a command reports them."""
 
+import difflib
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class UserError(ValueError):
@@ -14,6 +16,13 @@ class UserError(ValueError):
     def __init__(self, message: str) -> None:
         # torch raises a data worker's error again with a message that is the traceback and, last, what was said
         super().__init__(message.rpartition('iafmsr.errors.UserError: ')[2].strip())
+
+
+def did_you_mean(name: Any, known: Iterable[str]) -> str:
+    """`` (did you mean x?)`` with the nearest of the known names, or nothing when none is near."""
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5) or [k for k in known if str(name) in k]
+    return f' (did you mean {near[0]}?)' if near else ''
 
 
 @contextmanager

@@ -9,21 +9,15 @@ ROOT = os.path.dirname(PACKAGE)
 sys.path[:] = [ROOT] + [path for path in sys.path if path not in (PACKAGE, ROOT)]
 
 import iafmsr  # noqa: E402
+from iafmsr.cli import main as command  # noqa: E402
 from iafmsr.errors import cli_errors  # noqa: E402
 
 with cli_errors():
     iafmsr.register()  # here: a spawned data worker imports this module again, and needs it to read its dataset
 
 
-@cli_errors()
 def main() -> None:
-    from iafmsr.training.allocator import keep_freed_memory
-    from iafmsr.training.testing import test
-
-    keep_freed_memory()
-    # the launcher before torchrun writes it so; the rank itself comes by the environment
-    sys.argv[1:] = [argument.replace('--local-rank', '--local_rank') for argument in sys.argv[1:]]
-    test(ROOT)
+    sys.exit(command(['test', *sys.argv[1:]]))
 
 
 if __name__ == '__main__':

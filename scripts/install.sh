@@ -50,7 +50,7 @@ pip=("$venv/bin/python" -m pip install)
 [ -t 1 ] || pip+=(--quiet)  # no progress bars in a log
 
 echo "[2/3] Installing PyTorch and the rest of requirements.txt: minutes, and a download of up to 3 GB"
-"${pip[@]}" --editable '.[test]'
+"${pip[@]}" --editable '.[test,onnx,serve,spandrel]'
 
 echo "[3/3] Installing BasicSR"
 "${pip[@]}" --no-build-isolation --no-deps --use-pep517 "$(grep -o '^basicsr==[^ ]*' requirements.txt)"

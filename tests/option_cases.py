@@ -3,8 +3,8 @@ command takes or refuses it."""
 
 from __future__ import annotations
 
+import argparse
 import copy
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from PIL import Image
 
 from iafmsr.errors import cli_errors
 from iafmsr.options.command import parse_options
+from iafmsr.training.command import add_arguments
 
 DELETE = object()
 # what train.py and test.py take; the ablations are what differs from one of them
@@ -102,6 +103,13 @@ def changed(**keys: Any) -> dict[str, Any]:
     return opt
 
 
+def flags(*words: str) -> argparse.Namespace:
+    """The arguments of ``iafmsr train`` and ``iafmsr test``."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(words)
+
+
 @pytest.fixture
 def parse(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Parse options as a command would: from a file, in another working directory than the root."""
@@ -111,9 +119,8 @@ def parse(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str
         (root / 'elsewhere').mkdir(exist_ok=True)
         (root / 'elsewhere/x.yml').write_text(text)
         monkeypatch.chdir(root / 'elsewhere')
-        monkeypatch.setattr(sys, 'argv', ['train.py', '-opt', 'x.yml', *arguments])
         with cli_errors():
-            return parse_options(str(root), is_train)[0]
+            return parse_options(flags('-opt', 'x.yml', *arguments), str(root), is_train)
 
     return run
 

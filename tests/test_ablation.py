@@ -41,6 +41,8 @@ def test_each_ablation_differs_from_the_base_in_the_net_or_the_entropy_loss_alon
             o['train'].pop(key, None)
         if name not in rates:
             del o['network_g']
+        if name == 'colours':
+            o['datasets']['train'] |= {'colour_augment': None, 'synthetic': None}
     assert opt == base
 
 
@@ -111,8 +113,8 @@ def test_a_command_takes_names_and_option_files(tmp_path):
     assert label == 'mine'
     network = options['network_g']
     assert network.pop('k') == 0.3
-    assert options_of('paper', ROOT) == ('paper', {**options, 'name': 'ablation_paper'})
-    base = {**network, 'ffn_scale': 1, 'ssconv': 'own'}
+    assert options_of('settled', ROOT) == ('settled', {**options, 'name': 'ablation_settled'})
+    base = {**network, 'ffn_scale': 1, 'ssconv': 'own', 'residual': False, 'guide': 'deviation'}
     assert options_of('k020', ROOT) == ('k020', {**options, 'name': 'ablation_k020', 'network_g': {**base, 'k': 0.2}})
     with pytest.raises(UserError, match=r"no ablation is called 'no_mop' \(did you mean no_map\?\)"):
         options_of('no_mop', ROOT)

@@ -1,11 +1,9 @@
 """The benchmark reproduces published figures, says what it measures, and measures nothing twice."""
 
 import errno
-import importlib.util
 import json
 import os
 import statistics
-import sys
 from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
@@ -29,6 +27,7 @@ from iafmsr.benchmark.run import benchmark
 from iafmsr.benchmark.sets import BenchmarkSet, _size, data_folder, find_sets
 from iafmsr.benchmark.speed import PeakMemory, Speed, measure_speed
 from iafmsr.benchmark.tables import as_json, as_markdown, as_text, difference, tables
+from iafmsr.cli import main
 from iafmsr.errors import UserError
 from iafmsr.files.whole import check_writable, write_whole
 from iafmsr.measure.complexity import Complexity
@@ -75,15 +74,6 @@ def weights(tmp_path: Path) -> Path:
 
 def small(weights: Path | None, name: str = 'small') -> NetSpec:
     return NetSpec(name, 4, SMALL, weights)
-
-
-def main(monkeypatch, repo_root: Path, *arguments: object) -> None:
-    """scripts/benchmark.py in this process."""
-    spec = importlib.util.spec_from_file_location('benchmark_script', repo_root / 'scripts/benchmark.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(sys, 'argv', ['benchmark.py', *map(str, arguments)])
-    module.main()
 
 
 # -- figures ----------------------------------------------------------------------------------------------------------
@@ -508,10 +498,10 @@ def test_tables_hold_measured_beside_published(data, weights, tmp_path):
     assert found[1].rows[1] == ['SAFMN', '+0.000 ± 0.000 (0/2)', '+0.000 ± 0.000 (0/1)']  # the same weights
     assert [row[0] for row in found[2].rows] == ['picture', 'picture 0', 'picture 1']
 
-    text, document = as_text(found), as_markdown(found, 'python scripts/benchmark.py X')
+    text, document = as_text(found), as_markdown(found, 'iafmsr benchmark X')
     body = text.split('\n\n')[1].splitlines()
     assert len({len(line) for line in body}) == 1  # aligned
-    assert '    python scripts/benchmark.py X' in document.splitlines()
+    assert '    iafmsr benchmark X' in document.splitlines()
     for table in found:
         for row in table.rows:
             assert '| ' + ' | '.join(row) + ' |' in document
@@ -538,38 +528,24 @@ def test_published_figures_are_kept_as_they_were_printed(net, scale, name, quali
     assert published('nothing', 4) is None
 
 
-def test_one_command_makes_all_of_it(data, weights, tmp_path, repo_root, monkeypatch, capsys):
+def test_one_command_makes_all_of_it(data, weights, tmp_path, capsys):
     out = tmp_path / 'out'
-    arguments = [
-        f'SMFANet={weights}:dim=8,n_blocks=1',
-        '--data',
-        data,
-        '--cache',
-        tmp_path / 'cache',
-        '--write',
-        out / 'a.md',
-        out / 'a.json',
-        out / 'a.txt',
-        '--drawn',
-        '--figure',
-        out / 'a.png',
-        '--crop',
-        'Set5/picture 0:8,4,24',
-        'Set5/picture 1:0,0,16',
-    ]
-    main(monkeypatch, repo_root, *arguments)
+    regions = ['--crop', 'Set5/picture 0:8,4,24', 'Set5/picture 1:0,0,16']
+    files = f'--output {out}/a.md {out}/a.json {out}/a.txt --figure {out}/a.png --cache {tmp_path}/cache'.split()
+    arguments = [f'SMFANet={weights}:dim=8,n_blocks=1', '--data', str(data), '--drawn', *files, *regions]
+    main(['benchmark', *arguments])
     printed = capsys.readouterr().out
     assert (out / 'a.txt').read_text() == printed
     assert sorted(path.name for path in out.iterdir()) == ['a.json', 'a.md', 'a.png', 'a.txt']
     content = json.loads((out / 'a.json').read_text())
-    assert content['command'].startswith('python scripts/benchmark.py SMFANet=')
+    assert content['command'].startswith('iafmsr benchmark SMFANet=')
     found = asdict(robustness(small(weights).build(), 4))
     assert content['scales'][0]['robustness'] == {'SMFANet': json.loads(json.dumps(found))}
     assert f'| SMFANet | {found["flat_off"]:.3%} | {found["broken"]} |' in (out / 'a.md').read_text()
     with Image.open(out / 'a.png') as figure:
         assert figure.width > 4 * 192 and figure.height > 2 * 192
         assert np.asarray(figure.convert('RGB')).std() > 10
-    main(monkeypatch, repo_root, *arguments)
+    main(['benchmark', *arguments])
     assert capsys.readouterr().out == printed
 
 
@@ -580,22 +556,22 @@ def test_one_command_makes_all_of_it(data, weights, tmp_path, repo_root, monkeyp
         (['--crop', 'Set5', '--figure', 'a.png'], '--crop Set5: SET/PICTURE:LEFT,TOP,SIZE is wanted'),
         (['--crop', 'Set5/none:8,4,24', '--figure', 'a.png'], '--crop Set5/none: no such picture'),
         (['--crop', 'Set5/picture 0:50,4,24', '--figure', 'a.png'], 'outside of 60x48'),
-        (['--write', 'a.pdf'], '--write a.pdf: the name must end in .txt, .md, .json'),
-        (['--write', 'data/Set5/HR/picture 0.png/a.md'], 'cannot be written'),
+        (['--output', 'a.pdf'], '--output a.pdf: the name must end in .txt, .md, .json'),
+        (['--output', 'data/Set5/HR/picture 0.png/a.md'], 'cannot be written'),
         (['--published', 'SAFMM'], "--published: no figures of 'SAFMM' (did you mean SAFMN?)"),
         (['other=small.pth:dim=9'], 'small.pth does not fit SMFANet'),
         (['--sets', 'Set6'], 'no set Set6'),
-        (['--threads', '0'], '--threads 0: at least 1'),
+        (['--threads', '0'], '--threads 0: a number from 1 is wanted'),
         (['--speed', 'cuda'], 'cuda: this machine has no CUDA device'),
     ],
 )
-def test_mistakes_cost_one_line_and_no_file(data, weights, repo_root, monkeypatch, capsys, arguments, message):
+def test_mistakes_cost_one_line_and_no_file(data, weights, monkeypatch, capsys, arguments, message):
     if 'cuda' in arguments and torch.cuda.is_available():
         pytest.skip('this machine has a CUDA device')
     monkeypatch.chdir(data.parent)
     before = sorted(data.parent.rglob('*'))
     with pytest.raises(SystemExit) as stop:
-        main(monkeypatch, repo_root, *arguments, '--data', data, '--no-cache')
+        main(['benchmark', *arguments, '--data', str(data), '--no-cache'])
     assert stop.value.code == 2
     error = capsys.readouterr().err
     assert message in error and error.startswith('iafmsr: error: ') and error.count('\n') == 1

@@ -2,45 +2,23 @@
 
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from iafmsr.benchmark import sparse
 from iafmsr.benchmark.sparse import Case, Timing, crossovers, density_map
-from iafmsr.benchmark.values import parse_case, parse_device, parse_shares, parse_size
-from iafmsr.errors import UserError
-
-ROOT = Path(__file__).resolve().parent.parent
+from iafmsr.cli import main
 
 
-def run(script: str, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, ROOT / 'scripts' / script, *arguments], capture_output=True, text=True, timeout=300
-    )
+def profile(*arguments: str) -> int:
+    return main(['profile', *arguments, '--device', 'cpu', '--threads', '1'])
 
 
-def test_sparse_convolution_by_its_command(tmp_path):
+def test_sparse_convolution_by_its_command(tmp_path, capsys):
     file = tmp_path / 'sparse.json'
-    done = run(
-        'benchmark_sparse_conv.py',
-        '--sizes',
-        '24x16',
-        '--channels',
-        '4',
-        '--active',
-        '5',
-        '100',
-        '--seconds',
-        '0',
-        '--json',
-        str(file),
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(re.findall(r'^4, (5|100) %, (idm|random)', done.stdout, re.M)) == 8
+    assert profile(*f'sparse-conv --size 24x16 --channels 4 --active 5 100 --seconds 0 --output {file}'.split()) == 0
+    assert len(re.findall(r'^4, (5|100) %, (idm|random)', capsys.readouterr().out, re.M)) == 8
     content = json.loads(file.read_text())
     assert len(content['timings']) == 8 and '1 thread' in content['processor']
     for timing in content['timings']:
@@ -50,18 +28,8 @@ def test_sparse_convolution_by_its_command(tmp_path):
 
 def test_networks_by_their_command(tmp_path):
     file = tmp_path / 'nets.json'
-    done = run(
-        'benchmark_inference.py',
-        'IAFMNet:num_feat=8,num_block=1',
-        'SAFMN',
-        '--cases',
-        'x2:32x24',
-        '--pictures',
-        '2',
-        '--json',
-        str(file),
-    )
-    assert done.returncode == 0, done.stderr
+    nets = 'IAFMNet:num_feat=8,num_block=1 SAFMN'
+    assert profile(*f'inference {nets} --scale 2 --size 64x48 --iters 2 --output {file}'.split()) == 0
     (result,) = json.loads(file.read_text())['results']
     assert [net['net'] for net in result['nets']] == ['IAFMNet', 'SAFMN'] and result['size'] == [32, 24]
     for net in result['nets']:
@@ -69,27 +37,24 @@ def test_networks_by_their_command(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'read, value',
+    ('arguments', 'fault'),
     [
-        (parse_size, '320'),
-        (parse_size, '0x180'),
-        (parse_case, 'x5:8x8'),
-        (parse_case, '4:8x8'),
-        (parse_case, 'x4:8'),
-        (lambda value: parse_shares([value]), 0.0),
-        (lambda value: parse_shares([value]), 100.5),
-        (lambda value: parse_device('cpu', value), 0),
+        (['sparse-conv', '--size', '320'], '--size 320: WIDTHxHEIGHT is wanted, such as 320x180'),
+        (['inference', '--size', '0x180'], '--size 0x180: WIDTHxHEIGHT is wanted'),
+        (['inference', '--scale', '5'], '--scale 5: none of 2, 3, 4'),
+        (['inference', '--iters', '1'], '--iters 1: a number from 2 is wanted'),
+        (['sparse-conv', '--active', '0'], '--active 0: above 0 and up to 100 is wanted'),
+        (['sparse-conv', '--active', '100.5'], '--active 100.5: above 0 and up to 100'),
+        (['sparse-conv', '--weights', 'no_such_net'], '--weights no_such_net: no such file'),
+        (['overhead', '--batch', 'x'], '--batch x: a number from 1 is wanted'),
     ],
 )
-def test_wrong_values_are_named(read, value):
-    with pytest.raises(UserError, match=re.escape(f'{value:g}' if isinstance(value, float) else str(value))):
-        read(value)
-
-
-def test_a_wrong_value_ends_a_command_in_a_line():
-    done = run('benchmark_sparse_conv.py', '--weights', 'no_such_net')
-    assert done.returncode == 2 and done.stdout == ''
-    assert re.fullmatch(r'iafmsr: error: .*no_such_net.*\n', done.stderr)
+def test_a_wrong_value_ends_a_command_in_a_line(arguments, fault, capsys):
+    with pytest.raises(SystemExit) as stop:
+        profile(*arguments)
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out) == (2, '')
+    assert err.startswith(f'iafmsr: error: {fault}') and err.count('\n') == 1
 
 
 def test_the_crossover_is_where_gather_is_never_slower():

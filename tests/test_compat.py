@@ -23,6 +23,7 @@ from iafmsr.training.slurm import meet_by_slurm
 
 # Every rank writes down its weights where BasicSR saves those of rank 0 alone.
 MAIN = """
+import argparse
 import sys
 
 import iafmsr
@@ -31,6 +32,7 @@ iafmsr.register()
 if __name__ == '__main__':
     import torch
     from iafmsr.basicsr_api import SRModel
+    from iafmsr.training.command import add_arguments
     from iafmsr.training.loop import train
     from iafmsr.training.testing import test
     root, runs = sys.argv[1], ' '.join(sys.argv[2:]).split(' then ')
@@ -43,8 +45,10 @@ if __name__ == '__main__':
     SRModel.save = save_every_rank
     for run in runs:
         task, *flags = run.split()
-        sys.argv[1:] = ['-opt', f'{root}/{task}.yml', *flags]
-        {'train': train, 'test': test}[task](root)
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        args = parser.parse_args(['-opt', f'{root}/{task}.yml', *flags])
+        {'train': train, 'test': test}[task](args, root)
 """
 
 

@@ -9,7 +9,7 @@ from iafmsr.measure.complexity import count
 CEILINGS = {2: (198_000, 42), 3: (208_000, 19), 4: (220_000, 11)}  # of the paper's table
 
 
-LITERAL = {'ide': 'literal', 'guide': 'idm', 'guidance': 'product'}
+LITERAL = {'residual': False, 'ide': 'literal', 'guide': 'idm', 'guidance': 'product'}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from iafmsr.archs import IAFMNet
@@ -101,18 +102,18 @@ def igra(
     return spread(a, *f1.shape[-2:]) * f_ssc
 
 
-def arm(f2: Tensor, guide: Tensor, p: Weights, name: str, mode: str) -> Tensor:
+def arm(f2: Tensor, guide: Tensor, p: Weights, name: str, mode: str, route: Tensor | float = 1) -> Tensor:
     if mode == 'off':
-        return conv(f2, p, f'{name}local')
+        return conv(route * f2, p, f'{name}local')
     both = conv(f2, p, f'{name}expand')
     a, b = both[:, :C], both[:, C:]
     s = conv(torch.cat([a, guide], dim=1) if mode == 'full' else a, p, f'{name}scale')
-    return conv(b, p, f'{name}local') * s
+    return conv(route * b, p, f'{name}local') * s
 
 
-def cgfn(x: Tensor, p: Weights, name: str, hidden: int) -> Tensor:
+def cgfn(x: Tensor, p: Weights, name: str, hidden: int, route: Tensor | float = 1) -> Tensor:
     both = conv(x, p, f'{name}expand')
-    return conv(gelu(conv(both[:, :hidden], p, f'{name}local')) * both[:, hidden:], p, f'{name}project')
+    return conv(gelu(conv(route * both[:, :hidden], p, f'{name}local')) * both[:, hidden:], p, f'{name}project')
 
 
 def norm(x: Tensor, p: Weights, name: str, kind: str) -> Tensor:
@@ -205,19 +206,26 @@ DEFAULTS: dict[str, Any] = {
     'gdn': True,
     'gain': 64.0,
     'idm_unit': 'bits',
-    'guide': 'deviation',
+    'guide': 'bounded',
     'mask': 'idm',
     'guidance': 'neutral',
     'norm': 'l2',
     'attention': 'figure',
     'ssconv': 'shared',
     'arm': 'full',
+    'residual': True,
+    'num_routed': 0,
 }
 
 
 def reference(lq: Tensor, p: Weights, o: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
     """The picture, the IDM and the bits of every value, from figure 3."""
-    f0 = conv(lq, p, 'head', 'nearest')
+    if o['residual']:  # the sum over q of W(q) (x(q) - mean of x around), and the bias
+        near = window(lq, 'nearest')
+        differences = near - near.mean(dim=(-2, -1), keepdim=True)
+        f0 = torch.einsum('bchwyx,ocyx->bohw', differences, p['head.differences']) + p['head.bias'][:, None, None]
+    else:
+        f0 = conv(lq, p, 'head', 'nearest')
     f = o['gain'] * f0
     mu, theta = estimate(f, p, o['ide'], o['gdn'])
     density = theta if o['idm_unit'] == 'theta' else torch.log2(1 + theta)
@@ -237,14 +245,22 @@ def reference(lq: Tensor, p: Weights, o: Mapping[str, Any]) -> tuple[Tensor, Ten
         block = f'blocks.{i}.'
         kernel = {'shared': 'ssconvs.0.weight', 'own': f'ssconvs.{i}.weight', 'none': None}[o['ssconv']]
         both = conv(norm(x, p, f'{block}norm1', o['norm']), p, f'{block}ifem.expand')
-        x = (
-            x
-            + igra(
-                both[:, :C], guide, mask, p, f'{block}ifem.igra.', kernel and p[kernel], o['attention'], o['guidance']
-            )
-            + arm(both[:, C:], guide, p, f'{block}ifem.arm.', o['arm'])
+        # a routed block sees zeros at the positions that it leaves as they are
+        route = idm >= o['threshold'] if i >= o['num_block'] - o['num_routed'] else torch.ones_like(idm)
+        refined = igra(
+            route * both[:, :C],
+            guide,
+            mask * route,
+            p,
+            f'{block}ifem.igra.',
+            kernel and p[kernel],
+            o['attention'],
+            o['guidance'],
         )
-        x = x + cgfn(norm(x, p, f'{block}norm2', o['norm']), p, f'{block}cgfn.', round(o['ffn_scale'] * C))
+        y = x + refined + arm(both[:, C:], guide, p, f'{block}ifem.arm.', o['arm'], route)
+        normed = norm(y, p, f'{block}norm2', o['norm'])
+        y = y + cgfn(normed, p, f'{block}cgfn.', round(o['ffn_scale'] * C), route)
+        x = torch.where(route.bool(), y, x)
     y = guided_product(x, guide, p, 'fusion', o['guidance']) + mu / o['gain']
     y, s = conv(y, p, 'tail'), o['scale']
     b, _, h, w = y.shape
@@ -253,6 +269,8 @@ def reference(lq: Tensor, p: Weights, o: Mapping[str, Any]) -> tuple[Tensor, Ten
         for i in range(s):
             for j in range(s):
                 sr[:, channel, i::s, j::s] = y[:, channel * s * s + i * s + j]
+    if o['residual']:
+        sr = sr + F.interpolate(lq, scale_factor=s, mode='bicubic')
     return sr, idm, bits(f.round(), mu, theta)
 
 
@@ -287,7 +305,7 @@ def pictures(*shape: int) -> Tensor:
         {'ide_kernel_size': 3},
         {'idm_unit': 'theta'},
         {'idm_unit': 'normalised', 'guide': 'idm'},
-        {'guide': 'bounded'},
+        {'guide': 'deviation'},
         {'guide': 'bits'},
         {'guide': 'density'},
         {'guide': 'density', 'idm_unit': 'theta'},
@@ -308,6 +326,10 @@ def pictures(*shape: int) -> Tensor:
         {'ssconv': 'none'},
         {'arm': 'no_idm'},
         {'arm': 'off'},
+        {'residual': False},
+        {'num_routed': 1},
+        {'num_routed': 2, 'sparse_backend': 'dense'},
+        {'num_routed': 1, 'arm': 'off', 'ssconv': 'own'},
         {'sparse_backend': 'dense'},
         {'arm': 'full', 'guide': 'idm', 'guidance': 'concat'},
     ],
@@ -316,8 +338,14 @@ def pictures(*shape: int) -> Tensor:
 def test_the_net_is_figure_three(options):
     keywords = {**DEFAULTS, **options}
     net, lq = with_random_parameters(IAFMNet(**keywords)), pictures(2, 3, H, W)
+    if keywords['num_routed']:  # a budget between two whose thresholds are kept
+        net.router.thresholds[:] = torch.linspace(1.05, 0.85, 20)
+        net.budget = 0.52
+        keywords['threshold'] = float(net.router.threshold(0.52))
     sr, density = net(lq, return_density=True)
     expected, idm, cost = reference(lq, dict(net.named_parameters()), keywords)
+    if keywords['num_routed']:
+        assert 0.2 < (density.idm >= keywords['threshold']).double().mean() < 0.8
     torch.testing.assert_close(density.idm, idm, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(sr, expected, rtol=1e-6, atol=1e-6)
     loss, _ = InformationEntropyLoss(loss_weight=1.0, reduction='pixel')(density)
@@ -379,7 +407,8 @@ def test_the_density(ide):
     assert torch.equal(found.features, (7 * f0).round())
     idm = torch.log2(1 + theta).mean(dim=1, keepdim=True)
     assert torch.equal(found.mask, top(idm, 0.2).bool())
-    torch.testing.assert_close(found.guide, torch.log2(1 + (7 * f0 - mu).abs()))
+    deviation = (7 * f0 - mu).abs()
+    torch.testing.assert_close(found.guide, deviation / (1 + deviation))
 
 
 def test_in_training_the_features_are_noisy_and_the_active_sites_are_those_of_the_batch():

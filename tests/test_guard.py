@@ -148,5 +148,5 @@ def test_autocast_is_of_the_training_alone(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.environ.get('IAFMSR_FULL') != '1', reason='long form: scripts/test.sh --full')
 def test_all_of_it_costs_at_most_2_percent_of_an_iteration() -> None:
-    _, _, ratio = measure_overhead('cpu', num_feat=40, size=64, batch=2, rounds=24)
+    _, _, ratio = measure_overhead('cpu', num_feat=40, size=(64, 64), batch=2, rounds=24)
     assert ratio < 1.02

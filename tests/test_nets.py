@@ -129,7 +129,7 @@ def test_a_bare_file_that_could_be_several_nets_is_refused(changes: dict[str, An
     """The forms leave no trace in the weights, or others do not: which one it is has to be said."""
     torch.save(tiny(**changes).state_dict(), tmp_path / 'bare.pth')
     line = refused(tmp_path / 'bare.pth')
-    assert 'k, gain, guide, mask, norm, attention leave no trace' in line and 'FILE:key=value' in line
+    assert 'k, gain, guide, mask, norm, attention, num_routed leave no trace' in line and 'FILE:key=value' in line
     for name in ('mine', 'IAFMNet'):  # a name says nothing of k
         with pytest.raises(UserError, match='leave no trace'):
             parse_nets([f'{name}={tmp_path}/bare.pth'], 2, tmp_path)
@@ -290,7 +290,7 @@ def test_weights_of_another_program_are_refused_in_a_line(
     torch.save(content, tmp_path / 'theirs.pth')
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / 'a.png')
     with pytest.raises(SystemExit) as stop:
-        main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / 'o'), '--weights', str(tmp_path / 'theirs.pth')])
+        main(f'upscale {tmp_path}/a.png --output {tmp_path}/o --weights {tmp_path}/theirs.pth'.split())
     assert stop.value.code == 2
     assert re.fullmatch(r'iafmsr: error: \S+/theirs.pth.*\n', capsys.readouterr().err)
     assert not (tmp_path / 'o/a.png').exists()
@@ -400,6 +400,20 @@ def test_weights_are_found_by_name_with_ending_or_without(tmp_path: Path, monkey
         find_weights('Tiny_x2:guide=[')
 
 
+def test_the_folder_of_a_run_stands_for_its_latest_weights(tmp_path: Path) -> None:
+    run = tmp_path / 'run'
+    (run / 'models').mkdir(parents=True)
+    with pytest.raises(UserError, match=r'run: no weights models/net_g_ITERATION\.pth in it'):
+        find_weights(str(run))
+    for name in ('net_g_900.pth', 'net_g_1000.pth', 'net_d_2000.pth', 'net_g_latest.pth'):
+        torch.save({'params': tiny().state_dict(), 'network_g': SAID}, run / 'models' / name)
+        newest = 'net_g_1000.pth' if name == 'net_d_2000.pth' else name
+        assert find_weights(f'{run}:k=0.5') == (run / 'models' / newest, {'k': 0.5})
+    assert parse_nets([f'a={run}'], 2, tmp_path)[0].weights == run / 'models/net_g_latest.pth'
+    with pytest.raises(UserError, match='a folder, but not that of a run'):
+        find_weights(str(tmp_path))
+
+
 # -- ONNX -------------------------------------------------------------------------------------------------------------
 needs_onnx = pytest.mark.skipif(not (find_spec('onnx') and find_spec('onnxruntime')), reason="needs the extra 'onnx'")
 DESCRIBED = '{"arch": "Nearest", "scale": 2, "precision": "float32"}'
@@ -449,17 +463,7 @@ def test_an_onnx_file_is_a_net_like_others(tmp_path: Path, capsys: pytest.Captur
     assert (trained.arch, trained.scale) == ('Nearest', 2)
     assert torch.equal(trained.net(lq), lq.repeat_interleave(2, 2).repeat_interleave(2, 3))
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / 'a.png')
-    main(
-        [
-            'upscale',
-            str(tmp_path / 'a.png'),
-            str(tmp_path / 'b.png'),
-            '--weights',
-            str(tmp_path / 'a.onnx'),
-            '--precision',
-            'bf16',
-        ]
-    )
+    main(f'upscale {tmp_path}/a.png --output {tmp_path}/b.png --weights {tmp_path}/a.onnx --precision bf16'.split())
     err = capsys.readouterr().err
     assert '--precision bf16: an ONNX file computes as it was exported' in err and 'whole picture' not in err
 

@@ -1,5 +1,6 @@
 """Norms over the channels."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -32,3 +33,8 @@ def test_l2_norm_in_half_precision():
         out = ChannelL2Norm()(x.to(dtype))
         assert out.dtype == dtype
         torch.testing.assert_close(out.float(), F.normalize(x, dim=1), rtol=0.02, atol=0.01)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_l2_of_nothing_is_nothing_in_every_type(dtype):
+    assert torch.equal(ChannelL2Norm()(torch.zeros(1, 4, 2, 2, dtype=dtype)), torch.zeros(1, 4, 2, 2, dtype=dtype))

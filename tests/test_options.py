@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from basicsr.archs.edsr_arch import EDSR
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from option_cases import DELETE, OPTION_FILES, changed, set_key, train_options, write_pictures
+from option_cases import DELETE, OPTION_FILES, changed, flags, set_key, train_options, write_pictures
 from PIL import Image
 
 from iafmsr.archs.iafmnet_arch import IAFMNet
@@ -510,12 +509,11 @@ def test_state_without_its_weights_is_refused(refused: Callable[..., list[str]],
     assert f'the weights of its iteration 10 are missing: {root}/experiments/run/models/net_g_10.pth' in line
 
 
-def test_option_file_within_its_own_run_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_option_file_within_its_own_run_is_refused(root: Path) -> None:
     file = root / 'experiments/run/x.yml'
     file.write_text(yaml.safe_dump(train_options()))
-    monkeypatch.setattr(sys, 'argv', ['train.py', '-opt', str(file)])
     with pytest.raises(UserError, match='lies in the folder of its own run'):
-        parse_options(str(root), is_train=True)
+        parse_options(flags('-opt', str(file)), str(root), is_train=True)
     assert file.exists()
 
 

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import runpy
 import shutil
 import signal
 import subprocess
@@ -18,6 +17,7 @@ import torch
 from basicsr.data import build_dataset
 from PIL import Image
 
+from iafmsr.cli import main
 from iafmsr.data import forms, preparation, stores
 from iafmsr.data.forms import SubImages, WholePictures
 from iafmsr.data.preparation import prepare
@@ -216,22 +216,8 @@ def test_kill_9_leaves_nothing_that_looks_whole_and_a_rerun_finishes(tmp_path, r
     for n in range(24):
         save_picture(folder / f'{n}.png', 240, 240, seed=n)
     out = tmp_path / 'out'
-    command = [
-        sys.executable,
-        str(repo_root / 'scripts/data_preparation/prepare.py'),
-        '--input',
-        str(folder),
-        '--output',
-        str(out),
-        '--scale',
-        '4',
-        '--crop-size',
-        '96',
-        '--step',
-        '48',
-        '--min-size',
-        '96',
-    ]
+    command = [sys.executable, f'{repo_root}/scripts/data_preparation/prepare.py', '--input', folder, '--output', out]
+    command += '--scale 4 --crop-size 96 --step 48 --min-size 96'.split()
     process = subprocess.Popen(
         [*command, '--workers', '1'], stderr=subprocess.DEVNULL, env={**os.environ, 'PYTHONPATH': str(repo_root)}
     )
@@ -440,40 +426,18 @@ def test_nothing_usable_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(('break_one', 'code'), [(False, 0), (True, 1)])
-def test_the_command_says_by_its_exit_code_that_a_file_was_broken(
-    pictures, tmp_path, repo_root, monkeypatch, break_one, code
-):
+def test_the_command_says_by_its_exit_code_that_a_file_was_broken(pictures, tmp_path, break_one, code):
     if break_one:
         (pictures / 'broken.png').write_bytes(b'')
-    monkeypatch.setattr(
-        sys,
-        'argv',
-        [
-            'prepare.py',
-            '--input',
-            str(pictures),
-            '--output',
-            str(tmp_path / 'out'),
-            '--scale',
-            '4',
-            '--crop-size',
-            '48',
-            '--step',
-            '24',
-            '--min-size',
-            '24',
-        ],
-    )
+    folders = ['--input', str(pictures), '--output', str(tmp_path / 'out')]
     for _ in range(2):  # the second time there is nothing to do
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(repo_root / 'scripts/data_preparation/prepare.py'), run_name='__main__')
-        assert end.value.code == code
+        arguments = ['--scale', '4', '--crop-size', '48', '--step', '24', '--min-size', '24']
+        assert main(['prepare', *folders, *arguments]) == code
 
 
-def test_the_command_reports_a_mistake_in_one_line(tmp_path, repo_root, monkeypatch, capsys):
-    monkeypatch.setattr(sys, 'argv', ['prepare.py', '--input', str(tmp_path / 'nowhere'), '--output', 'out'])
+def test_the_command_reports_a_mistake_in_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(repo_root / 'scripts/data_preparation/prepare.py'), run_name='__main__')
+        main(['prepare', '--input', str(tmp_path / 'nowhere'), '--output', 'out'])
     assert end.value.code == 2
     assert capsys.readouterr().err == f'iafmsr: error: no such folder: {tmp_path}/nowhere\n'
 

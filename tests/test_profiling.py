@@ -167,7 +167,7 @@ def test_the_floor_is_that_of_the_batch(root: Path, monkeypatch: pytest.MonkeyPa
 
 def test_the_command_refuses_in_one_line(root: Path, repo_root: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(repo_root / 'scripts/profile_training.py'), '-opt', str(root / 'none.yml')],
+        [sys.executable, '-m', 'iafmsr', 'profile', 'training', '-opt', str(root / 'none.yml')],
         capture_output=True,
         text=True,
     )

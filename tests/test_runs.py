@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from random import Random
@@ -13,6 +15,7 @@ from typing import Any
 import lmdb
 import pytest
 import torch
+import yaml
 from tiny import TORCHRUN, finish, options, start, train, write_data
 
 from iafmsr.data.paired_dataset import PairedSRDataset
@@ -210,3 +213,14 @@ def test_unreadable_pictures_are_named_once_and_end_a_run_when_many(root: Path, 
     code, log = train(tmp_path, options('many', total_iter=15))
     assert code == 2 and 'Traceback' not in log, log
     assert '1 of 10 training pictures cannot be read, more than datasets.train.max_unreadable allows (0.01)' in log
+
+
+def test_the_command_trains_a_dataset_of_basicsr_in_spawned_workers(root: Path) -> None:
+    """A worker that is spawned, as under torchrun, has to cure BasicSR before it can read the dataset."""
+    file = root / 'command.yml'
+    file.write_text(yaml.safe_dump(options('command', total_iter=2, datasets__train__type='PairedImageDataset')))
+    command = [*TORCHRUN, '-m', 'iafmsr', 'train', '-opt', str(file), '--launcher', 'pytorch']
+    environment = os.environ | {'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    done = subprocess.run([sys.executable, *command], env=environment, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert weights(root, 'command', 'latest')

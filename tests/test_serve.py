@@ -117,7 +117,8 @@ def test_the_command_refuses_what_it_cannot_serve(trained, tmp_path, capsys):
 def test_the_page_in_a_browser(trained, picture, tmp_path):
     for package, extra in (('gradio', 'serve'), ('selenium', 'browser')):
         pytest.importorskip(package, reason=f"the extra '{extra}' is not installed")
-    from iafmsr.serve.browser import Page, chromium
+    from browser import Page, chromium
+
     from iafmsr.serve.page import serving
 
     (tmp_path / 'text.png').write_text('text')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from PIL import Image
 from tiny import built, finish, options, start, train, write_data
 
 from iafmsr.basicsr_api import build_dataset
+from iafmsr.cli import main
 from iafmsr.data.forms import SubImages
 from iafmsr.data.in_memory import TrainSetInMemory
 from iafmsr.data.preparation import prepare
@@ -155,35 +155,10 @@ def test_a_teacher_without_its_set_is_refused(root: Path, tmp_path: Path) -> Non
         add_teacher([tmp_path / 'other'], root / 'set', FORM, str(root / 'smfanet_x4.pth'))
 
 
-def test_the_command_prepares_and_teaches(
-    root: Path, tmp_path: Path, repo_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import runpy
-
-    monkeypatch.setattr(
-        sys,
-        'argv',
-        [
-            'prepare.py',
-            '--input',
-            str(root / 'pictures'),
-            '--output',
-            str(tmp_path / 'set'),
-            '--scale',
-            '4',
-            '--crop-size',
-            '48',
-            '--step',
-            '24',
-            '--min-size',
-            '48',
-            '--teacher',
-            str(root / 'smfanet_x4.pth'),
-        ],
-    )
-    with pytest.raises(SystemExit) as info:
-        runpy.run_path(str(repo_root / 'scripts/data_preparation/prepare.py'), run_name='__main__')
-    assert info.value.code == 0
+def test_the_command_prepares_and_teaches(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = ['--input', str(root / 'pictures'), '--output', str(tmp_path / 'set')]
+    sizes = ['--scale', '4', '--crop-size', '48', '--step', '24', '--min-size', '48']
+    assert main(['prepare', *folders, *sizes, '--teacher', str(root / 'smfanet_x4.pth')]) == 0
     path = Path(capsys.readouterr().out.strip())
     assert entries(path) == entries(teacher_lmdb(root))
 

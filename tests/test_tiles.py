@@ -84,6 +84,18 @@ def test_the_first_pass_makes_what_the_net_makes_itself(scale: int) -> None:
     assert_equal_pictures(enlarger(net)(pixels, 40), np.rint(255 * itself[0].permute(1, 2, 0).numpy()))
 
 
+@pytest.mark.parametrize('route_map', ['idm', 'mean_laplacian'])
+def test_the_positions_of_a_budget_are_the_same_in_tiles(route_map: str) -> None:
+    net = trained_like(scale=2, num_routed=1, route_map=route_map).eval()
+    enlarge = enlarger(net)
+    lq = torch.from_numpy(picture(90, 141)).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        found = net.density.choose(route_map, net.local_map(lq), lq)
+    net.router.thresholds.copy_(torch.quantile(found.flatten(), 1 - torch.arange(1, 21) / 20))
+    net.budget = 0.4
+    assert_equal_pictures(enlarge(picture(90, 141), 48), enlarge(picture(90, 141), 0))
+
+
 def test_without_margin_or_shared_mask_there_are_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the tests above compare would tell a tile that lacks either."""
     net, pixels = trained_like(scale=2), picture(97, 203)

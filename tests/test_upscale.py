@@ -50,12 +50,60 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def upscale(weights: Path, tmp_path: Path) -> Upscale:
-    """Runs the command on paths below tmp_path."""
+    """Runs the command on paths below tmp_path: pictures, OUT, options."""
 
     def run(*arguments: str | Path) -> int:
-        return main(['upscale', *map(str, arguments), '--weights', str(weights), '--device', 'cpu'])
+        words = list(map(str, arguments))
+        last = next((i for i, word in enumerate(words) if word.startswith('--')), len(words)) - 1
+        words[last : last + 1] = ['--output', words[last]]
+        return main(['upscale', *words, '--weights', str(weights), '--device', 'cpu'])
 
     return run
+
+
+@pytest.fixture(scope='module')
+def routed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A net whose second block is routed; half of the positions of noise reach the threshold of half of the budget."""
+    torch.manual_seed(0)
+    path, network = tmp_path_factory.mktemp('weights') / 'routed.pth', {'num_feat': 8, 'num_block': 2, 'num_routed': 1}
+    net = IAFMNet(**network)
+    lq = torch.from_numpy(noise(40, 60)).permute(2, 0, 1)[None] / 255
+    idm = net.local_map(lq).detach()
+    net.router.thresholds.copy_(torch.quantile(idm.flatten(), 1 - torch.arange(1, 21) / 20))
+    torch.save({'params': net.state_dict(), 'network_g': {'type': 'IAFMNet', **network}}, path)
+    return path
+
+
+def test_a_budget_is_the_work_of_the_routed_blocks(routed: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    lq = save(tmp_path / 'in.png', noise(40, 60))
+
+    def result(name: str, *options: str) -> np.ndarray:
+        words = ['upscale', str(lq), '--output', str(tmp_path / name), '--weights', str(routed), '--device', 'cpu']
+        assert main([*words, *options]) == 0
+        return cv2.imread(str(tmp_path / name))
+
+    whole, half = result('whole.png'), result('half.png', '--budget', '0.5')
+    assert np.array_equal(whole, result('one.png', '--budget', '1'))
+    assert np.array_equal(half, result('tiles.png', '--budget', '0.5', '--tile', '16'))
+    net = load_net(routed).net
+    net.budget = 0.5
+    with torch.no_grad():
+        expected = net(torch.from_numpy(noise(40, 60)).permute(2, 0, 1)[None] / 255)[0]
+    assert np.abs(half[..., ::-1] - (expected.clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()).max() <= 1
+    assert not np.array_equal(half, whole)
+
+
+@pytest.mark.parametrize('value', ['0', '1.1', 'half', '-0.3'])
+def test_a_budget_out_of_range_is_one_line(value: str, weights: Path, tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(['upscale', 'a.png', '--output', str(tmp_path), '--weights', str(weights), f'--budget={value}'])
+    assert stopped.value.code == 2 and f'{value}: a share above 0 and up to 1 is wanted' in capsys.readouterr().err
+
+
+def test_a_budget_of_a_net_that_has_none_is_refused(upscale: Upscale, tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        upscale(save(tmp_path / 'a.png', noise()), tmp_path / 'b.png', '--budget', '0.5')
+    assert 'no routed blocks' in capsys.readouterr().err
 
 
 def noise(height: int = 12, width: int = 17, channels: int = 3, kind: type = np.uint8) -> np.ndarray:
@@ -526,7 +574,10 @@ def test_a_full_stdout_is_a_line(tmp_path: Path, weights: Path) -> None:
     save(tmp_path / 'a.png', noise())
     with open('/dev/full', 'w') as full:
         done = subprocess.run(
-            [sys.executable, '-m', 'iafmsr', 'upscale', tmp_path / 'a.png', tmp_path / 'out', '--weights', weights],
+            [
+                sys.executable,
+                *f'-m iafmsr upscale {tmp_path}/a.png --output {tmp_path}/out --weights {weights}'.split(),
+            ],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -643,7 +694,9 @@ def test_wrong_options(
 ) -> None:
     save(tmp_path / 'a.png', noise())
     with pytest.raises(SystemExit) as stop:
-        main(['upscale', str(tmp_path / 'a.png'), str(tmp_path / 'o'), '--weights', str(weights), *arguments])
+        main(
+            ['upscale', str(tmp_path / 'a.png'), '--output', str(tmp_path / 'o'), '--weights', str(weights), *arguments]
+        )
     assert stop.value.code == 2
     err = capsys.readouterr().err
     assert err.startswith(f'iafmsr: error: {said}') and err.count('\n') == 1
@@ -725,18 +778,8 @@ def test_a_net_that_tiles_do_not_suit_says_so_of_a_picture_larger_than_one(
     torch.save({'params': SAFMN(scale=2, dim=8, n_blocks=1).state_dict()}, tmp_path / 'safmn.pth')
     save(tmp_path / 'a.png', noise())
     for tile, said in (('16', True), ('17', False)):  # the picture is 17 wide
-        main(
-            [
-                'upscale',
-                str(tmp_path / 'a.png'),
-                str(tmp_path / 'o'),
-                '--weights',
-                str(tmp_path / 'safmn.pth'),
-                '--tile',
-                tile,
-                '--overwrite',
-            ]
-        )
+        options = f'--weights {tmp_path}/safmn.pth --tile {tile} --overwrite'
+        main(f'upscale {tmp_path}/a.png --output {tmp_path}/o {options}'.split())
         assert ('SAFMN may look at the whole picture' in capsys.readouterr().err) == said
 
 
@@ -748,17 +791,8 @@ def test_a_gray_net_takes_gray_pictures_and_colours_one_by_one(tmp_path: Path) -
     for channels in (1, 3):
         pixels = noise(33, 41, channels)
         save(tmp_path / 'a.png', pixels)
-        main(
-            [
-                'upscale',
-                str(tmp_path / 'a.png'),
-                str(tmp_path / f'{channels}.png'),
-                '--weights',
-                str(tmp_path / 'gray.pth'),
-                '--tile',
-                '16',
-            ]
-        )
+        options = f'--output {tmp_path}/{channels}.png --weights {tmp_path}/gray.pth --tile 16'
+        main(f'upscale {tmp_path}/a.png {options}'.split())
         with torch.inference_mode():
             wanted = net(torch.from_numpy(pixels).permute(2, 0, 1)[:, None] / 255)[:, 0].clamp(0, 1) * 255
         found = read(tmp_path / f'{channels}.png').colour
@@ -783,7 +817,7 @@ def test_upscaling_starts_without_basicsr_and_help_without_torch() -> None:
 
 def test_the_module_is_the_command(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, '-m', 'iafmsr', 'upscale', 'a.png', 'o', '--weights', 'no.pth'],
+        [sys.executable, '-m', 'iafmsr', 'upscale', 'a.png', '--output', 'o', '--weights', 'no.pth'],
         capture_output=True,
         text=True,
         cwd=ROOT,

@@ -33,13 +33,24 @@ def card_of(name: str) -> float:
 def test_set5_by_name_in_one_command(name: str, data_root: Path, tmp_path: Path) -> None:
     scale = int(name[-1])
     folder = data_root / f'benchmarks/Set5/LR_bicubic/X{scale}'
-    main(['upscale', str(folder), str(tmp_path / 'sr'), '--weights', name])
+    main(['upscale', str(folder), '--output', str(tmp_path / 'sr'), '--weights', name])
     found = []
     for hr in sorted((data_root / 'benchmarks/Set5/HR').iterdir()):
         (sr,) = (tmp_path / 'sr').glob(f'{hr.stem}*')
         found.append(y_quality(read_picture(sr), mod_crop(read_picture(hr), scale), scale).psnr)
     assert len(found) == 5
     assert np.mean(found) == pytest.approx(card_of(name), abs=0.02)
+
+
+def test_the_list_has_every_file_with_the_figure_of_its_card(capsys: pytest.CaptureFixture) -> None:
+    assert main(['weights']) == 0
+    head, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert head == ['name', 'scale', 'parameters', 'Set5', 'file']
+    assert [row[0] for row in rows] == NAMES
+    for name, scale, params, psnr, file in rows:
+        net = load_net(Path(file)).net
+        assert (scale, float(psnr)) == (f'x{name[-1]}', card_of(name))
+        assert int(params.replace(',', '')) == sum(parameter.numel() for parameter in net.parameters())
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -63,7 +74,7 @@ def test_publishing_takes_the_average_and_says_of_which_network_it_is(tmp_path: 
         },
         run,
     )
-    publish(run, tmp_path / 'a.pth')
+    assert main(['export', '--weights', str(run), '--output', str(tmp_path / 'a.pth')]) == 0
     content = torch.load(tmp_path / 'a.pth', weights_only=True)
     network = content['network_g']
     assert network.items() >= {'type': 'IAFMNet', 'gain': 64.0, **options}.items() and 'sparse_backend' not in network
@@ -71,7 +82,7 @@ def test_publishing_takes_the_average_and_says_of_which_network_it_is(tmp_path: 
         assert torch.equal(content['params'][name], value.float())
     torch.save({'params': nets[0].state_dict()}, run)
     with pytest.raises(UserError, match='weights of an IAFMNet that do not say which'):
-        publish(run, tmp_path / 'b.pth')
+        publish(run, {}, tmp_path / 'b.pth')
     assert not (tmp_path / 'b.pth').exists()
 
 
@@ -79,6 +90,6 @@ def test_a_photograph_in_one_command(tmp_path: Path) -> None:
     if not NAMES:
         pytest.skip('no weights')
     Image.fromarray((np.random.default_rng(0).random((40, 30, 3)) * 255).astype(np.uint8)).save(tmp_path / 'a.jpg')
-    main(['upscale', str(tmp_path / 'a.jpg'), str(tmp_path / 'b.png'), '--weights', NAMES[-1]])
+    main(['upscale', str(tmp_path / 'a.jpg'), '--output', str(tmp_path / 'b.png'), '--weights', NAMES[-1]])
     with Image.open(tmp_path / 'b.png') as larger:
         assert larger.size == (30 * int(NAMES[-1][-1]), 40 * int(NAMES[-1][-1]))

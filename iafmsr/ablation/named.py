@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iafmsr.errors import UserError
+from iafmsr.errors import UserError, did_you_mean
 from iafmsr.options.files import load_options, over
-from iafmsr.options.findings import did_you_mean
 
 __all__ = ['Ablations', 'options_of']
 

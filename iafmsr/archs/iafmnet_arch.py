@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from iafmsr.layers.arm import ARM
 from iafmsr.layers.cgfn import CGFN
 from iafmsr.layers.density import Density
+from iafmsr.layers.difference import DifferenceConv2d
 from iafmsr.layers.guidance import Guidance
-from iafmsr.layers.idm import InformationDensity, Maps
+from iafmsr.layers.idm import MAPS, InformationDensity, Maps
 from iafmsr.layers.igra import IGRA, down
 from iafmsr.layers.norm import build_norm
 from iafmsr.layers.precision import ExactConv2d, in_autocast
+from iafmsr.layers.routing import EVERYWHERE, Gathered, Masked, Route, Router
 from iafmsr.ops.sites import ActiveSites
 from iafmsr.ops.submanifold import SubmanifoldConv2d
 
@@ -34,6 +36,7 @@ class Guided(NamedTuple):
     guide: Tensor
     guide_down: Tensor
     sites: ActiveSites
+    route: Route = EVERYWHERE
 
 
 class IFEM(nn.Module):
@@ -48,7 +51,8 @@ class IFEM(nn.Module):
     def forward(self, x: Tensor, by: Guided, ssconv: SubmanifoldConv2d | None) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         f1, f2 = self.expand(x).chunk(2, dim=1)
-        return self.igra(f1, by.guide_down, by.sites, ssconv) + self.arm(f2, by.guide)
+        refined = by.route.spatial(self.igra, f1, by.guide_down, by.sites, ssconv)
+        return refined + self.arm(f2, by.guide, by.route)
 
 
 class IFEB(nn.Module):
@@ -63,7 +67,7 @@ class IFEB(nn.Module):
     def forward(self, x: Tensor, by: Guided, ssconv: SubmanifoldConv2d | None) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         x = x + self.ifem(self.norm1(x), by, ssconv)
-        return x + self.cgfn(self.norm2(x))
+        return x + self.cgfn(self.norm2(x), by.route)
 
 
 class IAFMNet(nn.Module):
@@ -91,6 +95,13 @@ class IAFMNet(nn.Module):
         attention (str): ``figure``, ``text`` or ``no_idm``, see :class:`~iafmsr.layers.igra.IGRA`.
         ssconv (str): the sparse kernel: one ``shared`` by all blocks, each block's ``own``, or ``none``.
         arm (str): ``full``, ``no_idm`` or ``off``, see :class:`~iafmsr.layers.arm.ARM`.
+        residual (bool): True: the net sees differences of pixels alone, and adds what it makes of them to the
+            bicubic enlargement, so that a flat picture stays flat whatever its colour. False: as drawn.
+        num_routed (int): so many of the last blocks work only at positions that a map picks,
+            see :class:`~iafmsr.layers.routing.Router`; 0 to ``num_block``. Not in the paper.
+        least_budget (float): least share of positions that the routed blocks work at in training, in (0, 1].
+        route_map (str): the map that picks them: ``idm``, ``sobel``, ``laplacian``, ``mean_laplacian`` or ``random``.
+        budget (float): the attribute of this name, in (0, 1].
         sparse_backend (str): see :func:`iafmsr.ops.submanifold.submanifold_conv2d`; no part of the state dict.
 
     Raises:
@@ -113,7 +124,7 @@ class IAFMNet(nn.Module):
         idm_unit: str = 'bits',
         detach_idm: bool = True,
         detach_features: bool = True,
-        guide: str = 'deviation',
+        guide: str = 'bounded',
         mask: str = 'idm',
         k_of: str = 'batch',
         guidance: str = 'neutral',
@@ -121,6 +132,11 @@ class IAFMNet(nn.Module):
         attention: str = 'figure',
         ssconv: str = 'shared',
         arm: str = 'full',
+        residual: bool = True,
+        num_routed: int = 0,
+        least_budget: float = 0.2,
+        route_map: str = 'idm',
+        budget: float = 1.0,
         sparse_backend: str = 'auto',
     ) -> None:
         super().__init__()
@@ -128,9 +144,22 @@ class IAFMNet(nn.Module):
             raise ValueError(f'scale must be 2, 3 or 4, got {scale}')
         if ssconv not in _SSCONVS:
             raise ValueError(f'ssconv must be one of {", ".join(_SSCONVS)}, got {ssconv!r}')
-        self.scale = scale
+        if not 0 <= num_routed <= num_block:
+            raise ValueError(f'num_routed must be from 0 to num_block, {num_block}, got {num_routed}')
+        if route_map not in MAPS:
+            raise ValueError(f'route_map must be one of {", ".join(MAPS)}, got {route_map!r}')
+        self.sparse_backend = sparse_backend
+        self.scale, self.residual = scale, residual
+        self.num_block, self.num_routed, self.route_map = num_block, num_routed, route_map
+        self.budget = budget
+        if num_routed:
+            self.router = Router(least_budget)
         # zeros beyond the border would pass for detail, and draw the mask there
-        self.head = ExactConv2d(num_in_ch, num_feat, 3, padding=1, padding_mode='replicate')
+        self.head: nn.Module
+        if residual:
+            self.head = DifferenceConv2d(num_in_ch, num_feat)
+        else:
+            self.head = ExactConv2d(num_in_ch, num_feat, 3, padding=1, padding_mode='replicate')
         self.density = InformationDensity(
             num_feat,
             k,
@@ -177,12 +206,51 @@ class IAFMNet(nn.Module):
         density = self.density(f0, lq, maps)
         by = Guided(density.guide, down(density.guide), ActiveSites(density.mask))
         x = in_autocast(f0)
-        for i, block in enumerate(self.blocks):
-            x = block(x, by, self.ssconvs[i % len(self.ssconvs)] if self.ssconvs else None)
+        steps = list(zip(self.blocks, self._kernels(), strict=True))
+        for block, ssconv in steps[: self.num_block - self.num_routed]:
+            x = block(x, by, ssconv)
+        if self.num_routed:
+            by = self._routed(by, density, lq)
+            routed = by.route.enter(x)
+            for block, ssconv in steps[-self.num_routed :]:
+                routed = block(routed, by, ssconv)
+            x = by.route.leave(routed, x)
         y = self.fusion.multiply(x, density.guide) + density.mu / self.density.gain
         # the picture in the ordinary layout, which discriminators and other losses expect
         sr = F.pixel_shuffle(self.tail(y).contiguous(), self.scale)
+        if self.residual:
+            sr = sr + F.interpolate(lq, scale_factor=self.scale, mode='bicubic')
         return (sr, density) if return_density else sr
+
+    def _kernels(self) -> list[SubmanifoldConv2d | None]:
+        """The sparse convolution of each block."""
+        kernels: list[Any] = list(self.ssconvs) or [None]
+        return kernels if len(kernels) == self.num_block else kernels * self.num_block
+
+    def _routed(self, by: Guided, density: Density, lq: Tensor) -> Guided:
+        """What guides the routed blocks: the same in the layout of the route, no active site outside of it."""
+        if not self.training and self.budget == 1:
+            return by
+        mask = self.router(self.density.choose(self.route_map, density.idm, lq), self.budget)
+        traced = torch.compiler.is_compiling() or self.sparse_backend == 'dense'
+        route = Masked(mask) if traced or not mask.any() else Gathered(ActiveSites(mask))
+        return by._replace(guide=route.enter(by.guide), sites=ActiveSites(density.mask & mask), route=route)
+
+    @property
+    def budget(self) -> float:
+        """Share of positions that the routed blocks work at in evaluation, in (0, 1]; it can be set at any time.
+
+        It is the share of all positions of the training pictures; a flat picture has fewer, a rich one more.
+        """
+        return self._budget
+
+    @budget.setter
+    def budget(self, value: float) -> None:
+        if not 0 < value <= 1:
+            raise ValueError(f'budget must be in (0, 1], got {value}')
+        if value < 1 and not self.num_routed:
+            raise ValueError(f'budget {value}: this net has no routed blocks (num_routed)')
+        self._budget = value
 
     def local_map(self, lq: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> the learned map (B, 1, H, W); each value depends on 9x9 pixels at most."""

@@ -25,11 +25,10 @@ import torch
 from torch import nn
 
 from iafmsr.basicsr_api import ARCH_REGISTRY
-from iafmsr.errors import UserError
+from iafmsr.errors import UserError, did_you_mean
 from iafmsr.nets.building import build, build_with_weights
 from iafmsr.nets.description import Described, describe
 from iafmsr.nets.files import find, parse_keys
-from iafmsr.options.findings import did_you_mean
 
 __all__ = ['NetSpec', 'parse_nets']
 

@@ -8,9 +8,8 @@ from importlib.resources import files
 
 import yaml
 
-from iafmsr.errors import UserError
+from iafmsr.errors import UserError, did_you_mean
 from iafmsr.measure.quality import Quality
-from iafmsr.options.findings import did_you_mean
 
 __all__ = ['Published', 'published']
 

@@ -1,25 +1,59 @@
-"""Write a network as an ONNX file for any number and size of pictures, checked against PyTorch.
+"""Write a network as an ONNX file, or as a file of weights that is all its own.
 
-The file takes float32 pictures in [0, 1] as `lq` (batch, 3, height, width) and gives `sr`, and upscales by
-`iafmsr upscale --weights FILE.onnx`. Packages: the extra `onnx`.
+FILE.onnx takes any number and size of pictures: float32 in [0, 1] as `lq` (batch, 3, height, width), and gives `sr`. It
+is checked against PyTorch, and upscales by `iafmsr upscale --weights FILE.onnx`. Packages: the extra `onnx`.
 
-  iafmsr export IAFMNet_x4.onnx --weights IAFMNet_x4.pth
-  iafmsr export IAFMNet_x4_fp16.onnx --weights IAFMNet_x4.pth --fp16
+FILE.pth holds weights as the folder weights/ does: averaged, in float32, with the network's options.
+
+  iafmsr export --weights IAFMNet_x4 --output IAFMNet_x4.onnx
+  iafmsr export --weights IAFMNet_x4 --output IAFMNet_x4_fp16.onnx --fp16
+  iafmsr export --weights experiments/weights_IAFMNet_x4 --output weights/IAFMNet_x4.pth
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
+
+from iafmsr.arguments import add_budget, add_weights
+from iafmsr.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('output', type=Path, metavar='FILE.onnx', help='file to be written')
-    parser.add_argument('--weights', required=True, metavar='FILE', help='weights of the net')
-    parser.add_argument('--fp16', action='store_true', help='convolutions in float16 (the map stays in float32)')
+    add_weights(parser)
+    parser.add_argument(
+        '--output', required=True, type=Path, metavar='FILE', help='file for the network, .onnx or .pth'
+    )
+    add_budget(parser)
+    parser.add_argument(
+        '--fp16', action='store_true', help='compute convolutions of an ONNX file in float16; the map stays in float32'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
+    """Raises:
+    UserError: the name has another ending, or see :func:`_write_onnx` and :func:`iafmsr.export.publishing.publish`.
+    """
+    from iafmsr.export.publishing import publish
+    from iafmsr.files.names import printable
+    from iafmsr.nets.files import find_weights
+
+    if args.output.suffix not in ('.onnx', '.pth'):
+        raise UserError(f'--output {printable(args.output)}: the name must end in .onnx or .pth')
+    if args.fp16 and args.output.suffix != '.onnx':
+        raise UserError('--fp16: for an ONNX file; a file of weights is in float32')
+    if args.budget and args.output.suffix != '.onnx':
+        raise UserError('--budget: for an ONNX file; a file of weights holds the whole network')
+    weights = find_weights(args.weights)
+    if args.output.suffix == '.onnx':
+        _write_onnx(*weights, args.output, args.fp16, args.budget)
+    else:
+        publish(*weights, args.output)
+    return 0
+
+
+def _write_onnx(weights: Path, given: dict[str, Any], output: Path, half: bool, budget: float | None) -> None:
     """Export, check, and only then write.
 
     Raises:
@@ -27,30 +61,27 @@ def run(args: argparse.Namespace) -> int:
     """
     import torch
 
-    from iafmsr.errors import UserError
     from iafmsr.export.check import LIMIT, SIZES, largest_difference, measure_times
     from iafmsr.export.graph import to_onnx
     from iafmsr.files.names import printable
     from iafmsr.files.whole import check_writable, write_whole
-    from iafmsr.nets.files import find_weights
     from iafmsr.nets.loading import load_net
     from iafmsr.nets.onnx_file import OnnxNet, session
+    from iafmsr.nets.trained import set_budget
 
-    if args.output.suffix != '.onnx':
-        raise UserError(f'{printable(args.output)}: the name must end in .onnx')
-    trained = load_net(*find_weights(args.weights))
-    check_writable(args.output)
-    content = to_onnx(trained, args.fp16)
+    trained = load_net(weights, given)
+    set_budget(trained.net, budget)
+    check_writable(output)
+    content = to_onnx(trained, half)
     exported = OnnxNet(session(content))
-    precision = 'float16' if args.fp16 else 'float32'
+    precision = 'float16' if half else 'float32'
     difference = largest_difference(trained.net, exported, LIMIT[precision])
     times = measure_times(trained.net, exported)
-    write_whole(args.output, content)
+    write_whole(output, content)
     sizes = ', '.join(f'{width}x{height}' for _, height, width in SIZES)
     print(
-        f'{printable(args.output)}: {trained.arch} x{trained.scale}, {precision}, {len(content) / 1e6:.2f} MB\n'
+        f'{printable(output)}: {trained.arch} x{trained.scale}, {precision}, {len(content) / 1e6:.2f} MB\n'
         f'largest difference from PyTorch in float32: {difference:.1e} (limit {LIMIT[precision]:.1e}; {sizes})\n'
         f'320x180, {torch.get_num_threads()} threads: PyTorch {times.pytorch:.0f} ms, '
         f'onnxruntime {times.onnxruntime:.0f} ms'
     )
-    return 0

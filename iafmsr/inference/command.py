@@ -1,8 +1,8 @@
 """Make pictures larger by a trained network.
 
-  iafmsr upscale photo.jpg photo_x4.png --weights IAFMNet_x4
-  iafmsr upscale holidays/ '2024/**/*.tif' larger/ --weights IAFMNet_x2 --ensemble
-  iafmsr upscale photographs/ larger/ --recursive --format webp --weights IAFMNet_x2
+  iafmsr upscale photo.jpg --output photo_x4.png --weights IAFMNet_x4
+  iafmsr upscale holidays/ '2024/**/*.tif' --output larger/ --weights IAFMNet_x2 --ensemble
+  iafmsr upscale photographs/ --output larger/ --recursive --format webp --weights IAFMNet_x2
 
 Gray pictures stay gray, 16 bits stay 16, transparency is enlarged too, EXIF's orientation is applied. Colour profile,
 EXIF and resolution (dots per inch) are kept in every format that can hold them; CMYK becomes RGB. Results that exist
@@ -19,7 +19,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from iafmsr.arguments import add_budget, add_device, add_weights, number, use_device
+
 if TYPE_CHECKING:
+    import torch
     from tqdm import tqdm
 
     from iafmsr.inference.jobs import Job
@@ -31,42 +34,32 @@ FORMATS = ('png', 'jpg', 'tif', 'webp', 'bmp')
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``iafmsr upscale``."""
-    parser.add_argument(
-        'inputs', nargs='+', metavar='IN', help='files, folders (the pictures in them) and glob patterns'
-    )
-    parser.add_argument('out', metavar='OUT', help='folder; or file, of a single picture')
-    parser.add_argument(
-        '--recursive', action='store_true', help='take the sub-folders of folders too, and make the same ones in OUT'
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add('inputs', nargs='+', metavar='IN', help='files, folders (the pictures in them) and glob patterns')
+    add_weights(parser)
+    add('--output', required=True, metavar='OUT', help='folder for the results, or file for that of a single picture')
+    add('--recursive', action='store_true', help='take the sub-folders of folders too, and make the same ones in OUT')
+    add(
         '--format',
         choices=FORMATS,
-        help="kind of the results in a folder (the picture's own, where it can be written; else png)",
+        help="kind of the results in a folder (default: the picture's own where it can be written, else png)",
     )
-    parser.add_argument('--quality', metavar='N', type=int, default=95, help='of JPEG and WebP, 1 to 100 (95)')
-    parser.add_argument(
-        '--weights',
-        metavar='FILE',
-        required=True,
-        help="file of weights, option file that names some, or name of a file in the project's "
-        'weights/; FILE:key=value,... gives keywords of the network that the file does not say',
-    )
-    parser.add_argument(
+    add('--quality', metavar='N', type=number(1, 100), default=95, help='quality of JPEG and WebP, 1 to 100')
+    add(
         '--tile',
         metavar='N',
-        type=int,
+        type=_tile,
         default=1024,
-        help='compute in tiles of NxN input pixels (1024; 0: the whole picture at once). The result is '
+        help='side of the tiles in input pixels; 0 computes the whole picture at once. The result is '
         'the same: each tile is computed with the margin that decides it, 104 pixels for a net of '
         '6 blocks, which is up to 45%% more work at 1024, 21%% at 2048, 98%% at 512. Memory grows '
         'with N squared',
     )
-    parser.add_argument(
-        '--ensemble', action='store_true', help='mean over the 8 flips and rotations of the picture: 8 times the work'
-    )
-    parser.add_argument('--precision', choices=('fp32', 'bf16', 'fp16'), default='fp32', help='of the net (fp32)')
-    parser.add_argument('--device', choices=('cpu', 'cuda'), help='cuda where there is one')
-    parser.add_argument('--overwrite', action='store_true', help='make results again that exist')
+    add_budget(parser)
+    add('--ensemble', action='store_true', help='take the mean over the 8 flips and rotations: 8 times the work')
+    add('--precision', choices=('fp32', 'bf16', 'fp16'), default='fp32', help='arithmetic of the network')
+    add_device(parser)
+    add('--overwrite', action='store_true', help='make results again that exist')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -92,10 +85,10 @@ def run(args: argparse.Namespace) -> int:
     def say(line: str) -> None:
         (tqdm.write if sys.stderr.isatty() else print)(f'iafmsr: {line}', file=sys.stderr)
 
-    _check(args)
+    device = use_device(args)
     Image.MAX_IMAGE_PIXELS = None  # a limit for what strangers send; what the user names may be of any size
     weights = find_weights(args.weights)
-    planned = plan(args.inputs, args.out, args.recursive, args.format and f'.{args.format}')
+    planned = plan(args.inputs, args.output, args.recursive, args.format and f'.{args.format}')
     for line in planned.notes + [f'error: {fault}' for fault in planned.faults]:
         say(line)
     new = [job for job in planned.jobs if args.overwrite or not os.path.exists(job.target)]
@@ -105,34 +98,25 @@ def run(args: argparse.Namespace) -> int:
         for folder in {job.target.parent for job in new}:
             clear_leftovers(folder)
         with folder_lock(Path(args.out)), _bar() as bar:
-            upscaler = _upscaler(weights, new, args, say)
+            upscaler = _upscaler(weights, new, device, args, say)
             failed = upscale_all(new, upscaler, bar, say, args.quality)
     print(
         f'{len(new) - failed} upscaled, {len(planned.jobs) - len(new)} there already, '
-        f'{failed + len(planned.faults)} failed: {printable(Path(args.out))}'
+        f'{failed + len(planned.faults)} failed: {printable(Path(args.output))}'
     )
     return min(failed + len(planned.faults), 100)
 
 
-def _check(args: argparse.Namespace) -> None:
-    """Whether the options are ones.
-
-    Raises:
-        UserError: one of them is not.
-    """
-    import torch
-
-    from iafmsr.errors import UserError
-
-    if args.tile < 0 or 0 < args.tile < 8:
-        raise UserError(f'--tile {args.tile}: at least 8 pixels are wanted, or 0 for the whole picture')
-    if not 1 <= args.quality <= 100:
-        raise UserError(f'--quality {args.quality}: a number from 1 to 100 is wanted')
-    if args.device == 'cuda' and not torch.cuda.is_available():
-        raise UserError('--device cuda: this machine has no CUDA device')
+def _tile(text: str) -> int:
+    """A side in pixels, or 0."""
+    if text == '0' or text.isdigit() and int(text) >= 8:
+        return int(text)
+    raise argparse.ArgumentTypeError(f'{text}: at least 8 pixels are wanted, or 0 for the whole picture')
 
 
-def _upscaler(weights: NamedFile, jobs: list[Job], args: argparse.Namespace, say: Callable[[str], None]) -> Upscaler:
+def _upscaler(
+    weights: NamedFile, jobs: list[Job], device: torch.device, args: argparse.Namespace, say: Callable[[str], None]
+) -> Upscaler:
     """The net on its device, ready to work."""
     import torch
 
@@ -140,9 +124,10 @@ def _upscaler(weights: NamedFile, jobs: list[Job], args: argparse.Namespace, say
     from iafmsr.inference.upscale import Upscaler
     from iafmsr.nets.loading import load_net
     from iafmsr.nets.onnx_file import OnnxNet
+    from iafmsr.nets.trained import set_budget
 
-    device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     trained = load_net(*weights)
+    set_budget(trained.net, args.budget)
     trained.net.to(device)
     if args.tile and not is_exact(trained) and any(_longer_side(job.source) > args.tile for job in jobs):
         say(f'{trained.arch} may look at the whole picture: one larger than the tile is not upscaled exactly')

@@ -6,7 +6,9 @@ information density map, of Sobel, Laplacian and local deviation with it is prin
 
   iafmsr inspect photo.png --weights IAFMNet_x4.pth
   iafmsr inspect originals/ --downscale --weights IAFMNet_x4.pth --output maps
-  iafmsr inspect Set5/LR_bicubic/X4 --hr Set5/HR --run experiments/train_IAFMNet_x4
+  iafmsr inspect Set5/LR_bicubic/X4 --hr Set5/HR --weights experiments/train_IAFMNet_x4
+
+Of a run's folder the map at up to 8 of its checkpoints is shown too.
 """
 
 from __future__ import annotations
@@ -16,34 +18,28 @@ import io
 import sys
 from pathlib import Path
 
+from iafmsr.arguments import add_weights
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'images', nargs='+', type=Path, metavar='IMAGE', help='pictures of up to 4 megapixels, or folders of them'
     )
-    nets = parser.add_mutually_exclusive_group(required=True)
-    nets.add_argument('--weights', metavar='FILE', help='weights of a net with an information density map')
-    nets.add_argument(
-        '--run',
-        type=Path,
-        metavar='DIR',
-        dest='run_folder',
-        help="a run's folder: its latest weights, and the map at up to 8 of its checkpoints",
-    )
+    add_weights(parser, 'weights of a network with an information density map')
     truth = parser.add_mutually_exclusive_group()
     truth.add_argument(
         '--hr',
         type=Path,
         metavar='PATH',
-        help='the true picture, or the folder of them, by name (of NAMEx4: NAME or NAMEx4)',
+        help='true picture, or folder of the true pictures, by name: of NAMEx4 NAME or NAMEx4 (default: none)',
     )
     truth.add_argument(
         '--downscale',
         action='store_true',
-        help='the pictures are the true ones: what is enlarged is made from them (MATLAB bicubic)',
+        help='take the pictures for the true ones, and make what is enlarged from them (MATLAB bicubic)',
     )
     parser.add_argument(
-        '--output', type=Path, metavar='DIR', default=Path('inspection'), help='folder of the figures (inspection)'
+        '--output', type=Path, metavar='DIR', default=Path('inspection'), help='folder for the figures and pages'
     )
 
 
@@ -64,17 +60,16 @@ def run(args: argparse.Namespace) -> int:
     from iafmsr.inspection.page import page
     from iafmsr.inspection.picture import has_map, inspect_picture
     from iafmsr.inspection.report import Figures, as_json, as_text
-    from iafmsr.inspection.training import checkpoints, latest
-    from iafmsr.nets.files import NamedFile, find_weights
+    from iafmsr.inspection.training import checkpoints
+    from iafmsr.nets.files import find_weights
     from iafmsr.nets.loading import load_net
 
-    weights, given = NamedFile(latest(args.run_folder), {}) if args.run_folder else find_weights(args.weights)
+    weights, given = find_weights(args.weights)
     trained = load_net(weights, given)
     if not has_map(trained.net):
         raise UserError(f'{printable(weights)}: {trained.arch} has no information density map')
     scale = trained.scale
-    steps = checkpoints(args.run_folder) if args.run_folder else {}
-    earlier = {iteration: load_net(path).net for iteration, path in steps.items()}
+    earlier = {iteration: load_net(path, given).net for iteration, path in checkpoints(Path(args.weights)).items()}
     sources = find_sources(args.images, args.hr, args.downscale, scale)
     check_writable(args.output / 'inspect.json')
 

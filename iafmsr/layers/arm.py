@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from iafmsr.layers.routing import EVERYWHERE, Route
+
 _MODES = ('full', 'no_idm', 'off')
 
 
@@ -37,10 +39,10 @@ class ARM(nn.Module):
             self.expand = nn.Conv2d(num_feat, 2 * num_feat, 1)
             self.scale = nn.Conv2d(num_feat + (num_guide if mode == 'full' else 0), num_feat, 1)
 
-    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
-        """(B, C, H, W), guide (B, C or 1, H, W) -> (B, C, H, W)."""
+    def forward(self, x: Tensor, guide: Tensor, route: Route = EVERYWHERE) -> Tensor:
+        """(B, C, H, W), guide (B, C or 1, H, W) -> (B, C, H, W), or what the route makes of these."""
         if self.mode == 'off':
-            return self.local(x)
+            return route.spatial(self.local, x)
         a, b = self.expand(x).chunk(2, dim=1)
         s = self.scale(torch.cat([a, guide.to(a.dtype)], dim=1) if self.mode == 'full' else a)
-        return self.local(b) * s
+        return route.spatial(self.local, b) * s

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from iafmsr.layers.routing import EVERYWHERE, Route
+
 
 class CGFN(nn.Module):
     """Conv1x1(GELU(DWConv3x3(a)) * b) with a, b = split(Conv1x1(x)).
@@ -28,7 +30,7 @@ class CGFN(nn.Module):
         self.local = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
         self.project = nn.Conv2d(hidden, num_feat, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+    def forward(self, x: Tensor, route: Route = EVERYWHERE) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W), or what the route makes of these."""
         a, b = self.expand(x).chunk(2, dim=1)
-        return self.project(F.gelu(self.local(a)) * b)
+        return self.project(F.gelu(route.spatial(self.local, a)) * b)

@@ -109,7 +109,7 @@ def top_k_mask(idm: Tensor, k: float) -> Tensor:
     threshold = values.topk(n, dim=1).values[:, -1:]
     reached = values >= threshold
     tied_fit = reached.sum(dim=1, keepdim=True) <= n
-    return torch.where(tied_fit, reached, values > threshold).view(b, 1, h, w)
+    return (reached & (tied_fit | (values > threshold))).view(b, 1, h, w)
 
 
 def top_k_mask_of_batch(idm: Tensor, k: float) -> Tensor:
@@ -118,13 +118,19 @@ def top_k_mask_of_batch(idm: Tensor, k: float) -> Tensor:
     Args, returns: as of :func:`top_k_mask`; a picture has as many active sites as are its own.
     """
     b, _, h, w = idm.shape
-    own, here = 0, idm.detach().contiguous()
-    everywhere = [here]
-    if parallel():
-        own, everywhere = dist.get_rank(), [torch.empty_like(here) for _ in range(dist.get_world_size())]
-        dist.all_gather(everywhere, here)
-    mask = top_k_mask(torch.cat(everywhere).view(1, 1, -1, w), k)
+    own = dist.get_rank() if parallel() else 0
+    mask = top_k_mask(from_all_processes(idm).view(1, 1, -1, w), k)
     return mask.view(-1, 1, h, w)[own * b : (own + 1) * b]
+
+
+def from_all_processes(x: Tensor) -> Tensor:
+    """x (B, ...) of every process, one after the other, without gradient: (processes B, ...)."""
+    here = x.detach().contiguous()
+    if not parallel():
+        return here
+    everywhere = [torch.empty_like(here) for _ in range(dist.get_world_size())]
+    dist.all_gather(everywhere, here)
+    return torch.cat(everywhere)
 
 
 def parallel() -> bool:

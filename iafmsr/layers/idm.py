@@ -15,14 +15,15 @@ from iafmsr.layers.density import (
     top_k_mask_of_batch,
 )
 from iafmsr.layers.estimator import build_estimator
-from iafmsr.layers.filters import laplacian, luma, sobel
+from iafmsr.layers.filters import laplacian, local_mean, luma, sobel
 from iafmsr.layers.precision import at_least_float32, full_precision
 
 _UNITS = ('theta', 'bits', 'normalised')
 _CHANNEL_GUIDES = ('deviation', 'bounded', 'bits', 'density')  # of every channel its own
 _GUIDES = (*_CHANNEL_GUIDES, 'idm', 'sobel', 'laplacian', 'constant')
-_MASKS = ('idm', 'sobel', 'laplacian', 'random')
+MAPS = ('idm', 'sobel', 'laplacian', 'mean_laplacian', 'random')
 _WHOLES = ('batch', 'picture')
+_STEPS = 2**15  # of a bit
 
 
 class Maps(NamedTuple):
@@ -45,7 +46,8 @@ class InformationDensity(nn.Module):
 
     Args:
         num_feat (int): channels C of F0.
-        k (float): share of active sites, in (0, 1]; always of the picture in evaluation.
+        k (float): share of active sites, in (0, 1]; always of the picture in evaluation. Values of the map within
+            2^-15 bits are equal.
         k_of (str): of what it is the share in training, where a picture is a patch: ``batch``, so that patches full of
             detail have many active sites and flat ones none, as the places of a whole picture do; or ``picture``, the
             same number in every patch: the sparse convolution then never learns what fully active places need
@@ -63,7 +65,8 @@ class InformationDensity(nn.Module):
             picture takes out of [0, 1); ``bits``, its cost -log2 p under theta; ``density``, which is either's
             expectation and no sharper than theta. Or one map: ``idm`` (the mean density), ``sobel``, ``laplacian`` or
             ``constant`` (1 everywhere).
-        mask (str): the map whose top k is active: ``idm``, ``sobel``, ``laplacian`` or ``random``.
+        mask (str): the map whose top k is active: ``idm``, ``sobel``, ``laplacian``, ``mean_laplacian`` (averaged over
+            3x3) or ``random``.
 
     Raises:
         ValueError: when an argument is out of its range.
@@ -81,7 +84,7 @@ class InformationDensity(nn.Module):
         idm_unit: str = 'bits',
         detach_idm: bool = True,
         detach_features: bool = True,
-        guide: str = 'deviation',
+        guide: str = 'bounded',
         mask: str = 'idm',
         k_of: str = 'batch',
     ) -> None:
@@ -93,7 +96,7 @@ class InformationDensity(nn.Module):
         for name, value, known in (
             ('idm_unit', idm_unit, _UNITS),
             ('guide', guide, _GUIDES),
-            ('mask', mask, _MASKS),
+            ('mask', mask, MAPS),
             ('k_of', k_of, _WHOLES),
         ):
             if value not in known:
@@ -113,7 +116,7 @@ class InformationDensity(nn.Module):
         with full_precision(f0):
             features, mu, theta = self._estimate(f0)
             idm, mask = self.maps(self._local_map(theta), lq) if maps is None else maps
-            guide = self._channel_guide(features, mu, theta) if self._per_channel else self._map(self.guide, idm, lq)
+            guide = self._channel_guide(features, mu, theta) if self._per_channel else self.choose(self.guide, idm, lq)
             return Density(quantise(features, self.training), mu, theta, idm, mask, guide)
 
     def local_map(self, f0: Tensor) -> Tensor:
@@ -129,7 +132,8 @@ class InformationDensity(nn.Module):
             if self.idm_unit == 'normalised':
                 idm = idm / idm.mean(dim=(2, 3), keepdim=True)
             top_k = top_k_mask_of_batch if self.training and self.k_of == 'batch' else top_k_mask
-            return Maps(idm, top_k(self._map(self.mask, idm, lq), self.k))
+            # in steps, so that rounding errors on flat ground are ties, which are not active
+            return Maps(idm, top_k(torch.round(_STEPS * self.choose(self.mask, idm, lq)), self.k))
 
     @property
     def _per_channel(self) -> bool:
@@ -157,7 +161,8 @@ class InformationDensity(nn.Module):
         deviation = (features - mu).detach().abs()
         return torch.log2(1 + deviation) if self.guide == 'deviation' else deviation / (1 + deviation)
 
-    def _map(self, name: str, idm: Tensor, lq: Tensor) -> Tensor:
+    def choose(self, name: str, idm: Tensor, lq: Tensor) -> Tensor:
+        """The map called ``name``, (B, 1, H, W): the ``idm`` that is given, or a fixed one of lq in its unit."""
         if name == 'idm':
             return idm
         if name == 'constant':
@@ -166,5 +171,6 @@ class InformationDensity(nn.Module):
             # evaluation has to give the same picture each time, on any device
             generator = None if self.training else torch.Generator().manual_seed(0)
             return torch.rand(idm.shape, generator=generator).to(idm.device)
-        fixed = sobel if name == 'sobel' else laplacian
-        return torch.log2(1 + self.gain * fixed(luma(lq)))
+        y = luma(lq)
+        fixed = sobel(y) if name == 'sobel' else laplacian(y)
+        return torch.log2(1 + self.gain * (local_mean(fixed) if name == 'mean_laplacian' else fixed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -19,7 +20,8 @@ class ChannelL2Norm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W); a position of zeros stays zero."""
         # a product: the gradient of a division takes two passes over memory more
-        return x * x.square().sum(dim=1, keepdim=True).clamp(min=1e-24).rsqrt()
+        least = max(1e-24, torch.finfo(x.dtype).tiny)  # in float16 the former is zero
+        return x * x.square().sum(dim=1, keepdim=True).clamp(min=least).rsqrt()
 
 
 def build_norm(name: str, num_feat: int) -> nn.Module:

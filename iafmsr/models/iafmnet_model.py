@@ -132,12 +132,14 @@ class IAFMNetModel(SRModel):
         torch.compiler.cudagraph_mark_step_begin()
 
     def model_ema(self, decay: float = 0.999) -> None:
-        """SRModel's, to the bit, of all parameters at once."""
+        """SRModel's, to the bit, of all parameters at once; buffers are the network's own."""
         averages, values = (
             [p.data for p in self.get_bare_model(net).parameters()] for net in (self.net_g_ema, self.net_g)
         )
         torch._foreach_mul_(averages, decay)
         torch._foreach_add_(averages, values, alpha=1 - decay)
+        for kept, value in zip(self.net_g_ema.buffers(), self.get_bare_model(self.net_g).buffers(), strict=True):
+            kept.copy_(value)
 
     def get_current_log(self) -> OrderedDict[str, float]:
         return self.reduce_loss_dict(OrderedDict(self.values | self.guard.report()))

@@ -1,4 +1,4 @@
-"""The files that a command line names: ``FILE[:key=value,...]``."""
+"""The files that a command line names: ``FILE[:key=value,...]``, where FILE may be a run's folder or a known name."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from iafmsr.errors import UserError
+from iafmsr.files.names import printable
 
 __all__ = ['FOLDER', 'NamedFile', 'find', 'find_weights', 'known_names', 'parse_keys']
 
@@ -29,9 +30,27 @@ def known_names() -> list[str]:
 
 
 def find(name: str) -> Path | None:
-    """A file by its path, or by its name in the project's folder ``weights/``, with its ending or without."""
+    """A file by its path, by the folder of its run, or by its name in the project's ``weights/``, with or without its
+    ending.
+
+    Raises:
+        UserError: the folder of a run has no weights yet.
+    """
+    if Path(name, 'models').is_dir():
+        return _latest(Path(name))
     places = (Path(name), FOLDER / name, FOLDER / f'{name}.pth') if Path(name).name == name else (Path(name),)
     return next((path for path in places if path.is_file()), None)
+
+
+def _latest(run: Path) -> Path:
+    """The newest weights in the folder of a run."""
+    numbered = [(int(path.stem[6:]), path) for path in run.glob('models/net_g_*.pth') if path.stem[6:].isdigit()]
+    latest = run / 'models/net_g_latest.pth'
+    if latest.is_file():
+        return latest
+    if not numbered:
+        raise UserError(f'{printable(run)}: no weights models/net_g_ITERATION.pth in it')
+    return max(numbered)[1]
 
 
 def find_weights(entry: str) -> NamedFile:
@@ -43,6 +62,8 @@ def find_weights(entry: str) -> NamedFile:
     matched = None if find(entry) else _KEYS.fullmatch(entry)
     name, keys = (matched['file'], matched['keys']) if matched else (entry, None)
     path = find(name)
+    if path is None and Path(name).is_dir():
+        raise UserError(f'--weights {name}: a folder, but not that of a run: no models/ in it')
     if path is None:
         known = ', '.join(known_names())
         raise UserError(f'--weights {name}: no such file' + (f', and none of the names {known}' if known else ''))

@@ -42,8 +42,12 @@ def recognise(shapes: Shapes) -> Recognised | None:
 
 def _scale(shapes: Shapes) -> int:
     """Nets of this project end in a convolution to (channels of the picture) scale^2 channels."""
-    outputs, channels = shapes['tail.weight'][0], shapes['head.weight'][1]
+    outputs, channels = shapes['tail.weight'][0], _head(shapes)[1]
     return next(scale for scale in (2, 3, 4, outputs) if outputs == channels * scale**2)
+
+
+def _head(shapes: Shapes) -> tuple[int, ...]:
+    return shapes['head.differences'] if 'head.differences' in shapes else shapes['head.weight']
 
 
 def _blocks(shapes: Shapes) -> int:
@@ -52,7 +56,7 @@ def _blocks(shapes: Shapes) -> int:
 
 def _iafmnet(shapes: Shapes) -> dict[str, Any]:
     """The sizes of an IAFMNet. Its forms are left to the options: most of them leave no trace."""
-    num_feat, channels = shapes['head.weight'][:2]
+    num_feat, channels = _head(shapes)[:2]
     kernels = sum(name.startswith('ssconvs.') for name in shapes)
     return {
         'num_feat': num_feat,
@@ -60,6 +64,7 @@ def _iafmnet(shapes: Shapes) -> dict[str, Any]:
         'num_in_ch': channels,
         'num_out_ch': channels,
         'ffn_scale': shapes['blocks.0.cgfn.project.weight'][1] / num_feat,
+        'residual': 'head.differences' in shapes,
         'ssconv': 'none' if kernels == 0 else 'shared' if kernels == 1 else 'own',
     }
 
@@ -85,4 +90,4 @@ ARCHS: dict[str, tuple[str, Callable[[Shapes], dict[str, Any]]]] = {
     'IMDN': ('smooth.weight', _plain),
     'RDESA': ('esa.squeeze.weight', _plain),
 }
-_UNTOLD = {'IAFMNet': ('k', 'gain', 'guide', 'mask', 'norm', 'attention')}
+_UNTOLD = {'IAFMNet': ('k', 'gain', 'guide', 'mask', 'norm', 'attention', 'num_routed')}

@@ -11,7 +11,7 @@ from torch import nn
 
 from iafmsr.errors import UserError
 
-__all__ = ['CHANNEL_WORDS', 'TrainedNet', 'trained']
+__all__ = ['CHANNEL_WORDS', 'TrainedNet', 'set_budget', 'trained']
 
 CHANNEL_WORDS = ('num_in_ch', 'in_chans', 'in_channels')
 _SIDE = 16  # of the picture that is tried
@@ -32,6 +32,19 @@ class TrainedNet:
     arch: str
     scale: int
     channels: int = 3
+
+
+def set_budget(net: nn.Module, budget: float | None) -> None:
+    """Let the routed blocks of a net work at a share of the positions, in (0, 1]; None leaves it as it is.
+
+    Raises:
+        UserError: it has no routed blocks.
+    """
+    if budget is None:
+        return
+    if not getattr(net, 'num_routed', 0):
+        raise UserError(f'--budget {budget:g}: this network has no routed blocks; it does all of its work everywhere')
+    net.budget = budget  # type: ignore[assignment]
 
 
 def trained(where: str, net: nn.Module, network: Mapping[str, Any]) -> TrainedNet:

@@ -8,7 +8,7 @@ from torch import Tensor
 from iafmsr.ops.sites import ActiveSites
 
 # The largest share of active sites at which ``gather`` beats the dense form on a CPU, by whether a gradient is wanted.
-# `python scripts/benchmark_sparse_conv.py` measures it (docs/speed.md).
+# `iafmsr profile sparse-conv` measures it (docs/speed.md).
 GATHER_UP_TO = {False: 0.4, True: 0.4}
 
 

@@ -74,6 +74,16 @@ class ActiveSites:
         # in channels_last the pixels are the rows of a matrix; other layouts are read where they lie, without a copy
         return pixels.flatten(0, 2).index_select(0, self.raster) if pixels.is_contiguous() else pixels[self.positions]
 
+    def put(self, x: Tensor, values: Tensor) -> Tensor:
+        """x (B, C, H, W) with values (n, C) in place of its own at the sites, in x's layout and type."""
+        result, values = x.clone(memory_format=torch.preserve_format), values.to(x.dtype)
+        pixels = result.permute(0, 2, 3, 1)
+        if pixels.is_contiguous():
+            pixels.flatten(0, 2).index_copy_(0, self.raster, values)
+        else:
+            pixels.index_put_(self.positions, values)
+        return result
+
     def add(self, x: Tensor, values: Tensor) -> Tensor:
         """x (B, C, H, W) with values (n, C) added at the sites, in x's layout and type."""
         result = x.clone()

@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -22,21 +23,20 @@ from iafmsr.options.files import Options, load_options
 from iafmsr.options.findings import is_folder_name, subsection
 
 
-def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argparse.Namespace]:
-    """Check the command line's options, then parse them as BasicSR does: distribution, seed and folders are its own.
+def parse_options(args: argparse.Namespace, root_path: str, is_train: bool = True) -> Options:
+    """Check the options of a command, then parse them as BasicSR does: distribution, seed and folders are its own.
 
     Args:
+        args: of :mod:`iafmsr.training.command`.
         root_path: repository root; experiments/ and results/ lie in it and relative paths count from it.
         is_train: training options or test options.
 
     Returns:
-        Options as BasicSR's pipelines want them, with absolute paths and defaults filled in, and the parsed command
-        line.
+        Options as BasicSR's pipelines want them, with absolute paths and defaults filled in.
 
     Raises:
         UserError: one line for every fault found; no file has been created or renamed then.
     """
-    args = _parse_arguments(is_train)
     read = load_options(args.opt, args.force_yml or ())
     resolve_paths(read, root_path)
     processes = _count_processes(args.launcher)
@@ -56,14 +56,15 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[Options, argpa
         for warning in report.warnings:
             print(f'iafmsr: warning: {args.opt}: {warning}', file=sys.stderr)
 
-    opt, args = basicsr_options.parse_options(root_path, is_train)
+    with _command_line(args):
+        opt, _ = basicsr_options.parse_options(root_path, is_train)
     resolve_paths(opt, root_path)
     fill_defaults(opt, read, is_train)
     train = subsection(subsection(opt, 'datasets'), 'train')
     if train.get('total_batch_size'):
         loaders = opt['world_size'] if opt['dist'] else max(1, opt['num_gpu'])
         train['batch_size_per_gpu'] = train['total_batch_size'] // loaders
-    return opt, args
+    return opt
 
 
 def options_of_training(file: str | Path, root_path: str | Path) -> Options:
@@ -117,21 +118,16 @@ def _path_keys(opt: Options) -> Iterator[tuple[Options, str]]:
     yield from ((path, key) for key in path if str(key).startswith(('pretrain_network', 'resume_state')))
 
 
-def _parse_arguments(is_train: bool) -> argparse.Namespace:
-    """BasicSR's flags, with help; its own parser reads the same command line afterwards."""
-    parser = argparse.ArgumentParser(description=f'{"Train" if is_train else "Test"} a network by an option file.')
-    parser.add_argument('-opt', required=True, metavar='FILE', help='option file (YAML)')
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm'],
-        default='none',
-        help='how the processes were started; pytorch is torchrun',
-    )
-    parser.add_argument('--auto_resume', action='store_true', help='go on from the newest state of this run')
-    parser.add_argument('--debug', action='store_true', help='validate and save every 8 iterations, as debug_NAME')
-    parser.add_argument('--local_rank', type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument('--force_yml', nargs='+', metavar='SECTION:KEY=VALUE', help='change options of the file')
-    return parser.parse_args()
+@contextmanager
+def _command_line(args: argparse.Namespace) -> Iterator[None]:
+    """A context in which BasicSR's own parser finds its flags on the command line."""
+    flags = ['-opt', args.opt, '--launcher', args.launcher, '--local_rank', str(args.local_rank)]
+    flags += ['--auto_resume'] * args.auto_resume + ['--debug'] * args.debug
+    kept, sys.argv = sys.argv, [sys.argv[0], *flags, *(['--force_yml', *args.force_yml] if args.force_yml else [])]
+    try:
+        yield
+    finally:
+        sys.argv = kept
 
 
 def _count_processes(launcher: str) -> int:

@@ -10,9 +10,8 @@ from typing import Any
 
 import yaml
 
-from iafmsr.errors import UserError
+from iafmsr.errors import UserError, did_you_mean
 from iafmsr.options.datasets import DATASETS
-from iafmsr.options.findings import did_you_mean
 from iafmsr.options.foreign import translated
 
 Options = dict[str, Any]

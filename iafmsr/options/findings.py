@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
 import re
@@ -14,6 +13,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
+from iafmsr.errors import did_you_mean
 from iafmsr.options.foreign import advice
 
 Options = dict[str, Any]
@@ -28,13 +28,6 @@ class Report:
 
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-
-
-def did_you_mean(name: Any, known: Iterable[str]) -> str:
-    """`` (did you mean x?)`` with the nearest of the known names, or nothing when none is near."""
-    known = list(known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5) or [k for k in known if str(name) in k]
-    return f' (did you mean {near[0]}?)' if near else ''
 
 
 def shown(value: Any) -> str:

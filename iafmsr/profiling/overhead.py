@@ -16,13 +16,15 @@ from iafmsr.training.signals import StopSignal
 _PRINT_FREQ = 100
 
 
-def measure_overhead(device: str, num_feat: int, size: int, batch: int, rounds: int) -> tuple[float, float, float]:
+def measure_overhead(
+    device: str, num_feat: int, size: tuple[int, int], batch: int, rounds: int
+) -> tuple[float, float, float]:
     """Let iterations as BasicSR makes them and as a run of ours does take turns, on one network and batch.
 
     Args:
         device: ``cpu`` or ``cuda``.
         num_feat: width of an IAFMNet x4 of six blocks.
-        size: side of the LR patches.
+        size: width and height of the LR patches.
         batch: their number.
         rounds: iterations of each kind that count.
 
@@ -31,9 +33,10 @@ def measure_overhead(device: str, num_feat: int, size: int, batch: int, rounds: 
         ours, and the median of the ratios of neighbours.
     """
     torch.manual_seed(0)
+    width, height = size
     data = {
-        'lq': torch.rand(batch, 3, size, size),
-        'gt': torch.rand(batch, 3, 4 * size, 4 * size),
+        'lq': torch.rand(batch, 3, height, width),
+        'gt': torch.rand(batch, 3, 4 * height, 4 * width),
         'lq_path': ['x.png'] * batch,
     }
     opt = {

@@ -10,18 +10,26 @@ from __future__ import annotations
 
 import argparse
 
+from iafmsr.arguments import add_weights, number
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--weights', required=True, metavar='FILE', help='weights of a net with an information density map'
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add_weights(parser, 'weights of a network with an information density map')
+    add(
         '--host',
         default='127.0.0.1',
-        help='address to listen at (127.0.0.1: this machine alone; 0.0.0.0: all that reach it)',
+        metavar='ADDRESS',
+        help='address to listen at; 127.0.0.1 is reached from this machine alone, 0.0.0.0 from everywhere',
     )
-    parser.add_argument('--port', type=int, default=7860, help='7860; 0: the first that is free from there on')
-    parser.add_argument('--max-megapixels', type=float, default=1.0, metavar='N', help='of a picture (1)')
+    add(
+        '--port',
+        type=number(0, 65535),
+        default=7860,
+        metavar='N',
+        help='port to listen at; 0 takes the first that is free from 7860 on',
+    )
+    add('--max-megapixels', type=float, default=1.0, metavar='N', help='largest picture that is taken, in megapixels')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import errno
 import time
@@ -36,10 +37,11 @@ Options = dict[str, Any]
 MAX_UNREADABLE = 0.01  # share of the pictures
 
 
-def train(root: str) -> None:
+def train(args: argparse.Namespace, root: str) -> None:
     """Train by the option file of the command line.
 
     Args:
+        args: of :mod:`iafmsr.training.command`.
         root: folder in which ``experiments/`` lies, and from which relative paths count.
 
     Raises:
@@ -47,7 +49,7 @@ def train(root: str) -> None:
         UserError: the options, the disk, the data or the loss do not let the run go on.
     """
     with StopSignal().watched() as stop, faults_of_the_machine():
-        opt, args = parse_options(root, is_train=True)
+        opt = parse_options(args, root, is_train=True)
         opt['root_path'] = root
         stop.timeout = datetime.timedelta(seconds=opt['train']['timeout'])
         lock = folder_lock(Path(opt['path']['experiments_root'])) if opt['rank'] == 0 else nullcontext()

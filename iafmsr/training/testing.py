@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,18 @@ from iafmsr.training.loop import faults_of_the_machine
 from iafmsr.training.validation import val_loader, validate
 
 
-def test(root: str) -> None:
+def test(args: argparse.Namespace, root: str) -> None:
     """Test by the option file of the command line; pictures and log go to ``results/NAME``.
 
     Args:
+        args: of :mod:`iafmsr.training.command`.
         root: folder in which ``results/`` lies, and from which relative paths count.
 
     Raises:
         UserError: the options or the disk do not let it.
     """
     with faults_of_the_machine():
-        opt, _ = parse_options(root, is_train=False)
+        opt = parse_options(args, root, is_train=False)
         torch.backends.cudnn.benchmark = True
         with folder_lock(Path(opt['path']['results_root'])) if opt['rank'] == 0 else nullcontext():
             measure(opt)

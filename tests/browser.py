@@ -1,4 +1,8 @@
-"""The page in a real browser without a screen: Chromium, driven by selenium."""
+"""The page of ``iafmsr serve`` in a real browser without a screen: Chromium, driven by selenium.
+
+python tests/browser.py PICTURE --weights IAFMNet_x4 --output FILE.png drops a picture on the page and saves what is to
+be seen. Packages: the extras serve and browser.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from iafmsr.errors import UserError
-
-__all__ = ['Page', 'chromium', 'photograph']
+from iafmsr.arguments import Parser, Size, add_weights, size
+from iafmsr.errors import UserError, cli_errors
 
 _SWITCHES = (
     '--headless',
@@ -132,18 +135,18 @@ class Page:
         WebDriverWait(self.browser, _SECONDS).until(lambda _: condition())
 
 
-def photograph(address: str, picture: Path, size: tuple[int, int]) -> bytes:
+def photograph(address: str, picture: Path, window: Size) -> bytes:
     """The page at ``address`` with a picture on it, as a PNG file of at most 256 colours.
 
     Args:
         address: of the page.
         picture: that is dropped on it.
-        size: width and height of the window.
+        window: its width and height.
 
     Raises:
         UserError: there is no browser, or the page refuses the picture.
     """
-    with tempfile.TemporaryDirectory() as downloads, chromium(*size, Path(downloads)) as browser:
+    with tempfile.TemporaryDirectory() as downloads, chromium(*window, Path(downloads)) as browser:
         page = Page(browser, address)
         page.drop(picture)
         if page.message:
@@ -159,3 +162,24 @@ def photograph(address: str, picture: Path, size: tuple[int, int]) -> bytes:
         content, 'PNG', optimize=True
     )
     return content.getvalue()
+
+
+@cli_errors()
+def main() -> None:
+    from iafmsr.files.whole import write_whole
+    from iafmsr.nets.files import find_weights
+    from iafmsr.nets.loading import load_net
+    from iafmsr.serve.page import serving
+
+    parser = Parser(description=__doc__)
+    parser.add_argument('picture', type=Path, help='picture to drop on the page')
+    add_weights(parser, 'weights of a network with an information density map')
+    parser.add_argument('--output', type=Path, required=True, metavar='FILE.png', help='file for what is to be seen')
+    parser.add_argument('--size', type=size, default=Size(1120, 1070), metavar='WxH', help='size of the window')
+    args = parser.parse_args()
+    with serving(load_net(*find_weights(args.weights)), '127.0.0.1', 0, 10**6) as app:
+        write_whole(args.output, photograph(app.local_url, args.picture, args.size))
+
+
+if __name__ == '__main__':
+    main()

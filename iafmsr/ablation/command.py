@@ -1,0 +1,75 @@
+"""Train variants of networks under one budget, data and seed list, and compare them in tables (Markdown).
+
+  iafmsr ablate base lean no_map --iters 1000 --seeds 0 1 2
+
+What is finished is not done again, and what was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from iafmsr.arguments import ROOT, add_sets, number
+from iafmsr.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        'entries',
+        nargs='*',
+        metavar='NAME',
+        help='names of options/ablation.yml, or option files; the others are compared with the first',
+    )
+    add('--iters', type=number(1), default=3000, metavar='N', help='iterations of each run')
+    add('--seeds', type=number(0), nargs='+', default=[0], metavar='SEED', help='one run of each name for each seed')
+    add('--jobs', type=number(1), default=1, metavar='N', help='runs at a time, each with its share of the cores')
+    add_sets(parser, ['Set5', 'Set14', 'BSD100', 'Urban20', 'Manga15'])
+    add(
+        '--figure',
+        type=Path,
+        metavar='FILE.png',
+        help="file for the map of the first name's first run, beside its error and the fixed filters (default: none)",
+    )
+    add(
+        '--pictures',
+        nargs='+',
+        default=['Set5/butterfly', 'Set14/comic', 'Set14/ppt3', 'BSD100/101085'],
+        metavar='SET/PICTURE',
+        help='pictures for --figure',
+    )
+    add(
+        '--keep',
+        action='store_true',
+        help='add the results to docs/ablation.json and make the tables of docs/experiments.md anew; '
+        'without names, make the tables alone',
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train what is missing, measure, and print the tables.
+
+    Raises:
+        UserError: a name, an option file or a set is wrong, or a training failed.
+    """
+    from iafmsr.ablation.measure import draw_maps
+    from iafmsr.ablation.named import options_of
+    from iafmsr.ablation.results import keep
+    from iafmsr.ablation.runs import Run, ablate, report
+    from iafmsr.benchmark.sets import data_folder, find_sets
+
+    if not args.entries and not args.keep:
+        raise UserError('names of ablations are wanted')
+    if not args.entries:
+        keep(ROOT, {})
+        return 0
+    sets = find_sets(data_folder(args.data, ROOT), args.sets)
+    results = ablate(args.entries, args.iters, args.seeds, sets, ROOT, args.jobs)
+    print(f'{args.iters:,} iterations, seeds {", ".join(map(str, args.seeds))}.\n\n{report(results.values())}')
+    if args.keep:
+        keep(ROOT, results)
+    if args.figure:
+        first = Run(*options_of(args.entries[0], ROOT), args.seeds[0], args.iters)
+        draw_maps(first.options, first.weights(ROOT), sets, args.pictures).save(args.figure)
+    return 0

@@ -1,0 +1,141 @@
+"""Measure networks side by side: PSNR and SSIM, params, FLOPs, activations, runtime and memory.
+
+A net is NAME=FILE, where FILE is a file of weights (.pth), a run's folder, an option file (.yml) or a known name
+(iafmsr weights lists them), and {scale} in it stands for the scale. Keys of the arch follow a colon. What they leave
+open comes from the file itself, from the option file of the run that it lies in, or from the shapes of the weights.
+Without FILE a net is counted and timed only. Bicubic interpolation is always there. The first net is the one that the
+others are compared with.
+
+  iafmsr benchmark IAFMNet=experiments/train_IAFMNet_x4 SMFANet=smfanet_x4.pth
+  iafmsr benchmark 'SMFANet=weights/SMFANet_x{scale}.pth' --scale 2 3 4 --sets Set5 Set14
+  iafmsr benchmark SMFANet+=plus.pth IAFMNet=bare.pth:k=0.1 SwinIR=swinir.pth:type=Spandrel
+  iafmsr benchmark SAFMN SMFANet IAFMNet --sets Set5 --speed cpu cuda
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iafmsr.arguments import ROOT, add_device, add_sets, use_device
+from iafmsr.errors import UserError
+
+if TYPE_CHECKING:
+    from iafmsr.benchmark.crops import Region
+    from iafmsr.benchmark.run import ScaleReport
+
+_FORMATS = ('.txt', '.md', '.json')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add('nets', nargs='*', metavar='NET', help='networks to compare, NAME[=FILE][:key=value,...]')
+    add('--scale', nargs='+', type=int, choices=(2, 3, 4), default=[4], help='scales of the networks, one or more')
+    add_sets(parser)
+    add_device(parser)
+    add(
+        '--speed',
+        nargs='+',
+        default=[],
+        choices=('cpu', 'cuda'),
+        help='measure runtime and peak memory on these devices',
+    )
+    add(
+        '--drawn',
+        action='store_true',
+        help='measure drawn pictures too: flat colours, words, lines, checkerboards, noise',
+    )
+    add(
+        '--published',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help='show published figures of further nets, such as SAFMN',
+    )
+    add('--per-picture', action='store_true', help='show a table of all pictures for each set')
+    add('--crop', nargs='+', default=[], metavar='SET/PICTURE:LEFT,TOP,SIZE', help='regions for --figure, in HR pixels')
+    add(
+        '--figure',
+        type=Path,
+        metavar='FILE.png',
+        help='file for the regions by every net, side by side, at one scale (default: none)',
+    )
+    add('--output', nargs='+', type=Path, default=[], metavar='FILE', help='files for the tables, .txt, .md or .json')
+    add(
+        '--cache',
+        type=Path,
+        metavar='DIR',
+        default=Path('results/benchmark/cache'),
+        help='folder of what has been measured before; a relative one counts from the repository root',
+    )
+    add('--no-cache', action='store_true', help='measure everything anew, keep nothing')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print the tables, and write what was asked for.
+
+    Raises:
+        UserError: whatever is wrong with an argument, a net, a set or a picture.
+    """
+    import torch
+
+    from iafmsr.benchmark.cache import Cache
+    from iafmsr.benchmark.crops import draw_regions
+    from iafmsr.benchmark.run import benchmark
+    from iafmsr.benchmark.sets import data_folder, find_sets
+
+    regions = _checked_regions(args)
+    device = use_device(args)
+    if 'cuda' in args.speed and not torch.cuda.is_available():
+        raise UserError('--speed cuda: this machine has no CUDA device')
+    cache = Cache(None if args.no_cache else ROOT / args.cache)
+    reports = benchmark(
+        args.nets,
+        find_sets(data_folder(args.data, ROOT), args.sets),
+        args.scale,
+        ROOT,
+        cache,
+        device,
+        [torch.device(name) for name in args.speed],
+        args.published,
+        args.drawn,
+    )
+    cache.save()
+    _write_tables(reports, args)
+    if args.figure:
+        draw_regions(reports[0], regions, device, args.figure)
+    return 0
+
+
+def _checked_regions(args: argparse.Namespace) -> list[Region]:
+    """The regions of the figure, after whatever can be found wrong before hours of work."""
+    from iafmsr.benchmark.crops import parse_region
+    from iafmsr.benchmark.published import published_names
+    from iafmsr.files.whole import check_writable
+
+    if bool(args.crop) != bool(args.figure) or (args.figure and len(args.scale) > 1):
+        raise UserError('--crop and --figure go together, at one --scale')
+    regions = [parse_region(text) for text in args.crop]
+    published_names(args.published)
+    for file in args.output:
+        if file.suffix not in _FORMATS:
+            raise UserError(f'--output {file}: the name must end in {", ".join(_FORMATS)}')
+    for file in (*args.output, *([args.figure] if args.figure else [])):
+        check_writable(file)
+    return regions
+
+
+def _write_tables(reports: list[ScaleReport], args: argparse.Namespace) -> None:
+    from iafmsr.benchmark.tables import as_json, as_markdown, as_text, tables
+    from iafmsr.files.whole import write_whole
+
+    found = [table for report in reports for table in tables(report, args.per_picture)]
+    print(as_text(found))
+    for file in args.output:
+        text = {
+            '.txt': lambda: as_text(found) + '\n',
+            '.md': lambda: as_markdown(found, args.command_line),
+            '.json': lambda: as_json(reports, args.command_line) + '\n',
+        }[file.suffix]()
+        write_whole(file, text.encode())

@@ -1,0 +1,68 @@
+"""Make training or validation pairs (HR and bicubic LR) of any folder of pictures.
+
+  iafmsr prepare --input datasets/DIV2K/DIV2K_train_HR datasets/Flickr2K/Flickr2K_HR --output datasets/DF2K
+  iafmsr prepare --input BSD100/original --output datasets/benchmarks/BSD100 --whole
+
+Pairs for training are sub-images in LMDBs. An interrupted call goes on where it stopped. The exit code is 1 where a
+picture could not be read. See datasets/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from iafmsr.arguments import number
+from iafmsr.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add('--input', type=Path, nargs='+', required=True, metavar='DIR', help='folders with the original pictures')
+    add('--output', type=Path, required=True, metavar='DIR', help='folder for the pairs')
+    add('--scale', nargs='+', type=int, choices=(2, 3, 4), default=[2, 3, 4], help='scales of LR, one or more')
+    add('--whole', action='store_true', help='make whole pictures as PNG files, as benchmarks are laid out')
+    add('--crop-size', type=int, default=480, metavar='N', help='side of a sub-image, in HR pixels')
+    add('--step', type=int, default=240, metavar='N', help='from one sub-image to the next, in HR pixels')
+    add(
+        '--min-size',
+        type=int,
+        default=256,
+        metavar='N',
+        help='least side of a picture that is used, in HR pixels; at least gt_size of the training',
+    )
+    add('--workers', type=number(1), metavar='N', help='pictures at a time (default: one for each CPU core)')
+    add(
+        '--teacher',
+        metavar='FILE',
+        help='weights of a network, as for --weights of other commands, whose pictures of the LR of its scale are kept '
+        'in an LMDB to learn from, as dataroot_teacher (default: none)',
+    )
+    add(
+        '--ensemble',
+        action='store_true',
+        help="take the teacher's mean over the 8 flips and rotations: 8 times the work",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare.
+
+    Returns:
+        1 where a picture could not be read.
+
+    Raises:
+        UserError: see :func:`iafmsr.data.preparation.prepare`.
+    """
+    from iafmsr.data.forms import SubImages, WholePictures
+    from iafmsr.data.preparation import prepare
+
+    if args.teacher and args.whole:
+        raise UserError('--teacher: for sub-images, not for --whole')
+    form = WholePictures() if args.whole else SubImages(args.crop_size, args.step, args.min_size)
+    report = prepare(args.input, args.output, args.scale, form, args.workers)
+    if args.teacher and isinstance(form, SubImages):
+        from iafmsr.inference.teacher_pictures import add_teacher
+
+        print(add_teacher(args.input, args.output, form, args.teacher, args.ensemble))
+    return 1 if report.unreadable else 0

@@ -1,0 +1,40 @@
+"""A convolution that sees differences of pixels, and not their level."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from iafmsr.layers.precision import at_least_float32, full_precision
+
+
+class DifferenceConv2d(nn.Module):
+    """A 3x3 convolution in float32 whose kernels sum to zero for every input channel: conv(x + c) = conv(x).
+
+    The result is the bias wherever x is constant, and at the border, where x is repeated, nothing passes for detail.
+
+    Args:
+        in_channels (int): of x.
+        out_channels (int): of the result.
+
+    Example:
+        >>> conv = DifferenceConv2d(3, 8)
+        >>> yellow = torch.tensor([1.0, 1.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+        >>> torch.allclose(conv(yellow), conv.bias.view(8, 1, 1), atol=1e-6)
+        True
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        start = nn.Conv2d(in_channels, out_channels, 3)
+        # the name tells weights of this convolution from those of an ordinary one, which have the same shape
+        self.differences = start.weight
+        # not zero: a norm of the features of a flat picture, which are the bias, would be one of rounding errors
+        self.bias = nn.Parameter(torch.empty(out_channels).uniform_(-0.2, 0.2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, O, H, W), float32 or float64."""
+        with full_precision(x):
+            kernel = self.differences - self.differences.mean(dim=(2, 3), keepdim=True)
+            return F.conv2d(F.pad(at_least_float32(x), (1, 1, 1, 1), mode='replicate'), kernel, self.bias)

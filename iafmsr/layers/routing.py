@@ -1,0 +1,133 @@
+"""Routed depth: later blocks work only at some positions, and the others keep what the blocks before them made.
+
+A block consists of operations on single positions (1x1 convolutions, norms, gates, sums) and of a few that read a
+neighbourhood. The latter are called through a :class:`Route`, which decides what they see: at positions that are left
+out the features are zero. :class:`Masked` says so in one line and computes everything; :class:`Gathered` is equal to
+it and holds the chosen positions alone, laid out as the rows of a matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from iafmsr.layers.density import from_all_processes, top_k_mask_of_batch
+from iafmsr.ops.sites import ActiveSites
+
+Spatial = Callable[..., Tensor]
+_LEVELS = 20  # budgets 1/20, 2/20, ... whose thresholds are kept
+_MOMENTUM = 0.01
+
+
+class Route:
+    """All positions: the route of a block that is not routed."""
+
+    def enter(self, x: Tensor) -> Tensor:
+        """Features (B, C, H, W) -> the same in the layout of the route."""
+        return x
+
+    def leave(self, routed: Tensor, x: Tensor) -> Tensor:
+        """Routed features at the positions of the route, x (B, C, H, W) at the others."""
+        return routed
+
+    def spatial(self, operation: Spatial, x: Tensor, *args: Any) -> Tensor:
+        """``operation(x, *args)`` of (B, C, H, W), which reads neighbourhoods, for x in the layout of the route."""
+        return operation(x, *args)
+
+
+class Masked(Route):
+    """The positions of a mask, computed at all positions.
+
+    Args:
+        mask (Tensor): bool, (B, 1, H, W); True at the positions of the route.
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        self.mask = mask
+
+    def leave(self, routed: Tensor, x: Tensor) -> Tensor:
+        return torch.where(self.mask, routed, x)
+
+    def spatial(self, operation: Spatial, x: Tensor, *args: Any) -> Tensor:
+        return operation(x * self.mask, *args)
+
+
+class Gathered(Route):
+    """The positions of a mask alone: features are (1, C, n, 1), one row for each of the n positions of the batch.
+
+    Args:
+        sites (ActiveSites): of a mask that has a position.
+    """
+
+    def __init__(self, sites: ActiveSites) -> None:
+        self.sites = sites
+
+    def enter(self, x: Tensor) -> Tensor:
+        return self.sites.take(x).t()[None, :, :, None]
+
+    def leave(self, routed: Tensor, x: Tensor) -> Tensor:
+        return self.sites.put(x, self._rows(routed))
+
+    def spatial(self, operation: Spatial, x: Tensor, *args: Any) -> Tensor:
+        batch, _, height, width = self.sites.mask.shape
+        zeros = x.new_zeros(batch, height, width, x.shape[1]).permute(0, 3, 1, 2)
+        return self.enter(operation(self.sites.put(zeros, self._rows(x)), *args))
+
+    @staticmethod
+    def _rows(x: Tensor) -> Tensor:
+        return x[0, :, :, 0].t()
+
+
+EVERYWHERE = Route()
+
+
+class Router(nn.Module):
+    """Picks the positions of the routed blocks: those whose map reaches a threshold, one for all pictures.
+
+    The threshold of a budget b is what a share b of all positions of the training pictures reaches. So a picture full
+    of detail has more positions than b, and a flat one fewer. In training the share is drawn anew for every batch: 1 in
+    half of them, from ``low`` to 1 in the others. The thresholds follow the batches as a moving average.
+
+    Args:
+        low (float): least budget in training, in (0, 1].
+
+    Raises:
+        ValueError: when ``low`` is out of its range.
+    """
+
+    thresholds: Tensor
+
+    def __init__(self, low: float = 0.2) -> None:
+        super().__init__()
+        if not 0 < low <= 1:
+            raise ValueError(f'the least budget must be in (0, 1], got {low}')
+        self.low = low
+        self.register_buffer('thresholds', torch.zeros(_LEVELS))
+
+    def forward(self, idm: Tensor, budget: float) -> Tensor:
+        """Map (B, 1, H, W) -> bool mask of the same shape; the budget counts in evaluation."""
+        if self.training:
+            self._follow(idm)
+            return top_k_mask_of_batch(idm, self._share(idm.device))
+        return idm >= self.threshold(budget)
+
+    def threshold(self, budget: float) -> Tensor:
+        """What a share ``budget`` of the training pictures' positions reaches, in the unit of the map."""
+        if budget >= 1:
+            return self.thresholds.new_tensor(-torch.inf)
+        place = max(budget * _LEVELS - 1, 0)
+        return torch.lerp(self.thresholds[int(place)], self.thresholds[int(place) + 1], place % 1)
+
+    def _share(self, device: torch.device) -> float:
+        drawn = float(from_all_processes(torch.rand(1, device=device))[0])  # one for all processes
+        return min(1.0, self.low + 2 * (1 - self.low) * drawn)
+
+    @torch.no_grad()
+    def _follow(self, idm: Tensor) -> None:
+        shares = torch.arange(1, _LEVELS + 1, device=idm.device) / _LEVELS
+        found = torch.quantile(from_all_processes(idm).flatten(), 1 - shares)
+        # a picture that is not finite must not spoil those after it
+        self.thresholds.lerp_(torch.where(found.isfinite(), found, self.thresholds), _MOMENTUM)

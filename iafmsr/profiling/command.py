@@ -1,0 +1,185 @@
+"""Measure where time goes: in networks, in the sparse convolution, in training.
+
+  iafmsr profile inference IAFMNet SAFMN --scale 4 2 --threads 1
+  iafmsr profile sparse-conv --size 320x180 --channels 40 --weights IAFMNet_x4 --output sparse.json
+  iafmsr profile training -opt options/demo_IAFMNet_x4.yml
+
+What is compared takes turns, so that whatever else the machine does meets all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from pathlib import Path
+
+from iafmsr.arguments import ROOT, Size, add_device, add_weights, number, size, use_device
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    forms = parser.add_subparsers(metavar='WHAT', required=True)
+    for name, (add, measure, summary) in FORMS.items():
+        form = forms.add_parser(name, help=summary, description=inspect.cleandoc(add.__doc__ or ''))
+        add(form)
+        form.set_defaults(measure=measure)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print, and keep all figures where ``--output`` says.
+
+    Raises:
+        UserError: a value is wrong, or the file cannot be written.
+    """
+    from iafmsr.files.whole import check_writable, write_whole
+
+    output = getattr(args, 'output', None)
+    if output:
+        check_writable(output)
+    figures = args.measure(args)
+    if output:
+        write_whole(output, figures.encode())
+    return 0
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--output', type=Path, metavar='FILE.json', help='file for all figures (default: none)')
+
+
+def _add_inference(parser: argparse.ArgumentParser) -> None:
+    """Time whole networks picture by picture, by turns, with their peak memory and the time of their arithmetic alone.
+
+    A network is given as to iafmsr benchmark: NAME[=FILE][:key=value,...].
+    """
+    add = parser.add_argument
+    add('nets', nargs='*', metavar='NET', help='networks to compare (default: IAFMNet in two forms and its peers)')
+    add('--scale', nargs='+', type=int, choices=(2, 3, 4), default=[4], help='scales of the networks, one or more')
+    add('--size', type=size, default=Size(1280, 720), metavar='WxH', help='size of the output')
+    add('--iters', type=number(2), default=10, metavar='N', help='timed pictures of each network')
+    add_device(parser)
+    _add_output(parser)
+
+
+def _inference(args: argparse.Namespace) -> str:
+    from iafmsr.benchmark.inference import NETS, as_json, measure, table
+    from iafmsr.benchmark.tables import as_text
+
+    device, results = use_device(args), []
+    for scale in args.scale:
+        lr = Size(*(-(-side // scale) for side in args.size))
+        results.append((scale, lr, measure(args.nets or NETS, scale, lr, device, args.iters, ROOT)))
+        print(as_text([table(results[-1][2], scale, lr, device)]) + '\n', flush=True)
+    return as_json(results, device, args.command_line)
+
+
+def _add_sparse_conv(parser: argparse.ArgumentParser) -> None:
+    """Time the backends of the submanifold convolution against the dense form, and find where auto should change
+    over."""
+    add = parser.add_argument
+    add(
+        '--size',
+        nargs='+',
+        type=size,
+        default=[Size(320, 180), Size(640, 360), Size(1280, 720)],
+        metavar='WxH',
+        help='sizes of the feature map, one or more',
+    )
+    add('--channels', nargs='+', type=number(1), default=[32, 40, 64], metavar='C', help='widths of the feature map')
+    add(
+        '--active',
+        nargs='+',
+        type=_percentage,
+        default=[5, 10, 20, 50, 100],
+        metavar='PERCENT',
+        help='active sites, in percent of the positions',
+    )
+    add('--seconds', type=float, default=1.0, metavar='N', help='seconds for each case, about')
+    add_weights(parser, 'weights of the network whose map makes the masks', 'an untrained one')
+    add_device(parser)
+    _add_output(parser)
+
+
+def _sparse_conv(args: argparse.Namespace) -> str:
+    from iafmsr.benchmark.sparse import as_json, crossovers, measure, tables
+    from iafmsr.benchmark.tables import as_text
+    from iafmsr.nets.files import find_weights
+
+    weights, device = find_weights(args.weights) if args.weights else None, use_device(args)
+    shares = [percentage / 100 for percentage in args.active]
+    timings = list(measure(args.size, args.channels, shares, device, weights, args.seconds))
+    print(as_text(tables(timings, device)))
+    if device.type == 'cpu':
+        for gradient, share in crossovers(timings).items():
+            print(f'\n{"with" if gradient else "without"} gradients gather is never slower up to {100 * share:g} %')
+    return as_json(timings, device, args.command_line)
+
+
+def _percentage(text: str) -> float:
+    try:
+        if 0 < float(text) <= 100:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f'{text}: above 0 and up to 100 is wanted')
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    """Measure where an iteration of a training goes, beside stock BasicSR's and beside what the chip could do.
+
+    Stock BasicSR and ours with one switch after the other take turns on the network, data and batch of an option file.
+    """
+    add = parser.add_argument
+    add('-opt', required=True, metavar='FILE.yml', help='option file of the training')
+    add('--iters', type=number(1), default=3, metavar='N', help='timed iterations in each turn')
+    add(
+        '--turns',
+        type=number(1),
+        default=5,
+        metavar='N',
+        help='turns of each form; many short ones where other work comes and goes',
+    )
+    _add_output(parser)
+
+
+def _training(args: argparse.Namespace) -> str:
+    from iafmsr.profiling.profile import profile_training
+
+    profile = profile_training(args.opt, ROOT, args.iters, args.turns)
+    print(profile.as_text())
+    return profile.as_json()
+
+
+def _add_loading(parser: argparse.ArgumentParser) -> None:
+    """Measure whether the training data of option files load faster than their networks train on them."""
+    parser.add_argument('-opt', nargs='+', required=True, metavar='FILE.yml', help='option files, one or more')
+
+
+def _loading(args: argparse.Namespace) -> None:
+    from iafmsr.profiling.loading_speed import loading_table
+
+    print(loading_table(args.opt, ROOT))
+
+
+def _add_overhead(parser: argparse.ArgumentParser) -> None:
+    """Measure what exact resume, signals and the guard cost a training iteration, beside BasicSR's own."""
+    add = parser.add_argument
+    add('--num-feat', type=number(1), default=40, metavar='C', help='width of the IAFMNet x4')
+    add('--size', type=size, default=Size(64, 64), metavar='WxH', help='size of an LR patch')
+    add('--batch', type=number(1), default=4, metavar='N', help='patches in a batch')
+    add('--iters', type=number(1), default=20, metavar='N', help='timed iterations of each kind')
+    add_device(parser)
+
+
+def _overhead(args: argparse.Namespace) -> None:
+    from iafmsr.profiling.overhead import measure_overhead
+
+    theirs, ours, ratio = measure_overhead(use_device(args).type, args.num_feat, args.size, args.batch, args.iters)
+    print(f'BasicSR {1000 * theirs:.1f} ms, iafmsr {1000 * ours:.1f} ms an iteration: {100 * (ratio - 1):+.2f} %')
+
+
+FORMS = {
+    'inference': (_add_inference, _inference, 'time and memory of whole networks'),
+    'sparse-conv': (_add_sparse_conv, _sparse_conv, 'the submanifold convolution, by backend and share of sites'),
+    'training': (_add_training, _training, 'the stages of a training iteration, beside stock BasicSR'),
+    'loading': (_add_loading, _loading, 'whether training data load fast enough'),
+    'overhead': (_add_overhead, _overhead, 'what exact resume, signals and the guard cost'),
+}

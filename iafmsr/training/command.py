@@ -1,0 +1,54 @@
+"""Train or test a network by an option file, as BasicSR does and with its flags.
+
+  iafmsr train -opt options/train_IAFMNet_x4.yml --auto_resume
+  iafmsr test -opt options/test_IAFMNet_x4.yml --force_yml path:pretrain_network_g=weights/IAFMNet_x4.pth
+  torchrun --nproc_per_node=2 iafmsr/train.py -opt options/train_IAFMNet_x4.yml --launcher pytorch
+
+A run goes to experiments/NAME, a test to results/NAME. Relative paths in an option file count from the repository root.
+`python iafmsr/train.py` and `python iafmsr/test.py` are the same commands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from iafmsr.arguments import ROOT
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """BasicSR's flags, with help."""
+    add = parser.add_argument
+    add('-opt', required=True, metavar='FILE.yml', help='option file of the run')
+    add(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm'),
+        default='none',
+        help='how the processes were started; pytorch is torchrun',
+    )
+    add('--auto_resume', action='store_true', help='go on from the newest state of this run')
+    add('--debug', action='store_true', help='validate and save every 8 iterations, as debug_NAME')
+    add('--force_yml', nargs='+', metavar='SECTION:KEY=VALUE', help='options that replace those of the file')
+    # the launcher before torchrun writes it so; the rank itself comes by the environment
+    add('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train or test.
+
+    Raises:
+        SystemExit: the run was stopped by a signal and can go on.
+        UserError: options, data or disk do not let the run begin or go on.
+    """
+    # a spawned data worker imports the main module first: this one brings the cures that BasicSR's own datasets need
+    main = sys.modules['__main__']
+    main.__spec__, main.__file__ = None, str(ROOT / f'iafmsr/{args.command}.py')
+    if args.command == 'train':
+        from iafmsr.training.loop import train
+
+        train(args, str(ROOT))
+    else:
+        from iafmsr.training.testing import test
+
+        test(args, str(ROOT))
+    return 0

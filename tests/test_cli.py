@@ -1,0 +1,142 @@
+"""The command `iafmsr`: one list of subcommands, one convention for their arguments, mistakes in one line."""
+
+import argparse
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import iafmsr
+from iafmsr.arguments import Parser, add_device
+from iafmsr.cli import COMMANDS, main
+from iafmsr.profiling.command import FORMS
+
+WORDS = [[name] for name in COMMANDS] + [['profile', form] for form in FORMS]
+MEANS_THE_SAME = ('--device', '--threads', '--data')
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """The parser of every command and of every form of profile."""
+    found = {}
+    for name, (module, _) in COMMANDS.items():
+        found[name] = Parser(prog=f'iafmsr {name}')
+        import_module(module).add_arguments(found[name])
+    (forms,) = (action.choices for action in found['profile']._actions if isinstance(action.choices, dict))
+    return found | {f'profile {name}': parser for name, parser in forms.items()}
+
+
+def options() -> list[tuple[str, argparse.Action, str]]:
+    """Command, option and the help that is shown of it."""
+    return [
+        (command, action, parser._get_formatter()._expand_help(action))
+        for command, parser in parsers().items()
+        for action in parser._actions
+        if action.option_strings and action.help is not argparse.SUPPRESS and action.dest != 'help'
+    ]
+
+
+def test_help_appears_without_torch() -> None:
+    code = (
+        'import sys\nfrom iafmsr.cli import main\n'
+        f'for words in {[[], *WORDS]}:\n'
+        '    try:\n        main([*words, "--help"])\n'
+        '    except SystemExit as stop:\n        assert stop.code == 0, words\n'
+        '    assert not {"torch", "numpy", "basicsr"} & sys.modules.keys(), words\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, env={**os.environ, 'COLUMNS': '200'}
+    )
+    assert done.returncode == 0, done.stderr
+    for words in WORDS:
+        assert f'usage: iafmsr {" ".join(words)} ' in done.stdout
+    assert all(f'\n  {name:11} {summary}\n' in done.stdout for name, (_, summary) in COMMANDS.items())
+
+
+@pytest.mark.parametrize('argv', [['--version'], ['-m']])
+def test_the_version_is_that_of_the_package(argv: list[str], capsys: pytest.CaptureFixture) -> None:
+    if argv == ['-m']:
+        out = subprocess.run([sys.executable, '-m', 'iafmsr', '--version'], capture_output=True, text=True).stdout
+    else:
+        with pytest.raises(SystemExit) as stop:
+            main(argv)
+        assert stop.value.code == 0
+        out = capsys.readouterr().out
+    assert out == f'iafmsr {iafmsr.__version__}\n'
+
+
+@pytest.mark.parametrize(
+    ('argv', 'said'),
+    [
+        (['upscal'], "no command is called 'upscal' (did you mean upscale?); iafmsr --help lists them"),
+        (['xyz'], "no command is called 'xyz'; iafmsr --help lists them"),
+        (['--verson'], 'unrecognized arguments: --verson (did you mean --version?)'),
+        (['weights', '--wat'], 'unrecognized arguments: --wat'),
+        (['upscale', 'a.png', '--weights', 'x'], 'the following arguments are required: --output'),
+        (
+            ['inspect', 'a', '--weights', 'x', '--ouput', 'y'],
+            'unrecognized arguments: --ouput y (did you mean --output?)',
+        ),
+        (['upscale', 'a', '--output', 'b', '--weights', 'x', '--device', 'gpu'], '--device gpu: none of cpu, cuda'),
+        (['profile', 'trainin'], 'WHAT trainin: none of inference, sparse-conv, training, loading, overhead'),
+        (['complexity', '-opt', 'a.yml', '--size', '1280'], '--size 1280: WIDTHxHEIGHT is wanted, such as 320x180'),
+    ],
+)
+def test_a_mistake_is_one_line_with_the_nearest_word(argv: list[str], said: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out) == (2, '')
+    assert err.startswith(f'iafmsr: error: {said}') and err.count('\n') == 1
+
+
+def test_without_a_command_the_list_is_shown_and_nothing_has_succeeded(capsys: pytest.CaptureFixture) -> None:
+    assert main([]) == 2
+    assert 'upscale' in capsys.readouterr().err
+
+
+def test_every_option_has_a_phrase_for_help_and_says_its_default() -> None:
+    for command, action, shown in options():
+        name = f'{command} {action.option_strings[0]}'
+        assert shown and not shown.endswith('.') and not shown.startswith('of '), name
+        # a flag is off; what appends to a file's options has none
+        if action.nargs != 0 and not action.required and action.dest != 'force_yml':
+            assert shown.count('(default: ') == 1, name
+
+
+def test_an_option_means_the_same_everywhere() -> None:
+    kinds: dict[str, set[object]] = {}
+    for _, action, shown in options():
+        name = action.option_strings[0]
+        if name in MEANS_THE_SAME:
+            kinds.setdefault(name, set()).add((shown, action.metavar))
+        elif name == '--weights':
+            kinds.setdefault(name, set()).add((shown.split(': ', 1)[1].split(' (default')[0], action.metavar))
+        elif name in ('--scale', '--size'):
+            kinds.setdefault(name, set()).add((str(action.choices or action.metavar), action.type.__name__))
+        elif name == '--output':
+            assert shown.split()[0] in ('file', 'files', 'folder'), shown
+    assert kinds.keys() == {*MEANS_THE_SAME, '--weights', '--scale', '--size'}
+    assert all(len(found) == 1 for found in kinds.values()), kinds
+
+
+def test_threads_are_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from iafmsr.arguments import use_device
+
+    asked: list[int] = []
+    monkeypatch.setattr('torch.set_num_threads', asked.append)
+    parser = Parser()
+    add_device(parser)
+    assert use_device(parser.parse_args(['--threads', '3', '--device', 'cpu'])).type == 'cpu'
+    use_device(parser.parse_args([]))
+    assert asked == [3]
+
+
+def test_complexity_counts_the_nets_of_option_files(repo_root: Path, capsys: pytest.CaptureFixture) -> None:
+    files = [str(repo_root / f'options/train_IAFMNet_x{scale}.yml') for scale in (2, 4)]
+    assert main(['complexity', '-opt', *files, '--size', '1280x720']) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[0].startswith('| options | net | params | GMACs at 1280x720 ')
+    assert rows[3].startswith('| train_IAFMNet_x4 | IAFMNet x4 | 203,264 | 10.77 |')

@@ -75,7 +75,12 @@ def test_a_gray_net_from_training_to_upscaling(tmp_path: Path, repo_root: Path, 
         found.append(10 * np.log10(255**2 / ((sr - hr) ** 2).mean()))
     assert psnr == pytest.approx(np.mean(found), abs=1e-3)
     source = tmp_path / 'val_gt/000.png'
-    assert main(['upscale', str(source), str(tmp_path / 'x.png'), '--weights', str(weights), '--device', 'cpu']) == 0
+    assert (
+        main(
+            ['upscale', str(source), '--output', str(tmp_path / 'x.png'), '--weights', str(weights), '--device', 'cpu']
+        )
+        == 0
+    )
     assert Image.open(tmp_path / 'x.png').mode == 'L'
 
 

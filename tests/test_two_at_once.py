@@ -159,7 +159,7 @@ def test_a_second_upscaling_is_refused(
     tmp_path: Path, weights: Path, out: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = picture(tmp_path / 'a.png', 1, 16)
-    arguments = ['upscale', str(source), str(tmp_path / out), '--weights', str(weights), '--device', 'cpu']
+    arguments = ['upscale', str(source), '--output', str(tmp_path / out), '--weights', str(weights), '--device', 'cpu']
     with folder_lock(tmp_path / out), pytest.raises(SystemExit) as end:
         main(arguments)
     assert end.value.code == 2

@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         check_writable(new[0].target)
         for folder in {job.target.parent for job in new}:
             clear_leftovers(folder)
-        with folder_lock(Path(args.out)), _bar() as bar:
+        with folder_lock(Path(args.output)), _bar() as bar:
             upscaler = _upscaler(weights, new, device, args, say)
             failed = upscale_all(new, upscaler, bar, say, args.quality)
     print(

@@ -384,6 +384,8 @@ def _other_key(name: str, old: str, new: str) -> Callable[[Path], None]:
             _replace('lq.lmdb/meta_info.txt', '03.png', '13.png'),
             ['lq.lmdb', 'not in data.mdb, but in meta_info.txt: 13'],
         ),
+        (_other_key('lq.lmdb', '03', '03.v2'), ['lq.lmdb', '03.v2: a key with a dot']),
+        (_other_key('lq.lmdb', '03', '02.v2'), ['lq.lmdb', '02.v2: a key with a dot']),
         (_other_key('lq.lmdb', '03', '13'), ['8 keys', 'only in one of them: 03, 13']),
         (_replace('lq.lmdb/meta_info.txt', '07.png (16,12,3) 1\n', ''), ['lq.lmdb', '8 pictures', '7 in meta_info']),
         (

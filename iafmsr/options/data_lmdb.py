@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ LMDB_SECONDS = 300
 TEACHER = 'dataroot_teacher'
 MAX_COMPARED = 20  # teacher's pictures that are held against LR
 MAX_DIFFERENCE = 16  # levels, on average: between different photographs it is 50 or more
+_DOTTED = re.compile(r'^([^\n]*\.[^\n]*)\.\w+ \(\d+,\d+,\d+\)', re.MULTILINE)  # in a meta_info.txt
 _LIST_KEYS = """
 import os, sys, lmdb
 try:
@@ -63,6 +65,11 @@ def _read_lmdb(key: str, root: str) -> dict[str, Size]:
     except (OSError, UnicodeDecodeError):
         raise UserError(f'{key}: {meta}: cannot be read') from None
     sizes = listed_sizes(text)
+    if dotted := _DOTTED.search(text):
+        raise UserError(
+            f'{key}: {meta}: {dotted[1]}: a key with a dot, of which BasicSR reads what stands before it alone; '
+            'make the LMDB of pictures whose names have no dots but that of the suffix'
+        )
     if not text.strip():
         raise UserError(f'{key}: {meta}: lists no picture')
     if len(sizes) != len(text.splitlines()):

@@ -9,7 +9,7 @@ import this one.
 from importlib.util import find_spec
 
 from iafmsr import bridge
-from iafmsr.bridge import compat, importing
+from iafmsr.bridge import compat, importing, launching
 from iafmsr.errors import UserError
 
 if find_spec('basicsr') is None:
@@ -96,4 +96,5 @@ __all__ = [
 ]
 
 compat.apply()
+launching.apply()
 bridge.wire()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -11,9 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')  # read at the import: nothing is sent anywhere
+from iafmsr.files.whole import own_folder
+
+_FOLDER = own_folder('iafmsr-serve')  # of all that is uploaded, made, or kept by Gradio
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+# read at the import: nothing is sent anywhere, nothing is left elsewhere
+os.environ |= {'GRADIO_ANALYTICS_ENABLED': 'False', 'GRADIO_TEMP_DIR': str(_FOLDER)}
 
 import gradio as gr  # noqa: E402
+from starlette.middleware import Middleware  # noqa: E402
+from starlette.middleware.trustedhost import TrustedHostMiddleware  # noqa: E402
 
 from iafmsr.errors import UserError  # noqa: E402
 from iafmsr.files.picture import Picture  # noqa: E402
@@ -23,6 +31,7 @@ from iafmsr.tools.serve.work import Enlarged, enlarge, idm_view, read_upload, sa
 __all__ = ['serving']
 
 _KEPT = 3600  # seconds that a visitor's pictures are kept
+_VISITORS = 20  # whose pictures are kept at a time
 _OPACITY = 60
 _CSS = f"""
 :root {{ --opacity: {_OPACITY / 100}; }}
@@ -57,8 +66,7 @@ def serving(trained: TrainedNet, host: str, port: int, most_pixels: int) -> Iter
     Raises:
         UserError: the port is taken.
     """
-    with tempfile.TemporaryDirectory(prefix='iafmsr-serve-') as folder:
-        os.environ['GRADIO_TEMP_DIR'] = folder  # what is uploaded goes with the rest
+    with tempfile.TemporaryDirectory(prefix='results-', dir=_FOLDER) as folder:
         app = _page(trained, most_pixels, Path(folder))
         app.queue(max_size=20)
         try:
@@ -71,6 +79,8 @@ def serving(trained: TrainedNet, host: str, port: int, most_pixels: int) -> Iter
                 ssr_mode=False,
                 max_file_size='100mb',
                 prevent_thread_lock=True,
+                state_session_capacity=_VISITORS,
+                app_kwargs={'middleware': [Middleware(TrustedHostMiddleware, allowed_hosts=_names_of(host))]},
                 css=_CSS,
                 # no fonts from elsewhere
                 theme=gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace']),
@@ -81,6 +91,24 @@ def serving(trained: TrainedNet, host: str, port: int, most_pixels: int) -> Iter
             yield app
         finally:
             app.close(verbose=False)
+
+
+def _names_of(host: str) -> list[str]:
+    """Names under which the page is asked for: another site's name may not lead a browser to a page of this machine
+    alone."""
+    return ['localhost', host] if host.startswith('127.') else ['*']
+
+
+def _refuse_addresses(upload: gr.File) -> None:
+    """A visitor sends a file, and may not name an address for the server to fetch it from."""
+    take = upload.async_move_resource_to_block_cache
+
+    async def take_file(path: str | Path | None) -> str | None:
+        if path is not None and str(path).startswith(('http://', 'https://')):
+            raise gr.Error('a file is wanted, not an address', print_exception=False)
+        return await take(path)
+
+    upload.async_move_resource_to_block_cache = take_file
 
 
 def _page(trained: TrainedNet, most_pixels: int, folder: Path) -> gr.Blocks:
@@ -110,6 +138,7 @@ def _parts(trained: TrainedNet, most_pixels: int) -> _Parts:
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
             upload = gr.File(label=f'A picture, at most {most_pixels / 1e6:g} MP', elem_id='upload')
+            _refuse_addresses(upload)
             share = _share(trained.net)
             opacity = gr.Slider(0, 100, _OPACITY, step=1, label='opacity of the maps, %', elem_id='opacity')
             told = gr.Markdown(elem_id='told')
@@ -174,6 +203,7 @@ def _connect(parts: _Parts, trained: TrainedNet, most_pixels: int, folder: Path)
 
 def _shown(found: Enlarged, before: _Kept | None, folder: Path) -> tuple[Any, ...]:
     """The values of the page's components; the files of the picture before are removed."""
+    _make_room(folder)
     place = Path(tempfile.mkdtemp(dir=folder))
     bicubic, result = (place / f'{found.name}_{ending}.png' for ending in ('bicubic', f'x{found.scale}'))
     for path, picture in ((bicubic, found.bicubic), (result, found.sr)):
@@ -192,3 +222,10 @@ def _shown(found: Enlarged, before: _Kept | None, folder: Path) -> tuple[Any, ..
 def _forget(kept: _Kept | None) -> None:
     if kept is not None:
         shutil.rmtree(kept.folder, ignore_errors=True)
+
+
+def _make_room(folder: Path) -> None:
+    """Remove the oldest pictures where there are those of many visitors."""
+    places = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+    for place in places[: max(0, len(places) + 1 - _VISITORS)]:
+        shutil.rmtree(place, ignore_errors=True)

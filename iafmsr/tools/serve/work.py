@@ -26,6 +26,7 @@ from iafmsr.ops.resize import imresize
 
 __all__ = ['Enlarged', 'enlarge', 'idm_view', 'read_upload', 'save', 'sites_view', 'summary']
 
+_LONGEST = 16384  # of a side: browsers show no longer pictures, and a strip of a million blocks the page
 _MOST_PIXELS = 178_956_970  # Pillow's limit for files of strangers, whatever the command was told
 _SHOWN = 960  # pixels: the longer side of the picture under a map
 _SHARE = 0.995  # of the map's values, over which its colours are spread
@@ -75,6 +76,8 @@ def read_upload(path: Path, most_pixels: int) -> Picture:
     most_pixels = min(most_pixels, _MOST_PIXELS)
     try:
         height, width = picture_size(path)
+        if max(height, width) > _LONGEST:
+            raise UserError(f'{path.name}: {width}x{height} pixels, sides of at most {_LONGEST} are taken here')
         if height * width > most_pixels:
             raise UserError(
                 f'{path.name}: {width}x{height} pixels, at most {most_pixels / 1e6:g} MP are taken '

@@ -57,6 +57,18 @@ def test_the_result_is_the_nets(trained, found):
     assert summary(found).startswith('60x40 → 120x80 in ') and '120 of 2,400 sites active' in summary(found)
 
 
+def test_a_budget_is_the_work_of_the_routed_blocks(found):
+    torch.manual_seed(0)
+    net = IAFMNet(num_feat=8, num_block=2, num_routed=1).eval().requires_grad_(False)
+    routed = TrainedNet(net, 'IAFMNet', 4)
+    net.router.thresholds.fill_(float(enlarge(routed, 'noise', found.source, 0.05).idm.median()))
+    whole, half = (enlarge(routed, 'noise', found.source, 0.05, budget).sr for budget in (1, 0.5))
+    net.budget = 0.5
+    lq = found.lr[None].float() / 255
+    assert torch.equal(half, (net(lq)[0].clamp(0, 1) * 255).round().to(torch.uint8))
+    assert not torch.equal(half, whole)
+
+
 def test_the_share_moves_the_mask_and_the_result_without_touching_the_net(trained, found):
     other = enlarge(trained, 'noise', found.source, 0.5)
     assert trained.net.density.k == 0.05 and torch.equal(other.idm, found.idm)

@@ -122,6 +122,7 @@ class _Parts(NamedTuple):
 
     upload: gr.File
     share: gr.Slider
+    budget: gr.Slider
     opacity: gr.Slider
     kept: gr.State
     slider: gr.ImageSlider
@@ -139,7 +140,7 @@ def _parts(trained: TrainedNet, most_pixels: int) -> _Parts:
         with gr.Column(scale=1, min_width=280):
             upload = gr.File(label=f'A picture, at most {most_pixels / 1e6:g} MP', elem_id='upload')
             _refuse_addresses(upload)
-            share = _share(trained.net)
+            share, budget = _share(trained.net), _budget(trained.net)
             opacity = gr.Slider(0, 100, _OPACITY, step=1, label='opacity of the maps, %', elem_id='opacity')
             told = gr.Markdown(elem_id='told')
             download = gr.DownloadButton('Download the result', interactive=False, elem_id='download')
@@ -154,7 +155,7 @@ def _parts(trained: TrainedNet, most_pixels: int) -> _Parts:
         with gr.Column():
             gr.Markdown('**Active sites**: what is not dark')
             sites = gr.HTML(elem_id='sites')
-    return _Parts(upload, share, opacity, kept, slider, idm, sites, told, download)
+    return _Parts(upload, share, budget, opacity, kept, slider, idm, sites, told, download)
 
 
 def _share(net: Any) -> gr.Slider:
@@ -170,34 +171,50 @@ def _share(net: Any) -> gr.Slider:
     )
 
 
+def _budget(net: Any) -> gr.Slider:
+    return gr.Slider(
+        5,
+        100,
+        100,
+        step=5,
+        label='positions that the routed blocks work at, %',
+        elem_id='budget',
+        info='of the pictures of the training; a flat picture takes fewer',
+        visible=bool(getattr(net, 'num_routed', 0)),
+    )
+
+
 def _connect(parts: _Parts, trained: TrainedNet, most_pixels: int, folder: Path) -> None:
     """What the page does when something on it is set."""
     shown = [parts.kept, parts.slider, parts.idm, parts.sites, parts.told, parts.download]
 
-    def answer(read: Callable[[], tuple[str, Picture]], percent: float, before: _Kept | None) -> tuple[Any, ...]:
+    def answer(
+        read: Callable[[], tuple[str, Picture]], percent: float, budget: float, before: _Kept | None
+    ) -> tuple[Any, ...]:
         try:
-            return _shown(enlarge(trained, *read(), percent / 100), before, folder)
+            return _shown(enlarge(trained, *read(), percent / 100, budget / 100), before, folder)
         except UserError as error:
             gr.Warning(str(error), title='Not upscaled')
             return tuple(gr.skip() for _ in shown)
 
-    def first(path: str, percent: float, before: _Kept | None) -> tuple[Any, ...]:
-        return answer(lambda: (Path(path).stem, read_upload(Path(path), most_pixels)), percent, before)
+    def first(path: str, percent: float, budget: float, before: _Kept | None) -> tuple[Any, ...]:
+        return answer(lambda: (Path(path).stem, read_upload(Path(path), most_pixels)), percent, budget, before)
 
-    def again(percent: float, before: _Kept | None) -> tuple[Any, ...]:
+    def again(percent: float, budget: float, before: _Kept | None) -> tuple[Any, ...]:
         if before is None:
             return tuple(gr.skip() for _ in shown)
-        return answer(lambda: (before.found.name, before.found.source), percent, before)
+        return answer(lambda: (before.found.name, before.found.source), percent, budget, before)
 
     def moved(percent: float, before: _Kept | None) -> Any:
         return gr.skip() if before is None else sites_view(before.found, percent / 100)
 
-    share, kept = parts.share, parts.kept
-    parts.upload.upload(first, [parts.upload, share, kept], shown)
+    share, budget, kept = parts.share, parts.budget, parts.kept
+    parts.upload.upload(first, [parts.upload, share, budget, kept], shown)
     share.input(
         moved, [share, kept], parts.sites, show_progress='hidden', trigger_mode='always_last', concurrency_limit=4
     )
-    share.release(again, [share, kept], shown)
+    for slider in (share, budget):
+        slider.release(again, [share, budget, kept], shown)
     parts.opacity.input(None, parts.opacity, js=_SET_OPACITY)
 
 

@@ -78,7 +78,7 @@ class IAFMNet(nn.Module):
         lq -> head -> F0 -> InformationDensity -> mu, theta, guide, mask
               F0 -> N x IFEB(., guide, mask) -> (.) guide -> (+) mu -> tail -> PixelShuffle -> sr
 
-    Where the paper is silent or its literal form does not work (docs/experiments.md), the defaults are ours; figure 3
+    Where the paper is silent or its literal form does not work (docs/method.md), the defaults are ours; figure 3
     to the letter is ``literal`` of ``options/ablation.yml``.
 
     Args:

@@ -11,16 +11,17 @@ PACKAGE = Path(__file__).resolve().parent.parent / 'iafmsr'
 # every room of the package, from the ground floor up, and the rooms that it may import
 ALLOWED = {
     'errors': set(),
+    'places': set(),
     'ops': set(),
     'layers': {'ops'},
     'files': {'errors'},
-    'options': {'errors'},
+    'options': {'errors', 'places'},
     'bridge': {'errors'},
     'archs': {'bridge', 'errors', 'layers', 'ops'},
     'data': {'bridge', 'errors', 'files', 'ops'},
-    'nets': {'archs', 'errors', 'files', 'options'},
+    'nets': {'archs', 'errors', 'files', 'options', 'places'},
     'models': {'bridge', 'errors', 'layers', 'nets'},
-    'training': {'bridge', 'data', 'errors', 'files', 'models', 'nets', 'options'},
+    'training': {'bridge', 'data', 'errors', 'files', 'models', 'nets', 'options', 'places'},
     '__init__': {'bridge', 'options'},  # what it registers it imports by name, when BasicSR is there
     'cli': {'__init__', 'errors'},  # a command is imported by name, when it is called
     'tools': {
@@ -34,7 +35,9 @@ ALLOWED = {
         'nets',
         'ops',
         'options',
+        'places',
         'training',
+        '__init__',
     },
     '__main__': {'cli'},
     'train': {'cli'},
@@ -42,6 +45,7 @@ ALLOWED = {
 }
 LIBRARIES = {
     'errors': set(),
+    'places': set(),
     'ops': {'torch', 'spconv'},
     'layers': {'torch'},
     'archs': {'torch', 'spandrel'},

@@ -20,6 +20,7 @@ from iafmsr.layers.precision import ExactConv2d, in_autocast
 from iafmsr.layers.routing import EVERYWHERE, Gathered, Masked, Route, Router
 from iafmsr.ops.sites import ActiveSites
 from iafmsr.ops.submanifold import SubmanifoldConv2d
+from iafmsr.ops.torch_names import is_compiling
 
 _SSCONVS = ('shared', 'own', 'none')
 
@@ -200,7 +201,7 @@ class IAFMNet(nn.Module):
 
         A tile takes the ``maps`` of its picture at its place; they come from ``density.maps(local_map(tiles), lq)``.
         """
-        if lq.device.type == 'cpu' and not torch.compiler.is_compiling():
+        if lq.device.type == 'cpu' and not is_compiling():
             lq = lq.contiguous(memory_format=torch.channels_last)
         f0 = self.head(lq)
         density = self.density(f0, lq, maps)
@@ -232,7 +233,7 @@ class IAFMNet(nn.Module):
         if not self.training and self.budget == 1:
             return by
         mask = self.router(self.density.choose(self.route_map, density.idm, lq), self.budget)
-        traced = torch.compiler.is_compiling() or self.sparse_backend == 'dense'
+        traced = is_compiling() or self.sparse_backend == 'dense'
         route = Masked(mask) if traced or not mask.any() else Gathered(ActiveSites(mask))
         return by._replace(guide=route.enter(by.guide), sites=ActiveSites(density.mask & mask), route=route)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 from torch import Tensor
 
+from iafmsr.errors import without_warnings
 from iafmsr.files import tiff
 from iafmsr.files.metadata import dpi_of, exif_of, orientation_of
 from iafmsr.files.picture import Picture, UnreadableError, as_rgb8, as_tensor, turned
@@ -40,7 +40,8 @@ _BY_PILLOW = {
     'PA': 'RGBA',
 }
 
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong with a file is said in a line of ours
+# What is wrong with a file is said in a line of ours. OpenCV 5 has the first name, OpenCV 4 the second.
+(cv2.utils.logging.setLogLevel if hasattr(cv2.utils, 'logging') else cv2.setLogLevel)(0)
 
 
 def read(source: Path | bytes) -> Picture:
@@ -57,7 +58,7 @@ def read(source: Path | bytes) -> Picture:
         UnreadableError: the file cannot be read, is empty, cut short or no picture, or its pixels are not integers of
             8 or 16 bits.
     """
-    with _reasons(), _opened(source) as file, warnings.catch_warnings(action='ignore'):
+    with _reasons(), _opened(source) as file, without_warnings():
         if tiff.is_tiff(file):
             return tiff.read_tiff(file, _by_pillow, _by_opencv)
         try:
@@ -97,9 +98,9 @@ def read_rgb8(content: bytes) -> np.ndarray:
         and (b'tRNS' not in content[: content.find(b'IDAT')])
     ):
         with suppress(cv2.error):
-            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
             if pixels is not None:
-                return pixels
+                return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, pixels)
     return np.ascontiguousarray(as_rgb8(read(content)).colour)
 
 
@@ -113,7 +114,7 @@ def picture_size(path: Path, whole: bool = False) -> tuple[int, int]:
     Raises:
         UnreadableError: The file has no header of a picture, or is not whole.
     """
-    with _reasons(), _opened(path) as file, warnings.catch_warnings(action='ignore'):
+    with _reasons(), _opened(path) as file, without_warnings():
         if tiff.is_tiff(file):
             return tiff.tiff_size(file)
         try:

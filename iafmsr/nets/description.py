@@ -12,10 +12,10 @@ import yaml
 from iafmsr import archs
 from iafmsr.errors import UserError
 from iafmsr.files.names import printable
-from iafmsr.nets.files import FOLDER
 from iafmsr.nets.reading import load_checkpoint
 from iafmsr.nets.recognition import ARCHS, recognise
 from iafmsr.nets.state_dicts import unwrapped, weights_in
+from iafmsr.places import ROOT
 
 __all__ = ['Described', 'describe']
 
@@ -45,7 +45,7 @@ class Described:
 
 
 def describe(
-    file: Path, given: Mapping[str, Any] | None = None, root: Path = FOLDER.parent, label: str | None = None
+    file: Path, given: Mapping[str, Any] | None = None, root: Path = ROOT, label: str | None = None
 ) -> Described:
     """What the network of a file of weights, or of an option file, is.
 

@@ -10,10 +10,11 @@ import yaml
 
 from iafmsr.errors import UserError
 from iafmsr.files.names import printable
+from iafmsr.places import WEIGHTS
 
 __all__ = ['FOLDER', 'NamedFile', 'find', 'find_weights', 'known_names', 'parse_keys']
 
-FOLDER = Path(__file__).resolve().parents[2] / 'weights'
+FOLDER = WEIGHTS
 _KEYS = re.compile(r'(?P<file>.+?):(?P<keys>\w+=.*)')
 
 

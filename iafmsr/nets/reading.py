@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from iafmsr.errors import UserError
+from iafmsr.errors import UserError, without_warnings
 
 __all__ = ['STATE_KEYS', 'load_checkpoint']
 
@@ -33,7 +32,7 @@ def load_checkpoint(file: str | Path) -> dict[str, Any]:
     try:
         if zipfile.is_zipfile(file):
             _check_archive(file)
-        with warnings.catch_warnings(action='ignore'):
+        with without_warnings():
             content = torch.load(file, map_location='cpu', weights_only=True)
     except UserError:
         raise

@@ -92,6 +92,7 @@ class Train(Section):
 
 # -- the other sections -----------------------------------------------------------------------------------------------
 class Paths(Section):
+    root: Text | None = key('folder with experiments/ and results/ of runs; relative paths count from it', None)
     pretrain_network_g: Text | None = key('weights to start from', None)
     param_key_g: Text = key('which weights of the file', 'params')
     strict_load_g: Flag = key('all names and shapes must agree', True)

@@ -90,8 +90,8 @@ def test_a_new_key_of_train_is_a_line_of_the_schema(monkeypatch: pytest.MonkeyPa
     class NewOptions(Options):
         train: NewTrain | None = key('needed in training', None)
 
-    for module in ('check', 'page'):
-        monkeypatch.setattr(f'iafmsr.options.{module}.{"Schema" if module == "check" else "Options"}', NewOptions)
+    for place in ('training.checks.check.Schema', 'options.page.Options'):
+        monkeypatch.setattr(f'iafmsr.{place}', NewOptions)
     monkeypatch.setattr('iafmsr.options.schema.sections.__defaults__', (NewOptions, ''))
 
     def faults(**keys: Any) -> list[str]:

@@ -107,6 +107,12 @@ class IAFMNet(nn.Module):
 
     Raises:
         ValueError: when an argument is out of its range.
+
+    Example:
+        >>> net = iafmsr.IAFMNet(scale=2, num_feat=8, num_block=1)
+        >>> sr, density = net(torch.rand(1, 3, 9, 12), return_density=True)
+        >>> sr.shape, density.idm.shape
+        (torch.Size([1, 3, 18, 24]), torch.Size([1, 1, 9, 12]))
     """
 
     def __init__(

@@ -71,6 +71,14 @@ def without_cuda(opt: Options) -> list[str]:
     return changes
 
 
+def share_batch(opt: Options) -> None:
+    """Gives BasicSR, in place, the batch of each process where an option file says the whole (total_batch_size)."""
+    train = opt['datasets'].get('train') or {}
+    if train.get('total_batch_size'):
+        loaders = opt['world_size'] if opt['dist'] else max(1, opt['num_gpu'])
+        train['batch_size_per_gpu'] = train['total_batch_size'] // loaders
+
+
 def fit_options_to_machine() -> None:
     """Lets an option file written for GPUs run without one, and says so in a line.
 
@@ -87,6 +95,7 @@ def fit_options_to_machine() -> None:
             changes = without_cuda(opt)
             if changes and opt['rank'] == 0:
                 print('No CUDA device: ' + ', '.join(changes), flush=True)
+        share_batch(opt)
         return opt, args
 
     options.parse_options = parse_options

@@ -54,8 +54,12 @@ def _latest(run: Path) -> Path:
     return max(numbered)[1]
 
 
-def find_weights(entry: str) -> NamedFile:
+def find_weights(entry: str, option: str = '--weights ') -> NamedFile:
     """What ``--weights FILE[:key=value,...]`` names.
+
+    Args:
+        entry: the text.
+        option: what the message of an error begins with.
 
     Raises:
         UserError: there is no such file, or the keys are no list of ``key=value``.
@@ -64,10 +68,10 @@ def find_weights(entry: str) -> NamedFile:
     name, keys = (matched['file'], matched['keys']) if matched else (entry, None)
     path = find(name)
     if path is None and Path(name).is_dir():
-        raise UserError(f'--weights {name}: a folder, but not that of a run: no models/ in it')
+        raise UserError(f'{option}{name}: a folder, but not that of a run: no models/ in it')
     if path is None:
         known = ', '.join(known_names())
-        raise UserError(f'--weights {name}: no such file' + (f', and none of the names {known}' if known else ''))
+        raise UserError(f'{option}{name}: no such file' + (f', and none of the names {known}' if known else ''))
     return NamedFile(path, parse_keys(entry, keys))
 
 

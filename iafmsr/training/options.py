@@ -62,10 +62,6 @@ def parse_options(args: argparse.Namespace, root_path: str, is_train: bool = Tru
         opt, _ = basicsr_options.parse_options(root_path, is_train)
     resolve_paths(opt, root_path)
     fill_defaults(opt, read, is_train)
-    train = subsection(subsection(opt, 'datasets'), 'train')
-    if train.get('total_batch_size'):
-        loaders = opt['world_size'] if opt['dist'] else max(1, opt['num_gpu'])
-        train['batch_size_per_gpu'] = train['total_batch_size'] // loaders
     return opt
 
 

@@ -12,18 +12,19 @@ PACKAGE = Path(__file__).resolve().parent.parent / 'iafmsr'
 ALLOWED = {
     'errors': set(),
     'places': set(),
+    'plugins': {'errors'},
     'ops': set(),
     'layers': {'ops'},
     'files': {'errors'},
-    'options': {'errors', 'places'},
+    'options': {'errors', 'places', 'plugins'},
     'bridge': {'errors'},
     'archs': {'bridge', 'errors', 'layers', 'ops'},
     'data': {'bridge', 'errors', 'files', 'ops'},
-    'nets': {'archs', 'errors', 'files', 'options', 'places'},
+    'nets': {'archs', 'errors', 'files', 'options', 'places', 'plugins'},
     'models': {'bridge', 'errors', 'layers', 'nets'},
     'training': {'bridge', 'data', 'errors', 'files', 'models', 'nets', 'options', 'places'},
     '__init__': {'bridge', 'options'},  # what it registers it imports by name, when BasicSR is there
-    'cli': {'__init__', 'errors'},  # a command is imported by name, when it is called
+    'cli': {'__init__', 'errors', 'plugins'},  # a command is imported by name, when it is called
     'tools': {
         'bridge',
         'cli',
@@ -47,6 +48,7 @@ ALLOWED = {
 LIBRARIES = {
     'errors': set(),
     'places': set(),
+    'plugins': set(),
     'ops': {'torch', 'spconv'},
     'layers': {'torch'},
     'archs': {'torch', 'spandrel'},

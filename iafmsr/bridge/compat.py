@@ -2,7 +2,7 @@
 
 `iafmsr.bridge.basicsr_api` applies them when it has imported BasicSR (what the import itself needs is in
 `iafmsr.bridge.importing`), in spawned data workers too, which come to it by the module of their dataset. Each cure
-looks for its fault and leaves alone what works; no file of BasicSR is edited. Seven names in it are replaced: four of
+looks for its fault and leaves alone what works; no file of BasicSR is edited. Names in it are replaced: four of
 its options module, a method of BaseModel and two of SRModel. Besides, `iafmsr.models.base_model` replaces how BaseModel
 saves, resumes and loads; nothing else in the project patches BasicSR.
 """
@@ -10,6 +10,7 @@ saves, resumes and loads; nothing else in the project patches BasicSR.
 import atexit
 import functools
 import os
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -99,6 +100,9 @@ def fit_options_to_machine() -> None:
         return opt, args
 
     options.parse_options = parse_options
+    for name in ('basicsr.train', 'basicsr.test'):  # BasicSR imports its own pipelines, and they the stock name, first
+        if name in sys.modules:
+            vars(sys.modules[name])['parse_options'] = parse_options
 
 
 def launch_without_cuda() -> None:

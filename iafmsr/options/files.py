@@ -14,6 +14,7 @@ from iafmsr.errors import UserError, did_you_mean
 from iafmsr.options.datasets import DATASETS
 from iafmsr.options.foreign import translated
 from iafmsr.places import option_file
+from iafmsr.plugins import import_packages
 
 Options = dict[str, Any]
 MAX_BYTES = 2**20  # of an option file
@@ -127,7 +128,7 @@ def parse_value(text: str) -> Any:
 
 
 def load_options(file: str | Path, forced: Sequence[str] = ()) -> Options:
-    """Read an option file and apply ``--force_yml`` entries (``section:key=value``) to it.
+    """Read an option file, import the packages that it names, and apply ``--force_yml`` (``section:key=value``) to it.
 
     Args:
         file: a path, or the name of a file that comes with the package (:func:`iafmsr.places.option_file`).
@@ -136,7 +137,11 @@ def load_options(file: str | Path, forced: Sequence[str] = ()) -> Options:
     Raises:
         UserError: the file cannot be read or is no YAML mapping, or an entry names a section that is not there.
     """
-    opt = _read(option_file(file), ())
+    path = option_file(file)
+    opt = _read(path, ())
+    packages = opt.get('import')
+    if isinstance(packages, list) and all(isinstance(name, str) for name in packages):  # else the schema's to say
+        import_packages(packages, (Path.cwd(), path.parent), f'{path}: import')
     for entry in forced:
         _force(opt, entry)
     return opt

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
+from pydantic import create_model
+
 from iafmsr.options.datasets import DATASETS, AnyDataset, OtherDataset
 from iafmsr.options.kinds import (
     ByName,
@@ -167,7 +169,7 @@ class Degradation(Section):
     jpeg_range2: Numbers | None = key('as jpeg_range, second round', None, REAL)
 
 
-class Options(Degradation):
+class _Options(Degradation):
     name: Text = key('name of the run and of its folder')
     model_type: Text = key('model class: IAFMNetModel, or one of BasicSR')
     scale: Count = key('HR is this many times LR')
@@ -184,6 +186,14 @@ class Options(Degradation):
     val: Val | None = key('needed in a test', None)
     logger: Logger | None = key('needed in training', None)
     dist_params: Distribution | None = key('distributed training', None)
+
+
+# `import` is no name that a class body can have
+Options: Any = create_model(
+    'Options',
+    __base__=_Options,
+    **{'import': (Texts | None, key('packages of your own, whose archs, losses, datasets and models are used', None))},
+)
 
 
 def section_class(name: str, cls: type[Section]) -> type[Section] | None:

@@ -20,7 +20,7 @@ from typing import Any
 from iafmsr import bridge
 from iafmsr.bridge.hook import on_import
 
-_MODULES = ('archs', 'bridge', 'data', 'layers', 'models')
+_MODULES = ('archs', 'bridge', 'data', 'layers', 'models', 'spandrel')
 _NAMES = {
     'IAFMNet': 'archs.iafmnet_arch',
     'InformationEntropyLoss': 'models.losses',

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from iafmsr.archs.hub import HubNet
 from iafmsr.layers.arm import ARM
 from iafmsr.layers.cgfn import CGFN
 from iafmsr.layers.density import Density
@@ -71,7 +72,7 @@ class IFEB(nn.Module):
         return x + self.cgfn(self.norm2(x), by.route)
 
 
-class IAFMNet(nn.Module):
+class IAFMNet(HubNet):
     """IAFMNet of figure 3: ``net(lq)`` is the image, ``net(lq, return_density=True)`` the image and its density.
 
     ::

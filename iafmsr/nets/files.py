@@ -39,6 +39,8 @@ def find(name: str) -> Path | None:
     """
     if Path(name, 'models').is_dir():
         return _latest(Path(name))
+    if Path(name, 'model.safetensors').is_file():  # of save_pretrained
+        return Path(name, 'model.safetensors')
     places = (Path(name), FOLDER / name, FOLDER / f'{name}.pth') if Path(name).name == name else (Path(name),)
     return next((path for path in places if path.is_file()), None)
 

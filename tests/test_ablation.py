@@ -201,6 +201,15 @@ def test_a_document_is_filled_from_results():
             fill(f'<!-- {place} -->\n', results)
 
 
+@pytest.mark.parametrize('content', ['{"half', '[]', '{"a": 1}', '{"a": {"label": "x"}}'])
+def test_a_damaged_file_of_results_is_named_and_stays(tmp_path, content):
+    (tmp_path / 'docs').mkdir()
+    (tmp_path / KEPT).write_text(content)
+    with pytest.raises(UserError, match=r'ablation\.json: no file of results'):
+        keep(tmp_path, {'x': result(1.0, 0.1)})
+    assert (tmp_path / KEPT).read_text() == content
+
+
 def test_results_are_kept_a_line_a_run(tmp_path):
     (tmp_path / 'docs').mkdir()
     document = tmp_path / DOCUMENT

@@ -27,11 +27,12 @@ from iafmsr.tools.benchmark.nets import NetSpec, parse_nets
 from iafmsr.tools.benchmark.output import as_json, as_markdown, as_text
 from iafmsr.tools.benchmark.published import published
 from iafmsr.tools.benchmark.quality import BICUBIC, measure_quality
-from iafmsr.tools.benchmark.robustness import robustness
+from iafmsr.tools.benchmark.robustness import Robustness, robustness
 from iafmsr.tools.benchmark.run import benchmark
 from iafmsr.tools.benchmark.sets import BenchmarkSet, _size, data_folder, find_sets
-from iafmsr.tools.benchmark.speed import PeakMemory, measure_speed
+from iafmsr.tools.benchmark.speed import PeakMemory, Speed, measure_speed
 from iafmsr.tools.benchmark.tables import difference, tables
+from iafmsr.tools.measure.complexity import Complexity
 from iafmsr.tools.measure.quality import Quality
 
 CPU = torch.device('cpu')
@@ -329,6 +330,28 @@ def test_a_rerun_computes_nothing_and_a_change_only_what_it_changes(data, weight
     for file in (tmp_path / 'cache').iterdir():
         file.write_bytes(b'{"half')
     assert run()[2] == 3  # a damaged cache is no cache
+
+
+@pytest.mark.parametrize('wrong', [1, 'text', [], [1.0], ['a', 'b'], {'psnr': 1}, [1.0, 2.0, 3.0]])
+def test_a_cached_result_of_a_wrong_kind_is_none(data, tmp_path, wrong):
+    items = {'Set5': BenchmarkSet('Set5', data / 'Set5').items(4)}
+    scores = measure_quality([], items, CPU, Cache(tmp_path / 'cache'))
+    (file,) = (tmp_path / 'cache').iterdir()
+    file.write_text(json.dumps(dict.fromkeys(json.loads(file.read_text()), wrong)))
+    assert measure_quality([], items, CPU, Cache(tmp_path / 'cache')) == scores
+
+
+def test_cached_figures_of_networks_keep_their_kind(tmp_path):
+    cache = Cache(tmp_path)
+    kept = {'complexity': Complexity(1, 2, 3), 'robustness': Robustness(0.5, 1, 2.0, (0.0, 1.0), (-1.0, 2.0))}
+    cache.put('subject', 'complexity', kept['complexity'])
+    cache.put('subject', 'robustness', asdict(kept['robustness']))
+    cache.put('subject', 'speed', [asdict(Speed(1.0, (0.5, 2.0), 3.0))])
+    cache.save()
+    found = Cache(tmp_path)
+    assert {key: found.get('subject', key, type(value)) for key, value in kept.items()} == kept
+    assert found.get('subject', 'speed', list[Speed]) == [Speed(1.0, (0.5, 2.0), 3.0)]
+    assert found.get('subject', 'speed', Complexity) is None
 
 
 def test_results_depend_on_a_nets_own_code_alone(monkeypatch):

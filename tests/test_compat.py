@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -11,11 +12,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import tiny
 import torch
 import yaml
 
 import iafmsr
 from iafmsr.bridge import compat, importing
+from iafmsr.bridge.launching import meet_by_slurm
 from iafmsr.errors import UserError
 
 # Every rank writes down its weights where BasicSR saves those of rank 0 alone.
@@ -331,3 +334,44 @@ def test_the_pytorch_launcher_asks_for_torchrun(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv('LOCAL_RANK', raising=False)
     with pytest.raises(UserError, match='torchrun'):
         options.init_dist('pytorch')
+
+
+def test_the_slurm_launcher_meets_without_a_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The list of nodes is one argument of scontrol, whatever stands in it."""
+    nodes = f'a[1-2]; touch {tmp_path}/pwned'
+    (tmp_path / 'scontrol').write_text(f'#!/bin/sh\nprintf "%s|" "$@" > {tmp_path}/asked\nprintf "127.0.0.1\\nb\\n"\n')
+    (tmp_path / 'scontrol').chmod(0o755)
+    for name in ('MASTER_ADDR', 'MASTER_PORT', 'WORLD_SIZE', 'RANK', 'LOCAL_RANK', 'SLURM_PROCID'):
+        monkeypatch.setenv(name, 'x')
+        monkeypatch.delenv(name)  # and restored at the end, whatever is set
+    for name, value in {'NTASKS': '2', 'NODELIST': nodes, 'LOCALID': '1'}.items():
+        monkeypatch.setenv(f'SLURM_{name}', value)
+    with pytest.raises(UserError, match='--launcher slurm: SLURM_PROCID is not set'):
+        meet_by_slurm()
+    monkeypatch.setenv('SLURM_PROCID', '1')
+    with monkeypatch.context() as context, pytest.raises(UserError, match='scontrol does not know the nodes'):
+        context.setenv('PATH', str(tmp_path / 'nothing'))
+        meet_by_slurm()
+    monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
+    meet_by_slurm(port=1234)
+    assert (tmp_path / 'asked').read_text() == f'show|hostnames|{nodes}|' and not (tmp_path / 'pwned').exists()
+    names = ('MASTER_ADDR', 'MASTER_PORT', 'WORLD_SIZE', 'RANK', 'LOCAL_RANK')
+    assert [os.environ[name] for name in names] == ['127.0.0.1', '1234', '2', '1', '1']
+
+
+def test_the_slurm_launcher_trains_on_a_cpu(tmp_path: Path, repo_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / 'iafmsr').symlink_to(repo_root / 'iafmsr')
+    (tmp_path / 'scontrol').write_text('#!/bin/sh\necho 127.0.0.1\n')
+    (tmp_path / 'scontrol').chmod(0o755)
+    tiny.write_data(tmp_path)
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    for name, value in {'NTASKS': '1', 'PROCID': '0', 'LOCALID': '0', 'NODELIST': 'x'}.items():
+        monkeypatch.setenv(f'SLURM_{name}', value)
+    monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
+    opt = tiny.options('slurm', 2) | {'dist_params': {'backend': 'nccl', 'port': port}}
+    code, log = tiny.train(tmp_path, opt, '--launcher', 'slurm')
+    assert code == 0 and 'Traceback' not in log, log

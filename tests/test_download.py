@@ -48,8 +48,9 @@ def tar_archive():
 class Server(ThreadingHTTPServer):
     """Serves ``content`` under any path; ``cut`` bytes at most for each request, with or without ranges."""
 
-    def __init__(self, content, cut=None, ranges=True, code=None):
+    def __init__(self, content, cut=None, ranges=True, code=None, length=None):
         self.content, self.cut, self.ranges, self.code, self.asked = content, cut, ranges, code, []
+        self.length = length
         super().__init__(('127.0.0.1', 0), Handler)
 
 
@@ -68,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_response(206 if wanted and server.ranges else 200)
-        self.send_header('Content-Length', str(total - start))
+        self.send_header('Content-Length', server.length or str(total - start))
         self.end_headers()
         self.wfile.write(server.content[start:][: server.cut])
 
@@ -119,6 +120,12 @@ def test_a_broken_connection_goes_on_where_it_stopped(serve, tmp_path):
     assert server.asked == [None, f'bytes={third}-', f'bytes={2 * third}-'] + [f'bytes={3 * third}-'] * (
         len(content) > 3 * third
     )
+
+
+@pytest.mark.parametrize('length', ['many', '-1', '1.5'])
+def test_a_length_that_is_no_number_is_passed_over(serve, tmp_path, length):
+    _, address = serve(zip_archive(), length=length)
+    assert pictures_in(download(source(address), tmp_path)) == PICTURES
 
 
 def test_a_later_run_goes_on_where_an_earlier_one_stopped(serve, tmp_path):

@@ -36,6 +36,17 @@ def test_size_and_scale_are_all_that_differs(repo_root: Path, kind: str, size: s
     assert load_options(repo_root / f'options/{kind}_IAFMNet{size}_x{scale}.yml') == expected
 
 
+@pytest.mark.parametrize('scale', [2, 3, 4])
+def test_the_routed_net_goes_on_from_the_one_without_routes(repo_root: Path, scale: int) -> None:
+    for kind in ('train', 'test'):
+        expected = load_options(repo_root / f'options/{kind}_IAFMNet_x{scale}.yml')
+        opt = load_options(repo_root / f'options/{kind}_IAFMNet-R_x{scale}.yml')
+        assert opt['network_g'] == expected['network_g'] | {'num_routed': 4}
+        assert opt['name'] == f'{kind}_IAFMNet-R_x{scale}' and opt['datasets'] == expected['datasets']
+        start = f'experiments/train_IAFMNet{"-R" if kind == "test" else ""}_x{scale}/models/net_g_latest.pth'
+        assert opt['path']['pretrain_network_g'] == start
+
+
 def test_what_is_tested_is_what_was_trained(repo_root: Path) -> None:
     train, test = (load_options(repo_root / f'options/{kind}_IAFMNet_x4.yml') for kind in ('train', 'test'))
     assert train['network_g'] == test['network_g']

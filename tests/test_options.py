@@ -17,7 +17,7 @@ from basicsr.archs.edsr_arch import EDSR
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from option_cases import DELETE, OPTION_FILES, changed, flags, set_key, train_options
+from option_cases import DELETE, OPTION_FILES, changed, flags, set_key, train_options, write_pictures
 from PIL import Image
 
 from iafmsr.archs.iafmnet_arch import IAFMNet
@@ -163,6 +163,15 @@ def test_misspelt_is_refused_with_the_nearest_name(
         ('network_g', {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 4}, 'train.ie_opt: EDSR gives no'),
         ('network_g', {'type': 'EDSR', 'num_in_ch': 3, 'upscale': 4}, 'network_g.num_out_ch: missing, EDSR needs it'),
         ('network_g', {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 2}, 'network_g.upscale: 2, but'),
+        ('name', 'a\0b', 'name: a plain folder name is wanted'),
+        ('name', 'x' * 300, 'name: a plain folder name is wanted'),
+        ('datasets.val.name', 'x' * 300, 'datasets.val.name: a plain folder name is wanted'),
+        *[
+            ('datasets.val.filename_tmpl', template, 'filename_tmpl: ')
+            for template in ('{0[a]}', '{x}', '{', '{:>999999999}', 'x', '{}{}')
+        ],
+        ('manual_seed', 2**70, 'manual_seed: a whole number from 0 to 2147483647 is wanted'),
+        ('train.ema_decay', 2.0, 'train.ema_decay: a number from 0 to 1 is wanted'),
     ],
 )
 def test_wrong_value_is_refused(refused: Callable[..., list[str]], key: str, value: Any, culprit: str) -> None:
@@ -261,6 +270,41 @@ def test_too_few_pictures_for_a_batch_are_refused(refused: Callable[..., list[st
     parse(changed(**{'datasets.train.batch_size_per_gpu': 17, 'datasets.train.dataset_enlarge_ratio': 3}))
 
 
+@pytest.mark.parametrize(
+    ('name', 'culprit'),
+    [
+        ('V', "datasets.val_2.name: 'V' is the name of datasets.val, too"),
+        ('a/b', 'datasets.val_2.name: a plain folder'),
+    ],
+)
+@pytest.mark.parametrize('is_train', [True, False])
+def test_validation_sets_of_one_name_are_refused(
+    refused: Callable[..., list[str]], name: str, culprit: str, is_train: bool
+) -> None:
+    """Their records and pictures would be mixed."""
+    opt = train_options()
+    opt['datasets']['val_2'] = opt['datasets']['val'] | {'name': name}
+    if not is_train:
+        opt['datasets'] |= {'test': opt['datasets'].pop('train') | {'name': 'T'}}
+        for key in ('gt_size', 'use_hflip', 'use_rot', 'batch_size_per_gpu', 'num_worker_per_gpu'):
+            del opt['datasets']['test'][key]
+    (line,) = refused(opt, is_train=is_train)
+    assert culprit in line
+
+
+def test_two_pictures_whose_results_have_one_name_are_refused(
+    refused: Callable[..., list[str]], parse: Callable[..., Any], root: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for side, sizes in (('gt', (32, 32)), ('lq', (8, 8))):
+        write_pictures(root / f'data/two_{side}', {'a.png': sizes, 'a.bmp': sizes})
+    opt = changed(**{'datasets.val.dataroot_gt': 'data/two_gt', 'datasets.val.dataroot_lq': 'data/two_lq'})
+    del opt['datasets']['val']['filename_tmpl']
+    assert parse(opt)
+    capsys.readouterr()
+    (line,) = refused(opt | {'val': opt['val'] | {'save_img': True}})
+    assert 'datasets.val: two pictures of the name a: val.save_img would keep one of them' in line
+
+
 # -- classes of others ------------------------------------------------------------------------------------------------
 def test_unknown_keyword_of_a_foreign_class_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     class ForeignLoss(torch.nn.Module):
@@ -340,6 +384,8 @@ def _other_key(name: str, old: str, new: str) -> Callable[[Path], None]:
             _replace('lq.lmdb/meta_info.txt', '03.png', '13.png'),
             ['lq.lmdb', 'not in data.mdb, but in meta_info.txt: 13'],
         ),
+        (_other_key('lq.lmdb', '03', '03.v2'), ['lq.lmdb', '03.v2: a key with a dot']),
+        (_other_key('lq.lmdb', '03', '02.v2'), ['lq.lmdb', '02.v2: a key with a dot']),
         (_other_key('lq.lmdb', '03', '13'), ['8 keys', 'only in one of them: 03, 13']),
         (_replace('lq.lmdb/meta_info.txt', '07.png (16,12,3) 1\n', ''), ['lq.lmdb', '8 pictures', '7 in meta_info']),
         (

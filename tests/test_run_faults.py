@@ -19,6 +19,7 @@ import torch
 from tiny import TORCHRUN, built, finish, options, start, train, write_data
 
 from iafmsr.errors import UserError
+from iafmsr.files.lock import folder_lock
 from iafmsr.nets.checkpoints import save_whole
 from iafmsr.nets.reading import load_checkpoint
 from iafmsr.training import validation
@@ -26,8 +27,8 @@ from iafmsr.training.batches import Batches
 from iafmsr.training.checkpoints import load_resume_state
 from iafmsr.training.checks.check import check_options
 from iafmsr.training.exact import data_order, listing_digest
-from iafmsr.training.lock import folder_lock
 from iafmsr.training.saving import fault_of_weights
+from iafmsr.training.validation import pictures_apart
 
 FULL = os.environ.get('IAFMSR_FULL') == '1'
 
@@ -136,6 +137,78 @@ def test_data_workers_die_with_a_run_that_is_killed(root: Path) -> None:
     assert not alive
 
 
+def processes(*words: str) -> list[int]:
+    """Of which the command line and the environment hold all words."""
+    found = []
+    for folder in Path('/proc').glob('[0-9]*'):
+        try:
+            text = folder.joinpath('cmdline').read_text() + folder.joinpath('environ').read_text()
+        except OSError:
+            continue
+        if text and all(word in text for word in words):
+            found.append(int(folder.name))
+    return found
+
+
+def test_ranks_die_with_a_torchrun_that_is_killed(root: Path) -> None:
+    process = start(root, options('orphans', total_iter=4000), launcher=TORCHRUN)
+    code, log = finish(process, at(3), signal.SIGKILL)
+    assert code == -signal.SIGKILL, log
+    end = time.monotonic() + 5
+    while (alive := processes('orphans.yml')) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not alive
+
+
+def test_a_stopped_rank_is_named_in_time(root: Path) -> None:
+    halted: list[int] = []
+
+    def halt(line: str) -> bool:
+        if at(3)(line) and not halted:
+            halted.extend(pid for pid in processes('stopped_rank.yml', '\0RANK=1\0') if children(pid))
+            os.kill(halted[0], signal.SIGSTOP)
+        return False
+
+    opt = options('stopped_rank', total_iter=4000, train__timeout=5)
+    code, log = finish(start(root, opt, launcher=TORCHRUN), halt)
+    assert code, log
+    said = 'iafmsr: error: another process has not answered for 5 s, which is train.timeout; '
+    assert f'{said}rank 1 (process {halted[0]}) is stopped' in log
+    assert not processes('stopped_rank.yml')
+
+
+@pytest.mark.parametrize('mode', [None, 'cpu'])
+def test_a_stopped_data_worker_is_named_in_time(root: Path, mode: str | None) -> None:
+    halted: list[int] = []
+
+    def halt(line: str) -> bool:
+        if at(3)(line) and not halted:
+            halted.extend(pid for pid in children(process.pid) if 'resource_tracker' not in command(pid))
+            os.kill(halted[0], signal.SIGSTOP)
+        return False
+
+    data = {'datasets__train__timeout': 3, 'datasets__train__prefetch_mode': mode}
+    data['datasets__train__dataset_enlarge_ratio'] = 1000  # no new workers meanwhile
+    process = start(root, options('stopped_worker', total_iter=4000, **data))
+    code, log = finish(process, halt)
+    assert code == 2 and 'Traceback' not in log, log
+    assert log.splitlines()[-1] == (
+        'iafmsr: error: no batch from the data workers for 3 s, which is datasets.train.timeout; '
+        f'worker 0 (process {halted[0]}) is stopped'
+    )
+    assert not session(process.pid)
+
+
+def children(pid: int) -> list[int]:
+    return [
+        int(child) for task in Path(f'/proc/{pid}/task').iterdir() for child in (task / 'children').read_text().split()
+    ]
+
+
+def command(pid: int) -> str:
+    return Path(f'/proc/{pid}/cmdline').read_text()
+
+
 # -- two at once ------------------------------------------------------------------------------------------------------
 def test_a_second_run_of_the_same_name_is_refused(root: Path) -> None:
     opt, refused = options('one', total_iter=4000), []
@@ -162,7 +235,7 @@ def test_a_second_run_of_the_same_name_is_refused(root: Path) -> None:
 
 def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
     code = (
-        'import sys, time; from pathlib import Path; from iafmsr.training.lock import folder_lock\n'
+        'import sys, time; from pathlib import Path; from iafmsr.files.lock import folder_lock\n'
         f'with folder_lock(Path({str(tmp_path / "run")!r})): print("held", flush=True); time.sleep(60)'
     )
     with subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True) as process:
@@ -425,3 +498,18 @@ def test_a_test_without_its_pictures_fails(root: Path) -> None:
     assert log.splitlines()[-1] == (
         f'iafmsr: error: {root}/results/measured/visualization: the pictures of val are incomplete'
     )
+
+
+def test_pictures_of_two_validation_sets_are_kept_apart(root: Path) -> None:
+    """Both sets have a 000 and a 001; of one set alone the pictures lie where BasicSR puts them."""
+    opt = options('two', 4, val__save_img=True, val__val_freq=4)
+    opt['datasets']['val_2'] = opt['datasets']['val'] | {'name': 'other', 'dataroot_gt': 'train_gt.lmdb'}
+    opt['datasets']['val_2']['dataroot_lq'] = 'train_lq.lmdb'
+    code, log = train(root, opt)
+    assert code == 0, log
+    folder = root / 'experiments/two/visualization'
+    expected = {f'{name}/{i:03d}/{i:03d}_4.png' for name, n in (('val', 2), ('other', 10)) for i in range(n)}
+    assert {str(path.relative_to(folder)) for path in folder.rglob('*.png')} == expected
+    with pictures_apart(opt | {'path': {'visualization': 'x'}}, None, ['alone']):
+        pass  # and the set's name is not asked for
+    assert 'Validation val' in log and 'Validation other' in log

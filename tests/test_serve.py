@@ -2,9 +2,14 @@
 
 import base64
 import io
+import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +20,7 @@ from iafmsr.archs.iafmnet_arch import IAFMNet
 from iafmsr.archs.smfanet_arch import SMFANet
 from iafmsr.cli import main
 from iafmsr.errors import UserError
+from iafmsr.files.whole import own_folder
 from iafmsr.nets.trained import TrainedNet
 from iafmsr.tools.serve.work import enlarge, idm_view, read_upload, save, sites_view, summary
 
@@ -49,6 +55,18 @@ def test_the_result_is_the_nets(trained, found):
     assert torch.equal(found.sr, (trained.net(lq)[0].clamp(0, 1) * 255).round().to(torch.uint8))
     assert found.bicubic.shape == found.sr.shape == (3, 80, 120) and found.seconds > 0
     assert summary(found).startswith('60x40 → 120x80 in ') and '120 of 2,400 sites active' in summary(found)
+
+
+def test_a_budget_is_the_work_of_the_routed_blocks(found):
+    torch.manual_seed(0)
+    net = IAFMNet(num_feat=8, num_block=2, num_routed=1).eval().requires_grad_(False)
+    routed = TrainedNet(net, 'IAFMNet', 4)
+    net.router.thresholds.fill_(float(enlarge(routed, 'noise', found.source, 0.05).idm.median()))
+    whole, half = (enlarge(routed, 'noise', found.source, 0.05, budget).sr for budget in (1, 0.5))
+    net.budget = 0.5
+    lq = found.lr[None].float() / 255
+    assert torch.equal(half, (net(lq)[0].clamp(0, 1) * 255).round().to(torch.uint8))
+    assert not torch.equal(half, whole)
 
 
 def test_the_share_moves_the_mask_and_the_result_without_touching_the_net(trained, found):
@@ -149,3 +167,78 @@ def test_the_page_in_a_browser(trained, picture, tmp_path):
         assert np.array_equal(np.asarray(Image.open(result)), expected.permute(1, 2, 0).numpy())
         assert page.hosts() == {app.local_url.split('/')[2]}  # nothing comes from elsewhere
         assert [entry for entry in browser.get_log('browser') if entry['level'] == 'SEVERE'] == []
+
+
+def test_a_side_that_no_browser_shows_is_refused(tmp_path):
+    Image.new('L', (16385, 1)).save(tmp_path / 'strip.png')
+    with pytest.raises(UserError, match=r'^strip.png: 16385x1 pixels, sides of at most 16384'):
+        read_upload(tmp_path / 'strip.png', 10**6)
+
+
+_VISIT = """
+import sys, urllib.error, urllib.request
+from pathlib import Path
+import torch
+from gradio_client import Client, handle_file
+from iafmsr.archs import IAFMNet
+from iafmsr.nets.trained import TrainedNet
+from iafmsr.tools.serve import page
+
+def status(host):
+    try:
+        return urllib.request.urlopen(urllib.request.Request(app.local_url, headers={'Host': host}), timeout=30).status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+def refused(file):
+    try:
+        return 'update' in str(client.predict(handle_file(file), 5, api_name='/first'))
+    except Exception as error:
+        return str(error)
+
+net = TrainedNet(IAFMNet(scale=2, num_feat=8, num_block=1).eval().requires_grad_(False), 'IAFMNet', 2)
+page._VISITORS = 3
+with page.serving(net, '127.0.0.1', 0, 10**6) as app:
+    print(*(status(host) for host in ('127.0.0.1', 'localhost:7860', 'evil.example')))
+    client = Client(app.local_url, verbose=False, download_files=False)
+    print(refused(sys.argv[1]))
+    print(refused('https://example.invalid/x.png'))
+    for _ in range(page._VISITORS + 5):
+        visitor = Client(app.local_url, verbose=False, download_files=False)
+        visitor.predict(handle_file(sys.argv[2]), 5, api_name='/first')
+    (folder,) = page._FOLDER.glob('results-*')
+    print(len(list(folder.iterdir())) == page._VISITORS)
+"""
+
+
+def test_the_page_keeps_to_itself_and_leaves_nothing(picture, tmp_path):
+    """Another site's name is not answered, no address is fetched, a text is no traceback; folders are bounded."""
+    pytest.importorskip('gradio', reason="the extra 'serve' is not installed")
+    (tmp_path / 'text.png').write_text('text')
+    (tmp_path / 'temporary').mkdir()
+    done = subprocess.run(
+        [sys.executable, '-c', _VISIT, str(tmp_path / 'text.png'), str(picture)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {'TMPDIR': str(tmp_path / 'temporary'), 'NO_PROXY': '*'},
+        cwd=Path(__file__).resolve().parent.parent,
+    )
+    assert done.returncode == 0, done.stderr
+    hosts, text, address, bounded = done.stdout.splitlines()
+    assert hosts == '200 200 400' and text == 'True' and bounded == 'True'
+    assert 'a file is wanted, not an address' in address
+    assert 'Traceback' not in done.stderr
+    assert list((tmp_path / 'temporary').iterdir()) == []
+
+
+def test_what_a_killed_page_left_is_removed_by_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    code = 'import time; from iafmsr.files.whole import own_folder; print(own_folder("x"), flush=True); time.sleep(60)'
+    with subprocess.Popen(
+        [sys.executable, '-c', code], stdout=subprocess.PIPE, text=True, env=os.environ | {'TMPDIR': str(tmp_path)}
+    ) as process:
+        other = Path(process.stdout.readline().strip())
+        mine = own_folder('x')
+        assert other.is_dir() and mine.is_dir()
+        process.kill()
+    assert own_folder('x').is_dir() and mine.is_dir() and not other.exists()

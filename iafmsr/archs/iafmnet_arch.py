@@ -80,7 +80,7 @@ class IAFMNet(HubNet):
         lq -> head -> F0 -> InformationDensity -> mu, theta, guide, mask
               F0 -> N x IFEB(., guide, mask) -> (.) guide -> (+) mu -> tail -> PixelShuffle -> sr
 
-    Where the paper is silent or its literal form does not work (docs/experiments.md), the defaults are ours; figure 3
+    Where the paper is silent or its literal form does not work (docs/method.md), the defaults are ours; figure 3
     to the letter is ``literal`` of ``options/ablation.yml``.
 
     Args:
@@ -212,8 +212,9 @@ class IAFMNet(HubNet):
             lq = lq.contiguous(memory_format=torch.channels_last)
         f0 = self.head(lq)
         density = self.density(f0, lq, maps)
-        by = Guided(density.guide, down(density.guide), ActiveSites(density.mask))
-        x = in_autocast(f0)
+        kind = self.tail.weight.dtype  # the density stays in float32 where the weights are in half precision
+        x, guide, mu = in_autocast(f0.to(kind)), density.guide.to(kind), density.mu.to(kind)
+        by = Guided(guide, down(guide), ActiveSites(density.mask))
         steps = list(zip(self.blocks, self._kernels(), strict=True))
         for block, ssconv in steps[: self.num_block - self.num_routed]:
             x = block(x, by, ssconv)
@@ -223,7 +224,7 @@ class IAFMNet(HubNet):
             for block, ssconv in steps[-self.num_routed :]:
                 routed = block(routed, by, ssconv)
             x = by.route.leave(routed, x)
-        y = self.fusion.multiply(x, density.guide) + density.mu / self.density.gain
+        y = self.fusion.multiply(x, guide) + mu / self.density.gain
         # the picture in the ordinary layout, which discriminators and other losses expect
         sr = F.pixel_shuffle(self.tail(y).contiguous(), self.scale)
         if self.residual:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 
 from iafmsr import bridge
-from iafmsr.bridge import compat, importing
+from iafmsr.bridge import compat, importing, launching
 from iafmsr.errors import UserError
 
 _WAY = "pip install 'iafmsr[train]', then pip install --no-build-isolation --no-deps basicsr"
@@ -110,5 +110,6 @@ __all__ = [
 ]
 
 compat.apply()
+launching.apply()
 with _missing_named():
     bridge.wire()

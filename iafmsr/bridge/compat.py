@@ -1,24 +1,20 @@
 """Cures for what BasicSR 1.4.2 breaks on with a current stack.
 
 `iafmsr.bridge.basicsr_api` applies them when it has imported BasicSR (what the import itself needs is in
-`iafmsr.bridge.importing`), in spawned data workers too, which come to it by the module of their dataset. Each cure
-looks for its fault and leaves alone what works; no file of BasicSR is edited. Names in it are replaced: four of
-its options module, a method of BaseModel and two of SRModel. Besides, `iafmsr.models.base_model` replaces how BaseModel
-saves, resumes and loads; nothing else in the project patches BasicSR.
+`iafmsr.bridge.importing`, what the start of a distributed run needs in `iafmsr.bridge.launching`), in spawned data
+workers too, which come to it by the module of their dataset. Each cure looks for its fault and leaves alone what works;
+no file of BasicSR is edited. Six names in it are replaced here: three of its options module, a method of BaseModel and
+two of SRModel. Besides, `iafmsr.bridge.launching` replaces how processes start, and `iafmsr.models.base_model` how
+BaseModel saves, resumes and loads; nothing else in the project patches BasicSR.
 """
 
-import atexit
 import functools
-import os
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import yaml
-
-from iafmsr.errors import UserError
 
 Options = dict[str, Any]
 
@@ -27,7 +23,6 @@ Options = dict[str, Any]
 def apply() -> None:
     """Applies the cures of an imported BasicSR, once per process."""
     fit_options_to_machine()
-    launch_without_cuda()
     wrap_without_cuda()
     validate_the_bare_network()
     validate_without_gt()
@@ -103,41 +98,6 @@ def fit_options_to_machine() -> None:
     for name in ('basicsr.train', 'basicsr.test'):  # BasicSR imports its own pipelines, and they the stock name, first
         if name in sys.modules:
             vars(sys.modules[name])['parse_options'] = parse_options
-
-
-def launch_without_cuda() -> None:
-    """Lets torchrun start processes without CUDA (gloo), and gives each process the GPU that LOCAL_RANK says.
-
-    The stock start divides the rank by the number of GPUs, zero on a CPU, and never reads LOCAL_RANK, which is wrong
-    where the ranks of a machine do not begin at a multiple of its GPUs. Slurm's launcher stays as it is.
-
-    A thread of gloo that wants the interpreter, to let go of the last tensor it has sent, takes the process down with
-    SIGABRT when it finds the interpreter ending. So at exit the threads get a moment; to destroy the group would not
-    end them while a network still holds it.
-    """
-    from basicsr.utils import options
-
-    stock = options.init_dist
-
-    @functools.wraps(stock)
-    def init_dist(launcher: str, backend: str = 'nccl', **kwargs: Any) -> None:
-        if launcher != 'pytorch':
-            return stock(launcher, backend, **kwargs)
-        if 'LOCAL_RANK' not in os.environ:
-            raise UserError('--launcher pytorch needs torchrun: torchrun --nproc_per_node=N iafmsr/train.py ...')
-        if torch.multiprocessing.get_start_method(allow_none=True) is None:
-            torch.multiprocessing.set_start_method('spawn')
-        if torch.cuda.is_available():
-            local_rank, count = int(os.environ['LOCAL_RANK']), torch.cuda.device_count()
-            if local_rank >= count:
-                raise UserError(f'torchrun --nproc_per_node: more processes than CUDA devices ({count})')
-            torch.cuda.set_device(local_rank)
-        else:
-            backend = 'gloo'
-        torch.distributed.init_process_group(backend, **kwargs)
-        atexit.register(time.sleep, 0.1)
-
-    options.init_dist = init_dist
 
 
 def wrap_without_cuda() -> None:

@@ -19,6 +19,7 @@ __all__ = [
     'dpi_of',
     'encoded_exif',
     'exif_of',
+    'is_plain_png',
     'orientation_of',
     'parsed_exif',
     'resolution',
@@ -30,6 +31,11 @@ EXIF_FOLDERS = (0x8769, 0x8825)  # the tags of the photograph, of the place
 EXIF_TEXTS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)  # description, make, model ... copyright
 _INCHES = {2: 1.0, 3: 2.54}  # of a unit of resolution: inch, centimetre
 _SIZES = (0xA002, 0xA003)  # the picture's width and height
+
+
+def is_plain_png(head: bytes) -> bool:
+    """Whether a file whose first 26 bytes are given is a PNG of 8 bits, gray or RGB."""
+    return head[:8] == b'\x89PNG\r\n\x1a\n' and head[24:26] in (b'\x08\x00', b'\x08\x02')
 
 
 def orientation_of(file: BinaryIO, image: Image.Image) -> int:

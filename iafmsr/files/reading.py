@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,11 +16,12 @@ from torch import Tensor
 
 from iafmsr.errors import without_warnings
 from iafmsr.files import tiff
-from iafmsr.files.metadata import dpi_of, exif_of, orientation_of
+from iafmsr.files.metadata import dpi_of, exif_of, is_plain_png, orientation_of
+from iafmsr.files.opening import opened, reasons
 from iafmsr.files.picture import Picture, UnreadableError, as_rgb8, as_tensor, turned
 from iafmsr.files.pillow import SIXTEEN_BIT_MODES, picture_of, pixels_of
 
-__all__ = ['picture_size', 'read', 'read_picture', 'read_rgb8']
+__all__ = ['is_deep', 'picture_size', 'read', 'read_picture', 'read_rgb8']
 
 _TRANSPOSED = {5, 6, 7, 8}
 # What is wrong with a file is said in a line of ours. OpenCV 5 has the first name, OpenCV 4 the second.
@@ -42,7 +42,7 @@ def read(source: Path | bytes) -> Picture:
         UnreadableError: the file cannot be read, is empty, cut short or no picture, or its pixels are not integers of
             8 or 16 bits.
     """
-    with _reasons(), _opened(source) as file, without_warnings():
+    with reasons(), opened(source) as file, without_warnings():
         if tiff.is_tiff(file):
             return tiff.read_tiff(file, _by_pillow, _by_opencv)
         try:
@@ -75,17 +75,26 @@ def read_rgb8(content: bytes) -> np.ndarray:
     Raises:
         UnreadableError: as there.
     """
-    # 8 bits, gray or RGB, and no colour that stands for transparency: nothing to choose
-    if (
-        content[:8] == b'\x89PNG\r\n\x1a\n'
-        and content[24:26] in (b'\x08\x00', b'\x08\x02')
-        and (b'tRNS' not in content[: content.find(b'IDAT')])
-    ):
+    # no colour that stands for transparency: nothing to choose
+    if is_plain_png(content[:26]) and b'tRNS' not in content[: content.find(b'IDAT')]:
         with suppress(cv2.error):
             pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
             if pixels is not None:
                 return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, pixels)
     return np.ascontiguousarray(as_rgb8(read(content)).colour)
+
+
+def is_deep(path: Path) -> bool:
+    """Whether a picture has 16 bits a channel, by its header.
+
+    Raises:
+        UnreadableError: The file has no header of a picture.
+    """
+    with reasons(), opened(path) as file, without_warnings():
+        if tiff.is_tiff(file):
+            return tiff.is_deep(file)
+        with Image.open(file) as image:
+            return image.mode in SIXTEEN_BIT_MODES or _shortened(image)
 
 
 def picture_size(path: Path, whole: bool = False) -> tuple[int, int]:
@@ -98,7 +107,7 @@ def picture_size(path: Path, whole: bool = False) -> tuple[int, int]:
     Raises:
         UnreadableError: The file has no header of a picture, or is not whole.
     """
-    with _reasons(), _opened(path) as file, without_warnings():
+    with reasons(), opened(path) as file, without_warnings():
         if tiff.is_tiff(file):
             return tiff.tiff_size(file)
         try:
@@ -115,36 +124,6 @@ def picture_size(path: Path, whole: bool = False) -> tuple[int, int]:
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
-@contextmanager
-def _opened(source: Path | bytes) -> Iterator[BinaryIO]:
-    if isinstance(source, bytes):
-        yield io.BytesIO(source)
-        return
-    if source.exists() and not source.is_file():
-        raise UnreadableError('not a file')  # but a device or a pipe, which may never end
-    with open(source, 'rb') as file:
-        yield file
-
-
-@contextmanager
-def _reasons() -> Iterator[None]:
-    """Whatever a decoder raises on a broken file, as a line."""
-    try:
-        yield
-    except UnreadableError:
-        raise
-    except OSError as error:
-        if error.strerror:
-            raise UnreadableError(f'cannot be read ({error.strerror})') from None
-        raise UnreadableError(f'cannot be decoded ({_line(error)})') from None
-    except Exception as error:
-        raise UnreadableError(f'cannot be decoded ({_line(error)})') from None
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().partition('\n')[0] or type(error).__name__
-
-
 def _ends_well(file: BinaryIO, kind: str | None) -> bool:
     mark = {'PNG': b'IEND', 'JPEG': b'\xff\xd9'}.get(kind or '', b'')
     file.seek(max(0, file.seek(0, os.SEEK_END) - 64))
@@ -153,9 +132,7 @@ def _ends_well(file: BinaryIO, kind: str | None) -> bool:
 
 # -- pixels -----------------------------------------------------------------------------------------------------------
 def _of_image(file: BinaryIO, image: ImageFile.ImageFile) -> Picture:
-    # the decoder's name for the pixels in the file; the mode is what Pillow makes of them
-    deep = image.mode not in SIXTEEN_BIT_MODES and re.search(r';16|, 65535', str([tile[3] for tile in image.tile]))
-    by_opencv, gray = deep or image.mode in ('I', 'F'), image.mode == 'LA'
+    by_opencv, gray = _shortened(image) or image.mode in ('I', 'F'), image.mode == 'LA'
     image.load()
     orientation = orientation_of(file, image)
     if by_opencv:
@@ -170,6 +147,13 @@ def _of_image(file: BinaryIO, image: ImageFile.ImageFile) -> Picture:
         profile=image.info.get('icc_profile') or b'' if image.mode != 'CMYK' else b'',
         dpi=dpi_of(image),
     )
+
+
+def _shortened(image: ImageFile.ImageFile) -> bool:
+    """Whether Pillow makes 8 bits of 16, by its decoder's name for the pixels in the file."""
+    if image.mode in SIXTEEN_BIT_MODES:
+        return False
+    return bool(re.search(r';16|, 65535', str([tile[3] for tile in image.tile])))
 
 
 def _by_pillow(file: BinaryIO) -> np.ndarray:

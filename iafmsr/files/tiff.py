@@ -23,7 +23,7 @@ from iafmsr.files.metadata import (
 )
 from iafmsr.files.picture import Picture, UnreadableError, turned
 
-__all__ = ['is_tiff', 'read_tiff', 'tiff_size']
+__all__ = ['is_deep', 'is_tiff', 'read_tiff', 'tiff_size']
 
 _SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
@@ -42,6 +42,12 @@ def is_tiff(file: BinaryIO) -> bool:
     start = file.read(4)
     file.seek(0)
     return start in _SIGNATURES
+
+
+def is_deep(file: BinaryIO) -> bool:
+    """Whether the pixels have 16 bits a channel."""
+    with TiffFile(file) as found:
+        return found.pages.first.bitspersample == 16
 
 
 def tiff_size(file: BinaryIO) -> tuple[int, int]:

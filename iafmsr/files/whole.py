@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import socket
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from iafmsr.errors import UserError
 from iafmsr.files.names import printable
 
-__all__ = ['LONGEST_NAME', 'check_writable', 'clear_leftovers', 'replace_file', 'write_whole']
+__all__ = ['LONGEST_NAME', 'check_writable', 'clear_leftovers', 'own_folder', 'replace_file', 'write_whole']
 
 LONGEST_NAME = 255  # bytes, of a file's name
 _HOST = re.sub(r'\W', '', socket.gethostname())[:40]
@@ -84,6 +86,15 @@ def clear_leftovers(folder: Path) -> None:
         for name in os.listdir(folder):
             if (match := _PARTIAL.fullmatch(name)) and not _runs(int(match[1])):
                 _remove(folder / name)
+
+
+def own_folder(name: str) -> Path:
+    """A new folder of this process among the temporary ones; those of killed processes of this machine are removed."""
+    for folder in Path(tempfile.gettempdir()).glob(f'{name}-{_HOST}-*'):
+        pid = folder.name.removeprefix(f'{name}-{_HOST}-').partition('-')[0]
+        if pid.isdecimal() and not _runs(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f'{name}-{_HOST}-{os.getpid()}-'))
 
 
 def _runs(pid: int) -> bool:

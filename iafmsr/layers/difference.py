@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iafmsr.layers.precision import at_least_float32, full_precision
+from iafmsr.layers.precision import InFloat32, at_least_float32, full_precision
 
 
-class DifferenceConv2d(nn.Module):
+class DifferenceConv2d(InFloat32):
     """A 3x3 convolution in float32 whose kernels sum to zero for every input channel: conv(x + c) = conv(x).
 
     The result is the bias wherever x is constant, and at the border, where x is repeated, nothing passes for detail.

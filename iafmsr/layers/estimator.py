@@ -22,7 +22,7 @@ class LiteralEstimator(nn.Module):
     """The form of the paper's figure 3: two branches, mu = GELU(GDN(Conv(F))), theta = softplus(GDN(Conv(F))).
 
     Nothing hides F from its own predictor: mu learns to copy it, and theta stops meaning anything
-    (docs/experiments.md).
+    (docs/method.md).
 
     Args:
         num_feat (int): channels C.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from iafmsr.layers.density import (
     Density,
@@ -16,13 +16,14 @@ from iafmsr.layers.density import (
 )
 from iafmsr.layers.estimator import build_estimator
 from iafmsr.layers.filters import laplacian, local_mean, luma, sobel
-from iafmsr.layers.precision import at_least_float32, full_precision
+from iafmsr.layers.precision import InFloat32, at_least_float32, full_precision
 
 _UNITS = ('theta', 'bits', 'normalised')
 _CHANNEL_GUIDES = ('deviation', 'bounded', 'bits', 'density')  # of every channel its own
 _GUIDES = (*_CHANNEL_GUIDES, 'idm', 'sobel', 'laplacian', 'constant')
 MAPS = ('idm', 'sobel', 'laplacian', 'mean_laplacian', 'random')
 _WHOLES = ('batch', 'picture')
+_STEPS = 2**15  # of a bit
 
 
 class Maps(NamedTuple):
@@ -37,7 +38,7 @@ class Maps(NamedTuple):
     mask: Tensor
 
 
-class InformationDensity(nn.Module):
+class InformationDensity(InFloat32):
     """Estimates the density of F0, and turns it into the map that guides a network and the mask of its active sites.
 
     The keywords after ``k`` are for what the paper leaves open or ablates; the fixed maps are controls. They are
@@ -45,7 +46,8 @@ class InformationDensity(nn.Module):
 
     Args:
         num_feat (int): channels C of F0.
-        k (float): share of active sites, in (0, 1]; always of the picture in evaluation.
+        k (float): share of active sites, in (0, 1]; always of the picture in evaluation. Values of the map within
+            2^-15 bits are equal.
         k_of (str): of what it is the share in training, where a picture is a patch: ``batch``, so that patches full of
             detail have many active sites and flat ones none, as the places of a whole picture do; or ``picture``, the
             same number in every patch: the sparse convolution then never learns what fully active places need
@@ -135,7 +137,8 @@ class InformationDensity(nn.Module):
             if self.idm_unit == 'normalised':
                 idm = idm / idm.mean(dim=(2, 3), keepdim=True)
             top_k = top_k_mask_of_batch if self.training and self.k_of == 'batch' else top_k_mask
-            return Maps(idm, top_k(self.choose(self.mask, idm, lq), self.k))
+            # in steps, so that rounding errors on flat ground are ties, which are not active
+            return Maps(idm, top_k(torch.round(_STEPS * self.choose(self.mask, idm, lq)), self.k))
 
     @property
     def _per_channel(self) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from iafmsr.ops.torch_names import autocast_dtype, has_autocast
+
+if TYPE_CHECKING:  # of Python 3.11
+    from typing import Self
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[Any]:
@@ -28,7 +32,18 @@ def in_autocast(x: Tensor) -> Tensor:
     return x if dtype is None else x.to(dtype)
 
 
-class ExactConv2d(nn.Conv2d):
+class InFloat32(nn.Module):
+    """A module whose parameters stay in float32 when its network is moved to half precision (``net.half()``)."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        def kept(x: Tensor) -> Tensor:
+            moved = fn(x)
+            return x.to(moved.device) if moved.dtype in (torch.float16, torch.bfloat16) else moved
+
+        return super()._apply(kept, recurse)
+
+
+class ExactConv2d(InFloat32, nn.Conv2d):
     """A convolution in float32 whatever autocast says: for what small differences are taken of."""
 
     def forward(self, x: Tensor) -> Tensor:

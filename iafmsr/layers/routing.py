@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from iafmsr.layers.density import from_all_processes, top_k_mask_of_batch
+from iafmsr.layers.precision import InFloat32
 from iafmsr.ops.sites import ActiveSites
 
 Spatial = Callable[..., Tensor]
@@ -84,7 +85,7 @@ class Gathered(Route):
 EVERYWHERE = Route()
 
 
-class Router(nn.Module):
+class Router(InFloat32):
     """Picks the positions of the routed blocks: those whose map reaches a threshold, one for all pictures.
 
     The threshold of a budget b is what a share b of all positions of the training pictures reaches. So a picture full

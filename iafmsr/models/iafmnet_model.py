@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import OrderedDict
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from iafmsr.bridge.basicsr_api import MODEL_REGISTRY, SRModel, build_loss
 from iafmsr.errors import UserError
+from iafmsr.models.channels import channels_of, to_gray
 from iafmsr.models.compilation import compiled_or_not
 from iafmsr.models.guard import StepGuard
 from iafmsr.models.muon import Muon, has_fused
@@ -37,6 +39,8 @@ class IAFMNetModel(SRModel):
     computed in float32); ``train.channels_last``, the layout of weights and pictures in memory (equal up to rounding);
     ``train.compile``, torch.compile's mode, see :func:`~iafmsr.models.compilation.compiled_or_not`;
     ``train.max_bad_steps`` (10), see :class:`~iafmsr.models.guard.StepGuard`.
+
+    A network of one channel is trained and validated on gray pictures: luma of the full range, 0 to 1.
 
     Between two reports of the losses nothing waits for the device: batches are copied to it without waiting, and
     whether a step is taken is decided there.
@@ -89,12 +93,22 @@ class IAFMNetModel(SRModel):
                     moments[name] = torch.empty_like(parameter).copy_(value)
 
     def feed_data(self, data: dict[str, Any]) -> None:
-        self.lq = data['lq'].to(self.device, non_blocking=True).contiguous(memory_format=self.memory_format)
+        self.lq = self.picture(data['lq']).contiguous(memory_format=self.memory_format)
         if 'gt' in data:
-            self.gt = data['gt'].to(self.device, non_blocking=True)
+            self.gt = self.picture(data['gt'])
         if 'teacher' in data:
-            self.taught = data['teacher'].to(self.device, non_blocking=True)
+            self.taught = self.picture(data['teacher'])
         self.names = list(data.get('lq_path', ()))
+
+    def picture(self, pictures: Tensor) -> Tensor:
+        """Pictures on the device, gray for a network of one channel."""
+        pictures = pictures.to(self.device, non_blocking=True)
+        return to_gray(pictures) if self.channels == 1 and pictures.shape[1] == 3 else pictures
+
+    @cached_property
+    def channels(self) -> int | None:
+        """Of the network's pictures, where its keywords say so."""
+        return channels_of(self.opt['network_g'])
 
     def optimize_parameters(self, current_iter: int) -> None:
         if self.compile_mode:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import l1_loss
+
+if TYPE_CHECKING:
+    from iafmsr.nets.trained import TrainedNet
 
 __all__ = ['Teacher', 'load_teacher']
 
@@ -29,7 +33,8 @@ class Teacher:
     def __init__(self, weight: float, until: int | None = None, weights: str | None = None) -> None:
         self.weight, self.until, self.net, self.scale = weight, until, None, None
         if weights:
-            self.net, self.scale = load_teacher(weights)
+            trained = load_teacher(weights)
+            self.net, self.scale = trained.net, trained.scale
 
     def weight_at(self, iteration: int) -> float:
         """The weight in an iteration, counted from 1."""
@@ -53,9 +58,8 @@ class Teacher:
         return self.weight_at(iteration) * l1_loss(sr, picture)
 
 
-def load_teacher(weights: str) -> tuple[nn.Module, int]:
-    """The network in a file, in evaluation mode, and its scale."""
+def load_teacher(weights: str) -> TrainedNet:
+    """The network in a file, in evaluation mode."""
     from iafmsr.nets.loading import load_net  # the module of the archs imports this one
 
-    trained = load_net(Path(weights))
-    return trained.net, trained.scale
+    return load_net(Path(weights))

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from iafmsr.bridge.basicsr_api import get_root_logger
+from iafmsr.models.channels import channels_of
 
 _SIDE = 32
 
@@ -22,7 +23,7 @@ def announce_unused_parameters(opt: dict[str, Any], net: nn.Module) -> None:
     """
     if opt.get('find_unused_parameters') is not None:
         return
-    unused = unused_parameters(net, opt['network_g'].get('num_in_ch', 3), bool(opt['train'].get('ie_opt')))
+    unused = unused_parameters(net, channels_of(opt['network_g']) or 3, bool(opt['train'].get('ie_opt')))
     opt['find_unused_parameters'] = bool(unused)
     if unused:
         get_root_logger().info(f'find_unused_parameters: true, no loss trains {", ".join(unused)}')

@@ -11,9 +11,9 @@ from torch import nn
 
 from iafmsr.errors import UserError
 
-__all__ = ['TrainedNet', 'set_budget', 'trained']
+__all__ = ['CHANNEL_WORDS', 'TrainedNet', 'set_budget', 'trained']
 
-_CHANNEL_WORDS = ('num_in_ch', 'in_chans', 'in_channels')
+CHANNEL_WORDS = ('num_in_ch', 'in_chans', 'in_channels')
 _SIDE = 16  # of the picture that is tried
 
 
@@ -55,7 +55,7 @@ def trained(where: str, net: nn.Module, network: Mapping[str, Any]) -> TrainedNe
             ``where``.
     """
     net.eval().requires_grad_(False)
-    channels = next((network[word] for word in _CHANNEL_WORDS if word in network), getattr(net, 'channels', 3))
+    channels = next((network[word] for word in CHANNEL_WORDS if word in network), getattr(net, 'channels', 3))
     try:
         with torch.inference_mode():
             sr = net(torch.zeros(1, channels, _SIDE, _SIDE))

@@ -28,6 +28,8 @@ from iafmsr.options.kinds import (
     Positive,
     Registered,
     Section,
+    Seed,
+    Share,
     Text,
     Texts,
     Whole,
@@ -64,7 +66,7 @@ class Teacher(Section):
 class Train(Section):
     total_iter: Iterations = key('iterations of the whole run')
     warmup_iter: Whole = key('iterations in which the rate rises from 0; -1 for none', -1)
-    ema_decay: Number = key('decay of the moving average of the weights; 0 for no average', 0)
+    ema_decay: Share = key('decay of the moving average of the weights; 0 for no average', 0)
     optim_g: Optimizer = key('optimizer of network_g: Adam, or Muon under IAFMNetModel')
     optim_d: Optimizer | None = key('optimizer of network_d', None, GAN)
     scheduler: Scheduler = key('learning rate over the iterations')
@@ -87,6 +89,7 @@ class Train(Section):
         ]
         | None
     ) = key('mode of torch.compile; not compiled where it is left out', None, OURS)
+    timeout: Count = key('seconds that a process waits for another one before the run ends', 1800)
     max_bad_steps: Count = key(
         'steps in a row with a loss or gradient that is not finite, after which the run ends', 10, OURS
     )
@@ -174,7 +177,7 @@ class _Options(Degradation):
     model_type: Text = key('model class: IAFMNetModel, or one of BasicSR')
     scale: Count = key('HR is this many times LR')
     num_gpu: GPUs = key('GPUs of one process; 0 for the CPU')
-    manual_seed: Natural | None = key('seed of all that is random; needed in training', None)
+    manual_seed: Seed | None = key('seed of all that is random; needed in training', None)
     find_unused_parameters: Flag | None = key('DistributedDataParallel looks for weights that no loss trains', None)
     datasets: Annotated[dict[str, AnyDataset], ByName] = key(
         'a section for each: train, val and val_* in training, test and test_* in a test'

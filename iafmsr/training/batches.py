@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import random
-import signal
-import sys
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -18,13 +15,14 @@ import numpy as np
 import torch
 
 from iafmsr.bridge.basicsr_api import build_dataset
+from iafmsr.bridge.launching import end_with_parent
 from iafmsr.data.in_memory import build_train_loader
 from iafmsr.data.sampling import EpochSampler
 from iafmsr.training.signals import leave_signals_to_the_main_process
+from iafmsr.training.waiting import WorkerWatch
 
 Batch = dict[str, Any]
 Options = dict[str, Any]
-_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 class Batches(AbstractContextManager['Batches']):
@@ -59,14 +57,30 @@ class Batches(AbstractContextManager['Batches']):
         self.epoch, done = divmod(iteration, self.in_epoch)
         self.sampler.resume(self.epoch, done * self.batch_size)
         self.source: Any = None
+        seconds = data.get('timeout') if getattr(self.loader, 'num_workers', 0) else None
+        self.watch = WorkerWatch(self, seconds) if seconds else nullcontext()
         self.batches: Iterator[Batch] | None = None
 
     def __next__(self) -> Batch:
+        """The next batch.
+
+        Raises:
+            UserError: the data workers have not given one in time.
+        """
+        with self.watch:
+            return self._next()
+
+    def _next(self) -> Batch:
         batches = self._start() if self.batches is None else self.batches
         while (batch := next(batches, None)) is None:
             self.epoch += 1
             batches = self._start()
         return batch
+
+    @property
+    def workers(self) -> list[Any]:
+        """The processes that read."""
+        return list(getattr(self.source, '_workers', ()))
 
     def _start(self) -> Iterator[Batch]:
         self.sampler.set_epoch(self.epoch)
@@ -87,6 +101,8 @@ class Batches(AbstractContextManager['Batches']):
         for iterator in (self.source, getattr(self.loader, '_iterator', None)):
             if hasattr(iterator, '_shutdown_workers'):  # a traceback may hold the iterator, so that it would stay
                 iterator._shutdown_workers()
+        if isinstance(self.watch, WorkerWatch):
+            self.watch.end()
         for child in multiprocessing.active_children():  # workers that hang, and take no signal but this
             child.kill()
             child.join()
@@ -130,7 +146,6 @@ def init_worker(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
     """Of a data worker: signals are the main process's, its end is the worker's, even by SIGKILL, and what a dataset of
     BasicSR's draws is seeded as there."""
     leave_signals_to_the_main_process()
-    if sys.platform == 'linux':
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     random.seed(seed + num_workers * rank + worker_id)
     np.random.seed(seed + num_workers * rank + worker_id)

@@ -29,6 +29,7 @@ _LOADER_KEYS = {
     'num_prefetch_queue',
     'pin_memory',
     'persistent_workers',
+    'timeout',
     'in_memory',
     'max_unreadable',
 }

@@ -21,16 +21,17 @@ from iafmsr.bridge.basicsr_api import (
     mkdir_and_rename,
 )
 from iafmsr.errors import UserError
+from iafmsr.files.lock import folder_lock
 from iafmsr.training.batches import Batches
 from iafmsr.training.checkpoints import load_resume_state
 from iafmsr.training.exact import data_order, seed_iteration
-from iafmsr.training.lock import folder_lock
 from iafmsr.training.logs import board_folder, open_board, start_log
 from iafmsr.training.options import keep_options, parse_options
 from iafmsr.training.progress import Reports
 from iafmsr.training.saving import Saver
 from iafmsr.training.signals import RESUME_ME, StopSignal
-from iafmsr.training.validation import val_loader, validate
+from iafmsr.training.validation import pictures_apart, val_loader, validate
+from iafmsr.training.waiting import waiting
 
 Options = dict[str, Any]
 MAX_UNREADABLE = 0.01  # share of the pictures
@@ -50,8 +51,9 @@ def train(args: argparse.Namespace, root: str) -> None:
     with StopSignal().watched() as stop, faults_of_the_machine():
         opt = parse_options(args, root, is_train=True)
         opt['root_path'] = root
+        stop.timeout = datetime.timedelta(seconds=opt['train']['timeout'])
         lock = folder_lock(Path(opt['path']['experiments_root'])) if opt['rank'] == 0 else nullcontext()
-        with lock, ExitStack() as stack:
+        with lock, waiting(opt), ExitStack() as stack:
             torch.backends.cudnn.benchmark = True
             Run(opt, args.opt, stop, stack).run()
 
@@ -217,7 +219,8 @@ class Run:
         """Validate on all sets; keep the best weights on request, and the record of the best in the state saved."""
         self.validated_at = self.iteration
         for loader in self.val_loaders:
-            validate(self.model, loader, self.iteration, self.board, self.opt['val']['save_img'])
+            with pictures_apart(self.model.opt, loader, self.val_loaders):
+                validate(self.model, loader, self.iteration, self.board, self.opt['val']['save_img'])
         if self.opt['rank'] != 0 or not self.opt['val'].get('metrics'):
             return
         if self.opt['logger'].get('keep_best') and self.is_best():

@@ -22,7 +22,7 @@ from iafmsr.errors import UserError
 from iafmsr.options.files import Options, load_options
 from iafmsr.places import option_file, root_of_run
 from iafmsr.training.checks.check import check_options, fill_defaults
-from iafmsr.training.checks.findings import Report, subsection
+from iafmsr.training.checks.findings import Report, is_folder_name, subsection
 
 
 def root_of(args: argparse.Namespace) -> str:
@@ -54,8 +54,8 @@ def parse_options(args: argparse.Namespace, root_path: str, is_train: bool = Tru
     resolve_paths(read, root_path)
     processes = _count_processes(args.launcher)
     report = check_options(read, is_train, root_path, processes, distributed=args.launcher != 'none')
-    run = Path(root_path, 'experiments', str(read.get('name')))
-    if is_train and run.resolve() in Path(args.opt).resolve().parents:
+    run = Path(root_path, 'experiments', name := str(read.get('name')))
+    if is_train and is_folder_name(name) and run.resolve() in Path(args.opt).resolve().parents:
         report.faults.append(f'the option file lies in the folder of its own run, {run}: copy it elsewhere first')
     _announce(report, args)
     with _command_line(args):

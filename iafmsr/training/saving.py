@@ -8,6 +8,7 @@ import torch
 
 from iafmsr.bridge.basicsr_api import get_root_logger
 from iafmsr.errors import UserError
+from iafmsr.models.channels import channels_of
 from iafmsr.training.checkpoints import clear_away
 
 Options = dict[str, Any]
@@ -94,7 +95,7 @@ def fault_of_weights(model: Any) -> str | None:
         values = [value for value in net.state_dict().values() if value.is_floating_point()]
         if not torch.stack([value.isfinite().all() for value in values]).all():
             return f'{name} has weights that are not finite'
-        if not _has_finite_result(net, model.opt['network_g'].get('num_in_ch', 3)):
+        if not _has_finite_result(net, channels_of(model.opt['network_g']) or 3):
             return f'{name} has weights whose results are not finite'
     return None
 

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -17,10 +18,16 @@ _SIGNALS = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') i
 
 
 class StopSignal:
-    """Remembers that Ctrl-C, SIGTERM or SIGUSR1 came in; a second Ctrl-C ends the process at once, with code 130."""
+    """Remembers that Ctrl-C, SIGTERM or SIGUSR1 came in; a second Ctrl-C ends the process at once, with code 130.
+
+    Attributes:
+        name: of the signal that came in.
+        timeout: of waiting for the other processes; None: torch's own.
+    """
 
     def __init__(self) -> None:
         self.name: str | None = None
+        self.timeout: timedelta | None = None
         self._interrupted = False
         self._group: dist.ProcessGroup | None = None
         self._asked: tuple[torch.Tensor, dist.Work] | None = None
@@ -51,7 +58,7 @@ class StopSignal:
         if not dist.is_initialized():
             return self.name is not None
         if self._group is None:
-            self._group = dist.new_group(backend='gloo')
+            self._group = dist.new_group(backend='gloo', timeout=self.timeout)
         stop = False
         if self._asked is not None:
             flag, work = self._asked

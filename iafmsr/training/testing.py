@@ -11,7 +11,7 @@ import torch
 
 from iafmsr.bridge.basicsr_api import build_model, make_exp_dirs
 from iafmsr.errors import UserError
-from iafmsr.training.lock import folder_lock
+from iafmsr.files.lock import folder_lock
 from iafmsr.training.logs import start_log
 from iafmsr.training.loop import faults_of_the_machine
 from iafmsr.training.options import parse_options

@@ -1,7 +1,10 @@
-"""Validation: its loaders, and what happens when its pictures cannot be written."""
+"""BasicSR's validation, in training and test."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from iafmsr.bridge.basicsr_api import build_dataloader, build_dataset, get_root_logger
@@ -26,3 +29,17 @@ def validate(model: Any, loader: Any, iteration: int | str, board: Any, save_img
         get_root_logger().error(f'The pictures of the validation could not be written: {error.strerror or error}')
         model.validation(loader, iteration, board, False)
         return False
+
+
+@contextmanager
+def pictures_apart(opt: Options, loader: Any, loaders: Sequence[Any]) -> Iterator[None]:
+    """In training BasicSR names the pictures of a validation by the picture alone; of several sets, each gets a folder
+    while the context lasts."""
+    path = opt['path']
+    folder = path['visualization']
+    if len(loaders) > 1:
+        path['visualization'] = str(Path(folder, loader.dataset.opt['name']))
+    try:
+        yield
+    finally:
+        path['visualization'] = folder

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from iafmsr.errors import UserError
+from iafmsr.files.names import printable
 from iafmsr.files.whole import write_whole
 from iafmsr.tools.ablation.tables import map_table, quality_table, robustness_table
 
@@ -19,6 +20,7 @@ KEPT, DOCUMENT = Path('docs/ablation.json'), Path('docs/experiments.md')  # from
 _TABLES = {'quality': quality_table, 'maps': map_table, 'robustness': robustness_table}
 # <!-- quality, 1000 iterations: base no_map -->, and the table up to the next empty line
 _PLACE = re.compile(r'(<!-- (?P<kind>\w+), (?P<iterations>\d+) iterations: (?P<labels>[^>]+?) -->\n)(?:\|.*\n)*')
+_KEYS = {'label', 'digest', 'iterations', 'seed'}
 _DIGITS = 5  # after the point
 
 
@@ -27,8 +29,19 @@ def read(file: Path) -> dict[str, Result]:
 
     A result has ``label`` (what tables call it), ``digest`` (of the options), ``iterations``, ``seed`` and what
     :func:`measure` gives. A label with a stroke, such as ``adam/bits``, is of a time when the base was another.
+
+    Raises:
+        UserError: it is no file of results.
     """
-    return json.loads(file.read_text(encoding='utf-8')) if file.exists() else {}
+    if not file.exists():
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise UserError(f'{printable(file)}: no file of results ({error})') from None
+    if not isinstance(found, dict) or not all(isinstance(r, dict) and _KEYS <= r.keys() for r in found.values()):
+        raise UserError(f'{printable(file)}: no file of results: each has {", ".join(sorted(_KEYS))}')
+    return found
 
 
 def keep(root: Path, results: dict[str, Result]) -> None:

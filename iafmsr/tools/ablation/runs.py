@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,8 @@ def report(results: Iterable[dict[str, Any]]) -> str:
 
 def _result(run: Run, sets: Sequence[BenchmarkSet], root: Path, jobs: int) -> dict[str, Any]:
     stored = root / 'results/ablation' / f'{run.name}.json'
-    if stored.exists():
-        result = json.loads(stored.read_text(encoding='utf-8'))
+    with suppress(OSError, ValueError, KeyError, TypeError):  # a damaged result is none
+        result = json.loads(stored.read_bytes())
         if list(result['psnr']) == [s.name for s in sets] and 'robustness' in result:
             return result
     train(run, root, jobs)

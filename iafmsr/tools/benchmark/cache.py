@@ -12,7 +12,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from iafmsr.errors import UserError
+from iafmsr.files.lock import folder_lock
 from iafmsr.files.whole import write_whole
 
 __all__ = ['Cache', 'code_digest']
@@ -36,9 +39,13 @@ class Cache:
         self._subjects: dict[str, dict[str, Any]] = {}
         self._changed: set[str] = set()
 
-    def get(self, subject: str, key: str) -> Any:
-        """What was put there, or None."""
-        return self._results(subject).get(key)
+    def get(self, subject: str, key: str, kind: Any = Any) -> Any:
+        """What was put there, or None, also where it is not of a kind that is wanted: a file may have been damaged."""
+        found = self._results(subject).get(key)
+        try:
+            return None if found is None else TypeAdapter(kind).validate_python(found)
+        except ValidationError:
+            return None
 
     def put(self, subject: str, key: str, result: Any) -> None:
         """Remember a result, which JSON must be able to hold."""
@@ -46,12 +53,13 @@ class Cache:
         self._changed.add(subject)
 
     def save(self) -> None:
-        """Write what is new."""
-        for subject in sorted(self._changed):
-            if self._folder is None:
-                break
+        """Write what is new, beside what other processes have written meanwhile."""
+        if self._folder and self._changed:
             try:
-                write_whole(_file(self._folder, subject), json.dumps(self._subjects[subject]).encode())
+                with folder_lock(self._folder, wait=True):
+                    for subject in sorted(self._changed):
+                        results = self._read(subject) | self._subjects[subject]
+                        write_whole(_file(self._folder, subject), json.dumps(results).encode())
             except UserError as error:
                 print(f'iafmsr: warning: results are not kept: {error}', file=sys.stderr)
                 self._folder = None
@@ -59,12 +67,15 @@ class Cache:
 
     def _results(self, subject: str) -> dict[str, Any]:
         if subject not in self._subjects:
-            try:
-                content = json.loads(_file(self._folder, subject).read_bytes()) if self._folder else {}
-            except (OSError, ValueError):
-                content = {}
-            self._subjects[subject] = content if isinstance(content, dict) else {}
+            self._subjects[subject] = self._read(subject)
         return self._subjects[subject]
+
+    def _read(self, subject: str) -> dict[str, Any]:
+        try:
+            content = json.loads(_file(self._folder, subject).read_bytes()) if self._folder else {}
+        except (OSError, ValueError):
+            content = {}
+        return content if isinstance(content, dict) else {}
 
 
 def _file(folder: Path, subject: str) -> Path:

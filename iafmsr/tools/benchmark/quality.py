@@ -20,6 +20,7 @@ from iafmsr.tools.measure.quality import Quality, y_quality
 __all__ = ['BICUBIC', 'Scores', 'measure_quality', 'upscale']
 
 BICUBIC = 'bicubic'
+_FIGURES = tuple[float, float]  # PSNR and SSIM, as the cache keeps them
 
 # what stands between pictures and figures, besides a net
 _MODULES = (
@@ -59,7 +60,7 @@ def measure_quality(
         (f'{set_name}/{item.name}', item, missing)
         for set_name, items in sets.items()
         for item in items
-        if (missing := [name for name, subject in subjects.items() if cache.get(subject, item.key) is None])
+        if (missing := [name for name, subject in subjects.items() if cache.get(subject, item.key, _FIGURES) is None])
     ]
     try:
         for item, found in _measured(todo, specs, device):
@@ -69,7 +70,7 @@ def measure_quality(
         cache.save()
     return {
         net: {
-            set_name: {item.name: Quality(*cache.get(subject, item.key)) for item in items}
+            set_name: {item.name: Quality(*cache.get(subject, item.key, _FIGURES)) for item in items}
             for set_name, items in sets.items()
         }
         for net, subject in subjects.items()

@@ -80,7 +80,7 @@ def benchmark(
 
 def _complexity(spec: NetSpec, cache: Cache) -> Complexity:
     subject = f'{code_digest("iafmsr.tools.measure.complexity", spec.module)} {spec.key}'
-    known = cache.get(subject, 'complexity')
+    known = cache.get(subject, 'complexity', Complexity)
     if known is None:
         try:
             known = count(spec.build(), spec.scale)
@@ -95,11 +95,11 @@ def _complexity(spec: NetSpec, cache: Cache) -> Complexity:
 
 def _robustness(spec: NetSpec, cache: Cache) -> Robustness:
     subject = f'{code_digest("iafmsr.tools.benchmark.robustness", spec.module)} {spec.key}'
-    known = cache.get(subject, 'robustness')
+    known = cache.get(subject, 'robustness', Robustness)
     if known is None:
         try:
-            known = asdict(robustness(spec.build(), spec.scale))
+            known = robustness(spec.build(), spec.scale)
         except RuntimeError as error:
             raise UserError(f'{spec.name} on drawn pictures: {str(error).splitlines()[0]}') from None
-        cache.put(subject, 'robustness', known)
-    return Robustness(**known)
+        cache.put(subject, 'robustness', asdict(known))
+    return known

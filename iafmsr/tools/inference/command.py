@@ -69,10 +69,12 @@ def run(args: argparse.Namespace) -> int:
         The number of pictures that failed, 100 at most.
 
     Raises:
-        UserError: nothing can be done at all: the weights, OUT or an option is wrong.
+        UserError: nothing can be done at all: the weights, OUT or an option is wrong, or OUT is being written to
+            by another process.
     """
     from PIL import Image
 
+    from iafmsr.files.lock import folder_lock
     from iafmsr.files.names import printable
     from iafmsr.files.whole import check_writable, clear_leftovers
     from iafmsr.nets.files import find_weights
@@ -91,8 +93,8 @@ def run(args: argparse.Namespace) -> int:
         check_writable(new[0].target)
         for folder in {job.target.parent for job in new}:
             clear_leftovers(folder)
-        upscaler = _upscaler(weights, new, device, args, _say)
-        with _bar() as bar:
+        with folder_lock(Path(args.output)), _bar() as bar:
+            upscaler = _upscaler(weights, new, device, args, _say)
             failed = upscale_all(new, upscaler, bar, _say, args.quality)
     print(
         f'{len(new) - failed} upscaled, {len(planned.jobs) - len(new)} there already, '

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from iafmsr.data.parallel import in_order
 from iafmsr.errors import UserError
+from iafmsr.files.lock import folder_lock
 from iafmsr.files.names import printable
 from iafmsr.files.picture import UnreadableError
 from iafmsr.files.reading import read_picture
@@ -80,7 +81,7 @@ def download(source: Source, output: Path) -> Path:
 
     Raises:
         UserError: The archive cannot be had, with a word on what to fetch by hand; it is damaged or not the right one;
-            or the disk is full.
+            another process downloads it; or the disk is full.
     """
     folder, archive = output / source.name / source.pictures, output / source.name / source.archive
     if folder.exists():
@@ -88,19 +89,26 @@ def download(source: Source, output: Path) -> Path:
         _say(f'{printable(folder)}: {source.count} pictures are there')
         return folder
     try:
-        if not archive.exists():
-            archive.parent.mkdir(parents=True, exist_ok=True)
-            _fetch(source, archive)
-        unpacked = partial(folder)
-        unpacked.mkdir(exist_ok=True)
-        _extract(source, archive, unpacked)
-        _check_count(source, unpacked)
-        _check_decodable(unpacked)
-        unpacked.rename(folder)
+        with folder_lock(archive.parent):
+            _fetch_and_unpack(source, archive, folder)
     except OSError as error:
         raise UserError(f'{printable(archive)}: {error}; what is finished is kept, run again to go on') from error
     _say(f'{printable(folder)}: {source.count} pictures, all decodable; {printable(archive)} is needed no more')
     return folder
+
+
+def _fetch_and_unpack(source: Source, archive: Path, folder: Path) -> None:
+    if folder.exists():  # made by another process before the lock was free
+        return
+    if not archive.exists():
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        _fetch(source, archive)
+    unpacked = partial(folder)
+    unpacked.mkdir(exist_ok=True)
+    _extract(source, archive, unpacked)
+    _check_count(source, unpacked)
+    _check_decodable(unpacked)
+    unpacked.rename(folder)
 
 
 def _fetch(source: Source, archive: Path) -> None:
@@ -138,8 +146,8 @@ def _fetch_rest(url: str, unfinished: Path, size: int) -> None:
         raise
     with response:
         size = size if response.status == 206 else 0
-        length = response.headers.get('Content-Length')
-        total = size + int(length) if length else None
+        length = response.headers.get('Content-Length', '')
+        total = size + int(length) if length.isdecimal() else None
         if total is not None:
             _check_space(unfinished, total - size, total)
         with (

@@ -1,4 +1,4 @@
-"""Download DF2K (DIV2K and Flickr2K, about 28 GB) from the official addresses.
+"""Download DF2K (DIV2K and Flickr2K, about 24 GB) from the official addresses.
 
 What is there already is not downloaded again, and an interrupted download goes on. See datasets/README.md.
 """

@@ -8,7 +8,7 @@ goes on where it stopped, and one that has nothing to do ends at once.
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 
 import lmdb
@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from iafmsr.data.parallel import in_order
 from iafmsr.errors import UserError
+from iafmsr.files.lock import folder_lock
 from iafmsr.files.names import PictureFile, list_pictures, printable
 from iafmsr.files.picture import UnreadableError
-from iafmsr.files.reading import picture_size, read_picture
+from iafmsr.files.reading import is_deep, picture_size, read_picture
 from iafmsr.ops.resize import at_scale
 from iafmsr.tools.prepare.forms import SCALES, Form
 from iafmsr.tools.prepare.record import ADVICE, RECORD, Report, read_record, write_record
@@ -49,20 +50,21 @@ def prepare(
 
     Raises:
         UserError: A bad value; a missing or empty folder; ``output`` belongs to other pictures or settings; no picture
-            is usable; the disk is too small, full or read-only.
+            is usable; another process is at work in ``output``; the disk is too small, full or read-only.
     """
     if not scales or not set(scales) <= set(SCALES):
         raise UserError(f'scale must be any of {SCALES}, got {list(scales)}')
     if workers is not None and workers < 1:
         raise UserError(f'workers must be at least 1, got {workers}')
     pictures = list_pictures(inputs)
-    missing = [scale for scale in (1, *sorted(set(scales))) if not (output / form.folder(scale)).exists()]
     try:
-        report = read_record(output, form, pictures)
-        if missing:
-            report = _make(pictures, output, missing, form, report, workers)
-        elif report is None:
-            raise UserError(f'{printable(output / RECORD)} is damaged; {ADVICE}')
+        with folder_lock(output) if _missing(output, scales, form) else nullcontext():
+            report = read_record(output, form, pictures)
+            # looked at again: another process may have made them before the lock was free
+            if wanted := _missing(output, scales, form):
+                report = _make(pictures, output, wanted, form, report, workers)
+            elif report is None:
+                raise UserError(f'{printable(output / RECORD)} is damaged; {ADVICE}')
     except (OSError, lmdb.Error) as error:
         raise UserError(f'{printable(output)}: {error}; what is finished is kept, run again to go on') from error
     _say(
@@ -70,6 +72,11 @@ def prepare(
         f'{len(report.unreadable)} unreadable, {len(report.unused)} unused'
     )
     return report
+
+
+def _missing(output: Path, scales: Sequence[int], form: Form) -> list[int]:
+    """The scales, HR's 1 first, of which there is no set yet."""
+    return [scale for scale in (1, *sorted(set(scales))) if not (output / form.folder(scale)).exists()]
 
 
 def _make(
@@ -110,12 +117,14 @@ def _make(
 
 def _plan(pictures: list[PictureFile], form: Form, before: Report) -> tuple[dict[PictureFile, tuple[int, int]], Report]:
     """The pictures to use with their heights and widths, and a report that names the others."""
-    plan, report = {}, Report(unreadable=dict(before.unreadable), unused=dict(before.unused))
+    plan, deep = {}, []
+    report = Report(unreadable=dict(before.unreadable), unused=dict(before.unused))
     for picture in pictures:
         if picture.path.name in report.unreadable or picture.path.name in report.unused:
             continue
         try:
             size = picture_size(picture.path)
+            sixteen_bits = is_deep(picture.path)
         except UnreadableError as error:
             _leave_out(report.unreadable, picture, error)
             continue
@@ -123,8 +132,11 @@ def _plan(pictures: list[PictureFile], form: Form, before: Report) -> tuple[dict
             _leave_out(report.unused, picture, objection)
         else:
             plan[picture] = size
+            deep += [picture.path] * sixteen_bits
     if not plan:
         raise UserError(f'none of the {len(pictures)} pictures can be used')
+    if deep:
+        _say(f'16 bits a channel, of which the high 8 are kept: {len(deep)} pictures, the first {printable(deep[0])}')
     return plan, report
 
 

@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from iafmsr.errors import UserError
+from iafmsr.files.lock import folder_lock
 from iafmsr.files.names import PictureFile, list_pictures, printable
 from iafmsr.files.picture import UnreadableError
 from iafmsr.files.reading import read_picture
@@ -23,7 +24,7 @@ from iafmsr.nets.loading import load_net
 from iafmsr.ops.resize import at_scale
 from iafmsr.tools.inference.tiles import DEFAULT_TILE, Enlarger
 from iafmsr.tools.prepare.forms import SubImages
-from iafmsr.tools.prepare.record import read_record
+from iafmsr.tools.prepare.record import Report, read_record
 from iafmsr.tools.prepare.stores import Store, encode_png
 
 __all__ = ['add_teacher']
@@ -46,7 +47,8 @@ def add_teacher(inputs: Sequence[Path], output: Path, form: SubImages, weights: 
         The LMDB, ``SR_<weights>_<digest of the file>_X<scale>_sub.lmdb``; ``_ensemble`` is part of the name.
 
     Raises:
-        UserError: no such weights, no set of these pictures, a picture that cannot be read any more, or a full disk.
+        UserError: no such weights, no set of these pictures, a picture that cannot be read any more, a full disk, or
+            another process is at work in ``output``.
     """
     file, given = find_weights(weights)
     trained = load_net(file, given)
@@ -59,13 +61,8 @@ def add_teacher(inputs: Sequence[Path], output: Path, form: SubImages, weights: 
         if report is None or not (output / form.folder(trained.scale)).exists():
             raise UserError(f'{printable(output)}: no prepared set of scale {trained.scale}, which {weights} is of')
         if not path.exists():
-            left_out = report.unreadable.keys() | report.unused.keys()
-            used = [picture for picture in pictures if picture.path.name not in left_out]
-            with closing(form.open(path)) as store:
-                _fill(store, used, form, Enlarger(trained, device), ensemble)
-                if len(store) != report.pieces:
-                    raise UserError(f'{printable(path)}: {len(store)} pieces, the set has {report.pieces}')
-                store.finish()
+            with folder_lock(output):
+                _make(path, pictures, report, form, Enlarger(trained, device), ensemble)
     except (OSError, lmdb.Error) as error:
         raise UserError(f'{printable(path)}: {error}; what is finished is kept, run again to go on') from error
     return path
@@ -75,6 +72,19 @@ def _name(file: Path, given: Mapping[str, Any]) -> str:
     """Of a teacher: its file's name, and a digest of the file and of the keywords that were given with it."""
     digest = hashlib.sha256(file.read_bytes() + (repr(given).encode() if given else b'')).hexdigest()[:8]
     return f'{quote(file.stem, safe="")}_{digest}'
+
+
+def _make(
+    path: Path, pictures: list[PictureFile], report: Report, form: SubImages, enlarger: Enlarger, ensemble: bool
+) -> None:
+    if path.exists():  # made by another process before the lock was free
+        return
+    left_out = report.unreadable.keys() | report.unused.keys()
+    with closing(form.open(path)) as store:
+        _fill(store, [picture for picture in pictures if picture.path.name not in left_out], form, enlarger, ensemble)
+        if len(store) != report.pieces:
+            raise UserError(f'{printable(path)}: {len(store)} pieces, the set has {report.pieces}')
+        store.finish()
 
 
 def _fill(store: Store, pictures: list[PictureFile], form: SubImages, enlarger: Enlarger, ensemble: bool) -> None:

@@ -7,6 +7,7 @@ import io
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,10 @@ from iafmsr.ops.resize import imresize
 
 __all__ = ['Enlarged', 'enlarge', 'idm_view', 'read_upload', 'save', 'sites_view', 'summary']
 
+_LONGEST = 16384  # of a side: browsers show no longer pictures, and a strip of a million blocks the page
 _MOST_PIXELS = 178_956_970  # Pillow's limit for files of strangers, whatever the command was told
 _SHOWN = 960  # pixels: the longer side of the picture under a map
+_BUDGET = Lock()  # of the net that all visitors share
 _SHARE = 0.995  # of the map's values, over which its colours are spread
 
 
@@ -75,6 +78,8 @@ def read_upload(path: Path, most_pixels: int) -> Picture:
     most_pixels = min(most_pixels, _MOST_PIXELS)
     try:
         height, width = picture_size(path)
+        if max(height, width) > _LONGEST:
+            raise UserError(f'{path.name}: {width}x{height} pixels, sides of at most {_LONGEST} are taken here')
         if height * width > most_pixels:
             raise UserError(
                 f'{path.name}: {width}x{height} pixels, at most {most_pixels / 1e6:g} MP are taken '
@@ -95,8 +100,10 @@ def save(found: Enlarged, picture: Tensor, path: Path) -> None:
 
 
 @torch.inference_mode()
-def enlarge(trained: TrainedNet, name: str, source: Picture, k: float) -> Enlarged:
+def enlarge(trained: TrainedNet, name: str, source: Picture, k: float, budget: float = 1) -> Enlarged:
     """Enlarge a picture with the share k of its sites active, whatever share the net was trained with.
+
+    The routed blocks, if the net has some, work at the share ``budget`` of the positions.
 
     Raises:
         UserError: the net fails, by memory mostly.
@@ -105,8 +112,11 @@ def enlarge(trained: TrainedNet, name: str, source: Picture, k: float) -> Enlarg
     lq = as_tensor(source)[None].float() / 255
     start = time.perf_counter()
     try:
-        idm = net.density.maps(net.local_map(lq), lq).idm
-        sr = net(lq, maps=Maps(idm, top_k_mask(idm, k)))
+        with _BUDGET:
+            if getattr(net, 'num_routed', 0):
+                net.budget = budget
+            idm = net.density.maps(net.local_map(lq), lq).idm
+            sr = net(lq, maps=Maps(idm, top_k_mask(idm, k)))
     except RuntimeError as error:
         raise UserError(f'{name}: {str(error).splitlines()[0]}') from None
     seconds = time.perf_counter() - start

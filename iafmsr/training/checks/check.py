@@ -19,8 +19,18 @@ from iafmsr.nets.checkpoints import load_state, networks_to_resume
 from iafmsr.nets.fine_tuning import weights_for
 from iafmsr.options.schema import Options as Schema
 from iafmsr.options.schema import readers, sections
+from iafmsr.training.checks.channels import ChannelCheck
 from iafmsr.training.checks.datasets import DatasetCheck
-from iafmsr.training.checks.findings import Options, Report, is_foreign, is_ours, shown, subsection, whole
+from iafmsr.training.checks.findings import (
+    Options,
+    Report,
+    is_folder_name,
+    is_foreign,
+    is_ours,
+    shown,
+    subsection,
+    whole,
+)
 from iafmsr.training.checks.training import TrainingCheck
 
 _LARGEST = 10_000  # of a whole number that describes a network: widths and depths are far below
@@ -92,13 +102,13 @@ def _unread(key: Any, cls: type, model: type) -> list[str]:
     return [] if is_foreign(model) or {base.__name__ for base in model.__mro__} & set(names) else names
 
 
-class _Check(TrainingCheck, DatasetCheck):
+class _Check(TrainingCheck, DatasetCheck, ChannelCheck):
     """One check of one option file; each method looks at one part and adds what it finds to the report."""
 
     def run(self) -> Report:
         self.keys()
         self.values()
-        if re.search(r'[/\\]|^\.*$', name := str(self.opt.get('name', '-'))):
+        if not is_folder_name(name := str(self.opt.get('name', '-'))):
             self.fault('name', f'a plain folder name is wanted, got {shown(name)}')
         if self.is_train:
             # without a seed of its own a run could not be resumed to the bit, nor its ranks agree on an order
@@ -114,6 +124,8 @@ class _Check(TrainingCheck, DatasetCheck):
             self.logger()
         self.validation()
         self.datasets()
+        if (model := dict(iter(MODEL_REGISTRY)).get(str(self.opt.get('model_type')))) is not None:
+            self.channels(model)
         if self.files:
             self.machine()
         return self.report

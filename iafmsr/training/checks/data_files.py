@@ -6,13 +6,15 @@ Cheap: an LMDB is judged by its meta_info.txt and its keys, a folder by its name
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from pathlib import Path, PurePath
 from typing import Any
 
 from iafmsr.errors import UserError
 from iafmsr.files.picture import UnreadableError
 from iafmsr.files.reading import picture_size
-from iafmsr.training.checks.data_lmdb import TEACHER, Size, check_teacher, more, read_lmdbs
+from iafmsr.training.checks.data_lmdb import TEACHER, Size, check_teacher, listed_sizes, more, read_lmdbs
 
 Pair = tuple[str, str]  # names or paths of the HR and the LR picture
 
@@ -20,7 +22,7 @@ Pair = tuple[str, str]  # names or paths of the HR and the LR picture
 MAX_HEADERS = 500
 
 
-def check_dataset(dataset: dict[str, Any], scale: int, phase: str) -> tuple[int, list[str]]:
+def check_dataset(dataset: dict[str, Any], scale: int, phase: str, measured: int = 1) -> tuple[int, list[str]]:
     """Check the files of a dataset section whose keys are sound and whose paths are absolute.
 
     Args:
@@ -28,11 +30,12 @@ def check_dataset(dataset: dict[str, Any], scale: int, phase: str) -> tuple[int,
         scale: HR is this many times LR; when validating, HR may have up to ``scale - 1`` more rows and columns, which
             BasicSR crops.
         phase: ``train``, ``val`` or ``test``.
+        measured: pixels that the metrics need in height and width, where there is ground truth.
 
     Returns:
         Number of pictures (0 when there are faults) and the faults, each starting with the key that it concerns.
     """
-    roots = {key: dataset[key] for key in ('dataroot_gt', 'dataroot_lq', TEACHER) if dataset.get(key) is not None}
+    roots = roots_of(dataset)
     read = read_lmdbs if dataset['io_backend']['type'] == 'lmdb' else _read_folders
     faults = [f'{key}: {fault}' for key, root in roots.items() if (fault := _root_fault(root, read is read_lmdbs))]
     if faults:
@@ -46,7 +49,28 @@ def check_dataset(dataset: dict[str, Any], scale: int, phase: str) -> tuple[int,
         return 0, [str(error)]
     patch = dataset['gt_size'] if phase == 'train' and len(roots) == 2 else 0
     spare = 0 if phase == 'train' else scale - 1
-    return count, _size_faults(sizes, scale, spare, patch) if len(roots) == 2 else []
+    faults = _size_faults(sizes, scale, spare, patch) if len(roots) == 2 else []
+    return count, faults or ([] if phase == 'train' or 'dataroot_gt' not in roots else _small(sizes, scale, measured))
+
+
+def roots_of(dataset: dict[str, Any]) -> dict[str, str]:
+    """Folders or LMDBs of a dataset by their keys."""
+    return {key: dataset[key] for key in ('dataroot_gt', 'dataroot_lq', TEACHER) if dataset.get(key) is not None}
+
+
+def names_of(dataset: dict[str, Any], key: str) -> list[str]:
+    """Paths, or keys of an LMDB, of the pictures of one side of a sound dataset."""
+    if dataset['io_backend']['type'] == 'lmdb':
+        return list(listed_sizes(Path(dataset[key], 'meta_info.txt').read_text(encoding='utf-8')))
+    roots = roots_of(dataset)
+    return [pair[list(roots).index(key)] for pair in _pairs_in_folders(dataset, roots)]
+
+
+def same_names(dataset: dict[str, Any]) -> str | None:
+    """A name that two pictures of a sound dataset have but for folder and suffix, by which results are named."""
+    key = next(key for key in ('dataroot_lq', 'dataroot_gt') if dataset.get(key) is not None)
+    names = Counter(os.path.splitext(os.path.basename(name))[0] for name in names_of(dataset, key))
+    return next((name for name, count in names.items() if count > 1), None)
 
 
 def _root_fault(root: str, as_lmdb: bool) -> str | None:
@@ -82,18 +106,33 @@ def _size_faults(sizes: list[tuple[str, Size, Size]], scale: int, spare: int, pa
     return faults
 
 
+def _small(sizes: list[tuple[str, Size, Size]], scale: int, measured: int) -> list[str]:
+    """The fault of HR pictures of which nothing could be measured; what is no multiple of the scale is cut off."""
+    small = [(name, gt) for name, gt, _ in sizes if min(gt) // scale * scale < measured]
+    if not small:
+        return []
+    name, (height, width) = small[0]
+    return [f'dataroot_gt: {name}: {width}x{height}, the metrics need {measured} pixels{more(small)}']
+
+
 # -- folders ----------------------------------------------------------------------------------------------------------
 def _read_folders(dataset: dict[str, Any], roots: dict[str, str]) -> tuple[int, list[tuple[str, Size, Size]]]:
     """Pairs as BasicSR makes them, or the one side there is twice; sizes of up to ``MAX_HEADERS`` of them."""
     gt_key, lq_key = next(iter(roots)), list(roots)[-1]
-    names = _name_pairs(dataset, roots, gt_key, lq_key)
-    pairs = [(os.path.join(roots[gt_key], gt), os.path.join(roots[lq_key], lq)) for gt, lq in names]
+    pairs = _pairs_in_folders(dataset, roots)
     for key, paths in zip((gt_key, lq_key), zip(*pairs, strict=True), strict=True):
         missing = [path for path in paths if not os.path.isfile(path)]
         if missing:
             raise UserError(f'{key}: {missing[0]}: no such picture' + more(missing))
     looked_at = pairs[:: -(-len(pairs) // MAX_HEADERS)]
     return len(pairs), [(gt, _header(gt_key, gt), _header(lq_key, lq)) for gt, lq in looked_at]
+
+
+def _pairs_in_folders(dataset: dict[str, Any], roots: dict[str, str]) -> list[Pair]:
+    """Paths of the pairs as BasicSR makes them, or of the one side there is twice."""
+    gt_key, lq_key = next(iter(roots)), list(roots)[-1]
+    names = _name_pairs(dataset, roots, gt_key, lq_key)
+    return [(os.path.join(roots[gt_key], gt), os.path.join(roots[lq_key], lq)) for gt, lq in names]
 
 
 def _name_pairs(dataset: dict[str, Any], roots: dict[str, str], gt_key: str, lq_key: str) -> list[Pair]:
@@ -112,10 +151,9 @@ def _name_pairs(dataset: dict[str, Any], roots: dict[str, str], gt_key: str, lq_
 
 def _partner(template: str, name: str) -> str:
     stem, suffix = os.path.splitext(os.path.basename(name))
-    try:
-        return template.format(stem) + suffix
-    except (KeyError, IndexError, ValueError):
-        raise UserError(f'filename_tmpl: {template!r} is no template for a name, such as {{}}x4') from None
+    if not re.fullmatch(r'[^{}]*\{0?\}[^{}]*', template):
+        raise UserError(f'filename_tmpl: {template!r} is no template for a name, such as {{}}x4')
+    return template.format(stem) + suffix
 
 
 def _scan(key: str, root: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ LMDB_SECONDS = 300
 TEACHER = 'dataroot_teacher'
 MAX_COMPARED = 20  # teacher's pictures that are held against LR
 MAX_DIFFERENCE = 16  # levels, on average: between different photographs it is 50 or more
+_DOTTED = re.compile(r'^([^\n]*\.[^\n]*)\.\w+ \(\d+,\d+,\d+\)', re.MULTILINE)  # in a meta_info.txt
 _LIST_KEYS = """
 import os, sys, lmdb
 try:
@@ -50,6 +52,11 @@ def read_lmdbs(dataset: dict[str, Any], roots: dict[str, str]) -> tuple[int, lis
     return len(gt), [(key, gt[key], lq[key]) for key in gt]
 
 
+def listed_sizes(text: str) -> dict[str, Size]:
+    """Keys and sizes that a meta_info.txt lists."""
+    return {name: (int(height), int(width)) for name, height, width in META_LINE.findall(text)}
+
+
 def _read_lmdb(key: str, root: str) -> dict[str, Size]:
     """Keys and sizes by an LMDB's meta_info.txt, held against the keys and the length of its data."""
     meta = os.path.join(root, 'meta_info.txt')
@@ -57,7 +64,12 @@ def _read_lmdb(key: str, root: str) -> dict[str, Size]:
         text = Path(meta).read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError):
         raise UserError(f'{key}: {meta}: cannot be read') from None
-    sizes = {name: (int(height), int(width)) for name, height, width in META_LINE.findall(text)}
+    sizes = listed_sizes(text)
+    if dotted := _DOTTED.search(text):
+        raise UserError(
+            f'{key}: {meta}: {dotted[1]}: a key with a dot, of which BasicSR reads what stands before it alone; '
+            'make the LMDB of pictures whose names have no dots but that of the suffix'
+        )
     if not text.strip():
         raise UserError(f'{key}: {meta}: lists no picture')
     if len(sizes) != len(text.splitlines()):

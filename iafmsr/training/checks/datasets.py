@@ -9,8 +9,11 @@ import torch
 from iafmsr.bridge.basicsr_api import DATASET_REGISTRY, MODEL_REGISTRY
 from iafmsr.options.datasets import DATASETS, OtherDataset
 from iafmsr.options.schema import REAL
-from iafmsr.training.checks.data_files import check_dataset
-from iafmsr.training.checks.findings import Findings, Options, subsection, whole
+from iafmsr.training.checks.data_files import check_dataset, same_names
+from iafmsr.training.checks.data_pixels import check_pixels
+from iafmsr.training.checks.findings import Findings, Options, is_folder_name, shown, subsection, whole
+
+_WINDOWS = {'calculate_ssim': 11, 'calculate_niqe': 96}  # pixels in height and width that a value is of; else one
 
 
 class DatasetCheck(Findings):
@@ -26,6 +29,19 @@ class DatasetCheck(Findings):
                 )
             elif isinstance(dataset, dict):
                 self.dataset(where, kind, dataset)
+        self.names(datasets)
+
+    def names(self, datasets: Options) -> None:
+        """Records and pictures of the sets that are validated go by their names."""
+        seen: dict[str, str] = {}
+        for phase, dataset in datasets.items():
+            if phase == 'train' or not isinstance(dataset, dict) or not isinstance(name := dataset.get('name'), str):
+                continue
+            if not is_folder_name(name):
+                self.fault(f'datasets.{phase}.name', f'a plain folder name is wanted, got {shown(name)}')
+            elif name in seen:
+                self.fault(f'datasets.{phase}.name', f'{shown(name)} is the name of {seen[name]}, too')
+            seen.setdefault(name, f'datasets.{phase}')
 
     def dataset(self, where: str, phase: str, dataset: Options) -> None:
         cls = self.choose(f'{where}.type', dataset.get('type'), dict(iter(DATASET_REGISTRY)))
@@ -42,10 +58,27 @@ class DatasetCheck(Findings):
             self.memory(where, phase, dataset)
         self.additions(where, phase, dataset)
         if self.files and self.scale and not any(fault.startswith(f'{where}.') for fault in self.report.faults):
-            count, faults = check_dataset(dataset, self.scale, phase)
+            count, faults = check_dataset(dataset, self.scale, phase, self.measured())
             self.report.faults.extend(f'{where}.{fault}' for fault in faults)
-            if phase == 'train' and not faults:
-                self.epoch(where, dataset, count)
+            if not faults:
+                self.pixels(where, dataset)
+                if phase == 'train':
+                    self.epoch(where, dataset, count)
+                elif self.val.get('save_img') and (name := same_names(dataset)):
+                    self.fault(where, f'two pictures of the name {name}: val.save_img would keep one of them')
+
+    def measured(self) -> int:
+        """Pixels in height and width that the metrics need: their window, inside the border that they leave out."""
+        metrics = subsection(self.val, 'metrics').values()
+        return max(
+            2 * (whole(metric.get('crop_border'), 0) or 0) + _WINDOWS.get(str(metric.get('type')), 1)
+            for metric in ({}, *filter(lambda metric: isinstance(metric, dict), metrics))
+        )
+
+    def pixels(self, where: str, dataset: Options) -> None:
+        faults, warnings = check_pixels(dataset)
+        self.report.faults.extend(f'{where}.{fault}' for fault in faults)
+        self.report.warnings.extend(f'{where}.{warning}' for warning in warnings)
 
     def other_keys(self, where: str, cls: type, dataset: Options) -> bool:
         """The keys of a dataset of somebody else's, by its ``OPTION_KEYS``; without them it is left unchecked."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from iafmsr.options.foreign import advice
 
 Options = dict[str, Any]
 MAX_MODULES = 10_000  # of a network; it takes a few seconds to build so many
+_LONGEST_NAME = 150  # bytes
 _SHOWN = 200  # characters of a value in a message
 
 
@@ -37,6 +40,11 @@ def subsection(opt: Options, key: str) -> Options:
     """A section of the options, empty when it is missing or no section."""
     value = opt.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a name is that of one folder, with room for what is added to it (a time, the name of a picture)."""
+    return not re.search(r'[/\\\x00-\x1f]|^\.*$', name) and len(os.fsencode(name)) <= _LONGEST_NAME
 
 
 def is_number(value: Any) -> bool:

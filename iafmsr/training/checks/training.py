@@ -11,6 +11,7 @@ import torch
 
 from iafmsr.bridge.basicsr_api import ARCH_REGISTRY, LOSS_REGISTRY, CosineAnnealingRestartLR, MultiStepRestartLR
 from iafmsr.errors import UserError
+from iafmsr.models.channels import channels_of
 from iafmsr.models.iafmnet_model import IAFMNetModel
 from iafmsr.models.muon import Muon
 from iafmsr.models.teacher import load_teacher
@@ -78,15 +79,17 @@ class TrainingCheck(Findings):
             )
         if isinstance(weights, str) and self.files and not any(f.startswith(where) for f in self.report.faults):
             try:
-                scale = load_teacher(weights)[1]
+                taught = load_teacher(weights)
             except UserError as error:
                 self.fault(f'{where}.weights', str(error))
             else:
-                if self.scale and scale != self.scale:
+                if self.scale and taught.scale != self.scale:
                     self.fault(
                         f'{where}.weights',
-                        f'{weights}: a network of scale {scale}, the option file is of scale {self.scale}',
+                        f'{weights}: a network of scale {taught.scale}, the option file is of scale {self.scale}',
                     )
+                elif taught.channels != (channels_of(subsection(self.opt, 'network_g')) or taught.channels):
+                    self.fault(f'{where}.weights', f'{weights}: a network of {taught.channels} channels')
 
     def schedule(self, where: str, section: Options, optimizer: torch.optim.Optimizer) -> None:
         cls = self.constructor(where, section, _SCHEDULERS, given=('optimizer', 'last_epoch'))

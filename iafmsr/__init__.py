@@ -1,9 +1,16 @@
-"""IAFMNet super-resolution as a plugin of BasicSR.
+"""IAFMNet super-resolution: a library, and a plugin of BasicSR.
 
-`iafmsr.register()` cures BasicSR where a current stack breaks it, and puts the archs, datasets, losses and models of
-this package into its registries. `import iafmsr` calls it when BasicSR has been imported already. Otherwise it takes a
-moment only, and the first module of this package that needs BasicSR brings all of it about. So nothing that works
-without BasicSR waits for the seconds that its import takes, or needs it to be installed.
+>>> import iafmsr
+>>> net = iafmsr.load('IAFMNet_x4')  # torch.nn.Module: (B, 3, H, W) in [0, 1] -> (B, 3, 4H, 4W)
+>>> net.scale
+4
+
+:func:`upscale` and :func:`density` take and give arrays, tensors and Pillow's pictures. :class:`IAFMNet`,
+:class:`InformationEntropyLoss` and the parts in :mod:`iafmsr.layers` are plain PyTorch.
+
+`import iafmsr` takes a moment only: what is asked for is imported then. None of the above needs BasicSR. Where BasicSR
+is imported, before or after, it is cured where a current stack breaks it, and knows the archs, datasets, losses and
+models of this package. `iafmsr.register()` imports it.
 """
 
 import sys
@@ -11,13 +18,23 @@ from importlib import import_module
 from typing import Any
 
 from iafmsr import bridge
+from iafmsr.bridge.hook import on_import
 
-__all__ = ['archs', 'bridge', 'data', 'models', 'register']
+_MODULES = ('archs', 'bridge', 'data', 'layers', 'models', 'spandrel')
+_NAMES = {
+    'IAFMNet': 'archs.iafmnet_arch',
+    'InformationEntropyLoss': 'models.losses',
+    'density': 'api',
+    'load': 'api',
+    'upscale': 'api',
+}
+__all__ = [*_MODULES, *_NAMES, 'register']
 __version__ = '0.1.0'
 
 _ARCHS = ('IAFMNet', 'IMDN', 'RDESA', 'SAFMN', 'SMFANet', 'Spandrel')
-# what cannot be imported without BasicSR, or is of no use without it, registers itself
-_REGISTERED_BY_IMPORT = ('archs.edsr_idm_arch', 'data.on_the_fly', 'data.paired_dataset', 'models', 'models.losses')
+_LOSSES = ('FFTLoss', 'InformationEntropyLoss')
+# what cannot be imported without BasicSR registers itself
+_REGISTERED_BY_IMPORT = ('archs.edsr_idm_arch', 'data.on_the_fly', 'data.paired_dataset', 'models.iafmnet_model')
 
 
 def register() -> None:
@@ -29,6 +46,10 @@ def register() -> None:
     import_module('iafmsr.bridge.basicsr_api')
 
 
+def _prepare() -> None:
+    import_module('iafmsr.bridge.importing').prepare_import()
+
+
 def _wire() -> None:
     """Put into BasicSR what is here; :mod:`iafmsr.bridge.basicsr_api` calls it when all of its names are there."""
     from iafmsr.bridge import basicsr_api, compat
@@ -37,16 +58,27 @@ def _wire() -> None:
     compat.read_options_by(OptionLoader, parse_value)
     for name in _ARCHS:
         basicsr_api.ARCH_REGISTRY.register(getattr(import_module('iafmsr.archs'), name))
+    for name in _LOSSES:
+        basicsr_api.LOSS_REGISTRY.register(getattr(import_module('iafmsr.models.losses'), name))
     for name in _REGISTERED_BY_IMPORT:
         import_module(f'iafmsr.{name}')
+    import_module('iafmsr.models.base_model').install()
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name in _MODULES:
         return import_module(f'iafmsr.{name}')
+    if name in _NAMES:
+        return getattr(import_module(f'iafmsr.{_NAMES[name]}'), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 bridge.wire = _wire
 if sys.modules.get('basicsr'):
     register()
+else:
+    on_import(_prepare, register)

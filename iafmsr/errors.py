@@ -4,6 +4,7 @@ import difflib
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,14 @@ class UserError(ValueError):
     def __init__(self, message: str) -> None:
         # torch raises a data worker's error again with a message that is the traceback and, last, what was said
         super().__init__(message.rpartition('iafmsr.errors.UserError: ')[2].strip())
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """A block whose warnings no user can act on; ``catch_warnings`` takes an action from Python 3.11 on only."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        yield
 
 
 def did_you_mean(name: Any, known: Iterable[str]) -> str:

@@ -109,15 +109,15 @@ def test_faults_of_ablations_are_named(tmp_path, text, message):
 
 def test_a_command_takes_names_and_option_files(tmp_path):
     (tmp_path / 'mine.yml').write_text(f'base: {ROOT}/options/short_IAFMNet_x4.yml\nname: x\nnetwork_g: {{k: 0.3}}\n')
-    label, options = options_of(str(tmp_path / 'mine.yml'), ROOT)
+    label, options = options_of(str(tmp_path / 'mine.yml'))
     assert label == 'mine'
     network = options['network_g']
     assert network.pop('k') == 0.3
-    assert options_of('settled', ROOT) == ('settled', {**options, 'name': 'ablation_settled'})
+    assert options_of('settled') == ('settled', {**options, 'name': 'ablation_settled'})
     base = {**network, 'ffn_scale': 1, 'ssconv': 'own', 'residual': False, 'guide': 'deviation'}
-    assert options_of('k020', ROOT) == ('k020', {**options, 'name': 'ablation_k020', 'network_g': {**base, 'k': 0.2}})
+    assert options_of('k020') == ('k020', {**options, 'name': 'ablation_k020', 'network_g': {**base, 'k': 0.2}})
     with pytest.raises(UserError, match=r"no ablation is called 'no_mop' \(did you mean no_map\?\)"):
-        options_of('no_mop', ROOT)
+        options_of('no_mop')
 
 
 def by_seed(*values: float) -> dict[int, float]:

@@ -73,6 +73,7 @@ def test_whichever_module_comes_first(repo_root: Path) -> None:
         'from iafmsr.bridge import importing; importing.prepare_import(); sys.modules.pop("iafmsr"); '
         'import basicsr; import iafmsr',
         'import iafmsr; from iafmsr.models import IAFMNetModel; import basicsr',
+        'import iafmsr; import basicsr',
     ],
 )
 def test_before_or_after_basicsr(repo_root: Path, order: str) -> None:

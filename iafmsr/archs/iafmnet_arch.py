@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from iafmsr.archs.hub import HubNet
 from iafmsr.layers.arm import ARM
 from iafmsr.layers.cgfn import CGFN
 from iafmsr.layers.density import Density
@@ -20,6 +21,7 @@ from iafmsr.layers.precision import ExactConv2d, in_autocast
 from iafmsr.layers.routing import EVERYWHERE, Gathered, Masked, Route, Router
 from iafmsr.ops.sites import ActiveSites
 from iafmsr.ops.submanifold import SubmanifoldConv2d
+from iafmsr.ops.torch_names import is_compiling
 
 _SSCONVS = ('shared', 'own', 'none')
 
@@ -70,7 +72,7 @@ class IFEB(nn.Module):
         return x + self.cgfn(self.norm2(x), by.route)
 
 
-class IAFMNet(nn.Module):
+class IAFMNet(HubNet):
     """IAFMNet of figure 3: ``net(lq)`` is the image, ``net(lq, return_density=True)`` the image and its density.
 
     ::
@@ -106,6 +108,12 @@ class IAFMNet(nn.Module):
 
     Raises:
         ValueError: when an argument is out of its range.
+
+    Example:
+        >>> net = iafmsr.IAFMNet(scale=2, num_feat=8, num_block=1)
+        >>> sr, density = net(torch.rand(1, 3, 9, 12), return_density=True)
+        >>> sr.shape, density.idm.shape
+        (torch.Size([1, 3, 18, 24]), torch.Size([1, 1, 9, 12]))
     """
 
     def __init__(
@@ -200,7 +208,7 @@ class IAFMNet(nn.Module):
 
         A tile takes the ``maps`` of its picture at its place; they come from ``density.maps(local_map(tiles), lq)``.
         """
-        if lq.device.type == 'cpu' and not torch.compiler.is_compiling():
+        if lq.device.type == 'cpu' and not is_compiling():
             lq = lq.contiguous(memory_format=torch.channels_last)
         f0 = self.head(lq)
         density = self.density(f0, lq, maps)
@@ -233,7 +241,7 @@ class IAFMNet(nn.Module):
         if not self.training and self.budget == 1:
             return by
         mask = self.router(self.density.choose(self.route_map, density.idm, lq), self.budget)
-        traced = torch.compiler.is_compiling() or self.sparse_backend == 'dense'
+        traced = is_compiling() or self.sparse_backend == 'dense'
         route = Masked(mask) if traced or not mask.any() else Gathered(ActiveSites(mask))
         return by._replace(guide=route.enter(by.guide), sites=ActiveSites(density.mask & mask), route=route)
 

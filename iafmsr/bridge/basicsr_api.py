@@ -6,16 +6,30 @@ first finds it cured. What this project puts into BasicSR is put there at the en
 import this one.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 from iafmsr import bridge
 from iafmsr.bridge import compat, importing, launching
 from iafmsr.errors import UserError
 
+_WAY = "pip install 'iafmsr[train]', then pip install --no-build-isolation --no-deps basicsr"
 if find_spec('basicsr') is None:
-    raise UserError('BasicSR 1.4.2 is not installed; run: bash scripts/install.sh')
+    raise UserError(f'BasicSR is not installed, and training needs it: {_WAY}')
 
-importing.prepare_import()
+
+@contextmanager
+def _missing_named() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UserError(f'BasicSR needs {error.name}, which is not installed: {_WAY}') from error
+
+
+with _missing_named():
+    importing.prepare_import()
+    import basicsr  # noqa: F401
 
 from basicsr.archs import build_network  # noqa: E402
 from basicsr.archs.edsr_arch import EDSR  # noqa: E402
@@ -97,4 +111,5 @@ __all__ = [
 
 compat.apply()
 launching.apply()
-bridge.wire()
+with _missing_named():
+    bridge.wire()

@@ -9,6 +9,7 @@ BaseModel saves, resumes and loads; nothing else in the project patches BasicSR.
 """
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -66,6 +67,14 @@ def without_cuda(opt: Options) -> list[str]:
     return changes
 
 
+def share_batch(opt: Options) -> None:
+    """Gives BasicSR, in place, the batch of each process where an option file says the whole (total_batch_size)."""
+    train = opt['datasets'].get('train') or {}
+    if train.get('total_batch_size'):
+        loaders = opt['world_size'] if opt['dist'] else max(1, opt['num_gpu'])
+        train['batch_size_per_gpu'] = train['total_batch_size'] // loaders
+
+
 def fit_options_to_machine() -> None:
     """Lets an option file written for GPUs run without one, and says so in a line.
 
@@ -82,9 +91,13 @@ def fit_options_to_machine() -> None:
             changes = without_cuda(opt)
             if changes and opt['rank'] == 0:
                 print('No CUDA device: ' + ', '.join(changes), flush=True)
+        share_batch(opt)
         return opt, args
 
     options.parse_options = parse_options
+    for name in ('basicsr.train', 'basicsr.test'):  # BasicSR imports its own pipelines, and they the stock name, first
+        if name in sys.modules:
+            vars(sys.modules[name])['parse_options'] = parse_options
 
 
 def wrap_without_cuda() -> None:

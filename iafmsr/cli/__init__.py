@@ -6,11 +6,13 @@ import argparse
 import shlex
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import iafmsr
 from iafmsr.cli.allocator import keep_freed_memory
 from iafmsr.cli.arguments import Parser
 from iafmsr.errors import UserError, cli_errors, did_you_mean
+from iafmsr.plugins import import_packages
 
 __all__ = ['COMMANDS', 'main', 'register']
 
@@ -58,8 +60,16 @@ def main(argv: list[str] | None = None) -> int:
     command = import_module(COMMANDS[name][0])
     parser = Parser(prog=f'iafmsr {name}', description=command.__doc__)
     command.add_arguments(parser)
+    parser.add_argument(
+        '--import',
+        dest='packages',
+        action='append',
+        metavar='PACKAGE',
+        help='a package of your own, whose archs become known; one that is installed, or in the working directory',
+    )
     args = parser.parse_args(argv[1:])
     args.command, args.command_line = name, shlex.join(['iafmsr', *argv])
+    import_packages(args.packages or (), (Path.cwd(),), '--import')
     if name != 'profile':  # which decides that for each of its processes
         keep_freed_memory()
     return command.run(args)

@@ -6,11 +6,9 @@ Nothing here imports torch before a command runs: help has to appear at once.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from iafmsr.errors import UserError, did_you_mean
@@ -18,9 +16,7 @@ from iafmsr.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     import torch
 
-__all__ = ['ROOT', 'Parser', 'Size', 'add_device', 'add_sets', 'add_weights', 'number', 'size', 'use_device']
-
-ROOT = Path(os.path.abspath(__file__)).parents[2]  # of the repository; relative paths in option files count from it
+__all__ = ['Parser', 'Size', 'add_device', 'add_sets', 'add_weights', 'number', 'size', 'use_device']
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):

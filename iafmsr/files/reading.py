@@ -5,42 +5,27 @@ from __future__ import annotations
 import io
 import os
 import re
-import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 from torch import Tensor
 
+from iafmsr.errors import without_warnings
 from iafmsr.files import tiff
 from iafmsr.files.metadata import dpi_of, exif_of, is_plain_png, orientation_of
 from iafmsr.files.opening import opened, reasons
 from iafmsr.files.picture import Picture, UnreadableError, as_rgb8, as_tensor, turned
+from iafmsr.files.pillow import SIXTEEN_BIT_MODES, picture_of, pixels_of
 
 __all__ = ['is_deep', 'picture_size', 'read', 'read_picture', 'read_rgb8']
 
 _TRANSPOSED = {5, 6, 7, 8}
-_SIXTEEN_BIT_MODES = {'I;16', 'I;16L', 'I;16B', 'I;16N'}
-_BY_PILLOW = {
-    '1': 'L',
-    'L': 'L',
-    'LA': 'LA',
-    'La': 'LA',
-    'RGB': 'RGB',
-    'RGBX': 'RGB',
-    'RGBA': 'RGBA',
-    'RGBa': 'RGBA',
-    'CMYK': 'RGB',
-    'YCbCr': 'RGB',
-    'LAB': 'RGB',
-    'HSV': 'RGB',
-    'PA': 'RGBA',
-}
-
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong with a file is said in a line of ours
+# What is wrong with a file is said in a line of ours. OpenCV 5 has the first name, OpenCV 4 the second.
+(cv2.utils.logging.setLogLevel if hasattr(cv2.utils, 'logging') else cv2.setLogLevel)(0)
 
 
 def read(source: Path | bytes) -> Picture:
@@ -57,7 +42,7 @@ def read(source: Path | bytes) -> Picture:
         UnreadableError: the file cannot be read, is empty, cut short or no picture, or its pixels are not integers of
             8 or 16 bits.
     """
-    with reasons(), opened(source) as file, warnings.catch_warnings(action='ignore'):
+    with reasons(), opened(source) as file, without_warnings():
         if tiff.is_tiff(file):
             return tiff.read_tiff(file, _by_pillow, _by_opencv)
         try:
@@ -65,7 +50,7 @@ def read(source: Path | bytes) -> Picture:
         except UnidentifiedImageError:
             if not file.seek(0, os.SEEK_END):
                 raise UnreadableError('empty file') from None
-            return _picture(_by_opencv(file, 'not a picture'))
+            return picture_of(_by_opencv(file, 'not a picture'))
         with image:
             return _of_image(file, image)
 
@@ -93,9 +78,9 @@ def read_rgb8(content: bytes) -> np.ndarray:
     # no colour that stands for transparency: nothing to choose
     if is_plain_png(content[:26]) and b'tRNS' not in content[: content.find(b'IDAT')]:
         with suppress(cv2.error):
-            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
             if pixels is not None:
-                return pixels
+                return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, pixels)
     return np.ascontiguousarray(as_rgb8(read(content)).colour)
 
 
@@ -105,11 +90,11 @@ def is_deep(path: Path) -> bool:
     Raises:
         UnreadableError: The file has no header of a picture.
     """
-    with reasons(), opened(path) as file, warnings.catch_warnings(action='ignore'):
+    with reasons(), opened(path) as file, without_warnings():
         if tiff.is_tiff(file):
             return tiff.is_deep(file)
         with Image.open(file) as image:
-            return image.mode in _SIXTEEN_BIT_MODES or _shortened(image)
+            return image.mode in SIXTEEN_BIT_MODES or _shortened(image)
 
 
 def picture_size(path: Path, whole: bool = False) -> tuple[int, int]:
@@ -122,7 +107,7 @@ def picture_size(path: Path, whole: bool = False) -> tuple[int, int]:
     Raises:
         UnreadableError: The file has no header of a picture, or is not whole.
     """
-    with reasons(), opened(path) as file, warnings.catch_warnings(action='ignore'):
+    with reasons(), opened(path) as file, without_warnings():
         if tiff.is_tiff(file):
             return tiff.tiff_size(file)
         try:
@@ -154,8 +139,8 @@ def _of_image(file: BinaryIO, image: ImageFile.ImageFile) -> Picture:
         pixels = _by_opencv(file, 'its pixels cannot be read as whole numbers of 8 or 16 bits')
         pixels = pixels[..., [0, 3]] if gray and pixels.shape[2:] == (4,) else pixels  # OpenCV has no gray with alpha
     else:
-        pixels = _pixels(image)
-    return _picture(
+        pixels = pixels_of(image)
+    return picture_of(
         turned(pixels, orientation),
         exif=exif_of(image),
         frames=getattr(image, 'n_frames', 1),
@@ -166,7 +151,7 @@ def _of_image(file: BinaryIO, image: ImageFile.ImageFile) -> Picture:
 
 def _shortened(image: ImageFile.ImageFile) -> bool:
     """Whether Pillow makes 8 bits of 16, by its decoder's name for the pixels in the file."""
-    if image.mode in _SIXTEEN_BIT_MODES:
+    if image.mode in SIXTEEN_BIT_MODES:
         return False
     return bool(re.search(r';16|, 65535', str([tile[3] for tile in image.tile])))
 
@@ -176,36 +161,7 @@ def _by_pillow(file: BinaryIO) -> np.ndarray:
     file.seek(0)
     with Image.open(file) as image:
         image.load()
-        return _pixels(image)
-
-
-def _pixels(image: Image.Image) -> np.ndarray:
-    """(H, W), or (H, W, channels), uint8 or uint16."""
-    if image.mode in _SIXTEEN_BIT_MODES:
-        return np.asarray(image).astype(np.uint16)
-    if image.mode == 'CMYK' and (profile := image.info.get('icc_profile')):
-        with suppress(ImageCms.PyCMSError):  # a broken profile: by formula
-            return np.asarray(
-                ImageCms.profileToProfile(
-                    image,
-                    ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-                    ImageCms.createProfile('sRGB'),
-                    ImageCms.Intent.RELATIVE_COLORIMETRIC,
-                    'RGB',
-                    flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-                )
-            )
-    return np.asarray(image.convert(_mode(image)))
-
-
-def _mode(image: Image.Image) -> str:
-    if 'transparency' in image.info and image.mode in ('1', 'L', 'RGB', 'P'):
-        return 'LA' if image.mode in ('1', 'L') else 'RGBA'
-    if image.mode == 'P':
-        return 'RGB'
-    if image.mode not in _BY_PILLOW:
-        raise UnreadableError(f'pixels of kind {image.mode}, not of 8 or 16 bits')
-    return _BY_PILLOW[image.mode]
+        return pixels_of(image)
 
 
 def _by_opencv(file: BinaryIO, refusal: str) -> np.ndarray:
@@ -219,11 +175,3 @@ def _by_opencv(file: BinaryIO, refusal: str) -> np.ndarray:
     if pixels.ndim == 3 and pixels.shape[2] >= 3:
         pixels = pixels[..., [2, 1, 0, *range(3, pixels.shape[2])]]
     return pixels
-
-
-def _picture(pixels: np.ndarray, **kept: Any) -> Picture:
-    """(H, W), or (H, W, 1 to 4) with alpha at the end of an even number of channels."""
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
-    if pixels.shape[2] % 2:
-        return Picture(pixels, None, **kept)
-    return Picture(pixels[..., :-1], pixels[..., -1:], **kept)

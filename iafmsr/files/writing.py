@@ -128,21 +128,19 @@ def _as_deep_png(picture: Picture) -> bytes:
     if picture.alpha is not None and colour.shape[2] == 1:
         colour, profile = colour.repeat(3, 2), profile_of_rgb(picture)
     pixels = colour[..., ::-1] if picture.alpha is None else np.concatenate([colour[..., ::-1], picture.alpha], axis=2)
-    metadata = {
-        kind: np.frombuffer(value, np.uint8)
-        for kind, value in ((cv2.IMAGE_METADATA_EXIF, picture.exif), (cv2.IMAGE_METADATA_ICCP, profile))
-        if value
-    }
-    done, encoded = cv2.imencodeWithMetadata(
-        '.png', np.ascontiguousarray(pixels), list(metadata), list(metadata.values()), []
-    )
+    done, encoded = cv2.imencode('.png', np.ascontiguousarray(pixels))
     if not done:
         raise ValueError(f'{colour.shape[1]}x{colour.shape[0]} pixels of 16 bits')
     content, head = encoded.tobytes(), 33  # bytes: the signature and the first chunk
-    if picture.dpi is None:
-        return content
-    chunk = b'pHYs' + struct.pack('>IIB', *(round(value / 0.0254) for value in picture.dpi), 1)  # pixels a metre
-    return b''.join((content[:head], struct.pack('>I', 9), chunk, struct.pack('>I', zlib.crc32(chunk)), content[head:]))
+    chunks = []  # by hand: OpenCV 4 writes none of them
+    if profile:
+        chunks.append(b'iCCPICC profile\0\0' + zlib.compress(profile))
+    if picture.dpi is not None:
+        chunks.append(b'pHYs' + struct.pack('>IIB', *(round(value / 0.0254) for value in picture.dpi), 1))  # a metre
+    if picture.exif:
+        chunks.append(b'eXIf' + picture.exif)
+    framed = [struct.pack('>I', len(chunk) - 4) + chunk + struct.pack('>I', zlib.crc32(chunk)) for chunk in chunks]
+    return b''.join((content[:head], *framed, content[head:]))
 
 
 def _as_tiff(picture: Picture) -> memoryview:

@@ -18,7 +18,6 @@ class CGFN(nn.Module):
         ffn_scale (float): h, the width of a and of b over C.
 
     Example:
-        >>> import torch
         >>> CGFN(8, ffn_scale=3)(torch.rand(1, 8, 6, 6)).shape
         torch.Size([1, 8, 6, 6])
     """

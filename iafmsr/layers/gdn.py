@@ -25,8 +25,8 @@ class GDN(nn.Module):
 
     Example:
         >>> x = torch.ones(1, 4, 2, 2)
-        >>> float(GDN(4)(x)[0, 0, 0, 0])  # 1 / sqrt(1 + 0.1)
-        0.953...
+        >>> round(GDN(4)(x)[0, 0, 0, 0].item(), 3)  # 1 / sqrt(1 + 0.1)
+        0.953
     """
 
     def __init__(self, num_feat: int, beta_min: float = 1e-6, gamma_init: float = 0.1) -> None:

@@ -22,6 +22,11 @@ class Guidance(nn.Module):
 
     Raises:
         ValueError: when the form is unknown.
+
+    Example:
+        >>> x = torch.rand(1, 8, 6, 6)
+        >>> torch.equal(Guidance(8, 'neutral').multiply(x, torch.rand(1, 1, 6, 6)), x)  # before training
+        True
     """
 
     def __init__(self, num_feat: int, form: str = 'product', num_guide: int = 1) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from iafmsr.ops.torch_names import autocast_dtype, has_autocast
+
 if TYPE_CHECKING:  # of Python 3.11
     from typing import Self
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:  # of Python 3.11
 def full_precision(x: Tensor) -> AbstractContextManager[Any]:
     """Autocast switched off on the device of x, for sums and tails that half precision cannot hold."""
     device = x.device.type
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+    return torch.autocast(device, enabled=False) if has_autocast(device) else nullcontext()
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -26,9 +28,8 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 def in_autocast(x: Tensor) -> Tensor:
     """x in the type of autocast where that is on, as a convolution would give it."""
-    device = x.device.type
-    enabled = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return x.to(torch.get_autocast_dtype(device)) if enabled else x
+    dtype = autocast_dtype(x.device.type)
+    return x if dtype is None else x.to(dtype)
 
 
 class InFloat32(nn.Module):

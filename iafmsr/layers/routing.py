@@ -97,6 +97,10 @@ class Router(InFloat32):
 
     Raises:
         ValueError: when ``low`` is out of its range.
+
+    Example:
+        >>> Router().eval()(torch.rand(1, 1, 6, 6), budget=1).all()
+        tensor(True)
     """
 
     thresholds: Tensor

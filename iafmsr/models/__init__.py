@@ -1,8 +1,14 @@
-"""Model classes, known to BasicSR's registry once this package is imported, and what all of them have from here."""
+"""Model classes for BasicSR's registry, what all of them have from here, and losses."""
 
-from iafmsr.models.base_model import install
-from iafmsr.models.iafmnet_model import IAFMNetModel
+from typing import Any
 
 __all__ = ['IAFMNetModel']
 
-install()
+
+def __getattr__(name: str) -> Any:
+    """The model class is imported when it is asked for: it takes the seconds of BasicSR's import."""
+    if name != 'IAFMNetModel':
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from iafmsr.models.iafmnet_model import IAFMNetModel
+
+    return IAFMNetModel

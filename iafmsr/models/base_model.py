@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from iafmsr.bridge.basicsr_api import BaseModel, get_root_logger
-from iafmsr.errors import UserError
+from iafmsr.errors import UserError, without_warnings
 from iafmsr.models.usage import announce_unused_parameters
 from iafmsr.nets.checkpoints import save_whole
 from iafmsr.nets.fine_tuning import weights_for
@@ -102,7 +101,7 @@ def resume_training(self: Any, state: Options) -> None:
     for optimizer, saved in zip(self.optimizers, state['optimizers'], strict=True):
         load_moments(optimizer, saved, path)
     # each step again, as a run without a stop has made them: some schedulers go by the rate before
-    with warnings.catch_warnings(action='ignore'):  # of schedulers that step while the optimizers do not
+    with without_warnings():  # of schedulers that step while the optimizers do not
         for iteration in range(1, 2 + max((saved['last_epoch'] for saved in state['schedulers']), default=0)):
             self.update_learning_rate(iteration, warmup_iter=self.opt['train'].get('warmup_iter', -1))
     if state.get('best_metric_results'):

@@ -43,7 +43,7 @@ class StepGuard:
 
     def __init__(self, device: torch.device, scaled: bool, max_bad_steps: int) -> None:
         self.device = device
-        self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
+        self.scaler = grad_scaler(device.type, enabled=scaled)
         self.max_bad_steps = max_bad_steps
         self.skipped = 0
         self.in_a_row = 0
@@ -56,7 +56,8 @@ class StepGuard:
         self.scaler.scale(loss).backward(torch.ones_like(loss).masked_fill_(bad_loss, torch.nan))
         self.scaler.unscale_(optimizer)
         gradients = [p.grad for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
-        bad = (torch.nn.utils.get_total_norm(gradients, torch.inf) < MAX_GRADIENT).logical_not()  # NaN is bad, too
+        largest = torch.stack(torch._foreach_norm(gradients, torch.inf)).max()
+        bad = (largest < MAX_GRADIENT).logical_not()  # NaN is bad, too
         take_step(optimizer, bad)
         if self.scaler.is_enabled():
             self.scaler.update()
@@ -119,6 +120,13 @@ class StepGuard:
         if state['scaler'] and self.scaler.is_enabled():
             self.scaler.load_state_dict(state['scaler'])
         self.skipped = state['skipped']
+
+
+def grad_scaler(device: str, enabled: bool) -> Any:
+    """torch's scaler of losses; torch 2.2 has it for CUDA alone, and nothing is scaled on a CPU there."""
+    if hasattr(torch.amp, 'GradScaler'):
+        return torch.amp.GradScaler(device, enabled=enabled)
+    return torch.cuda.amp.GradScaler(enabled=enabled and device == 'cuda')
 
 
 def take_step(optimizer: torch.optim.Optimizer, bad: Tensor) -> None:

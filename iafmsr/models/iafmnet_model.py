@@ -16,7 +16,7 @@ from iafmsr.errors import UserError
 from iafmsr.models.channels import channels_of, to_gray
 from iafmsr.models.compilation import compiled_or_not
 from iafmsr.models.guard import StepGuard
-from iafmsr.models.muon import Muon
+from iafmsr.models.muon import Muon, has_fused
 from iafmsr.models.precision import usable
 from iafmsr.models.teacher import Teacher
 
@@ -83,7 +83,7 @@ class IAFMNetModel(SRModel):
         if optim_type == 'Muon':
             return Muon(params, lr, **kwargs)
         # the fused kind can leave a step out without asking the host, and on a CPU takes a tenth of the time
-        return super().get_optimizer(optim_type, params, lr, fused=True, **kwargs)
+        return super().get_optimizer(optim_type, params, lr, fused=has_fused(params), **kwargs)
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         super().resume_training(resume_state)

@@ -12,6 +12,7 @@ from torch import Tensor
 # of a polynomial that takes all singular values to about 1 in five steps (Jordan et al.)
 _STEPS, (_A, _B, _C) = 5, (3.4445, -4.7750, 2.0315)
 _EPS = 1e-7
+_FUSED_ON_CPU = hasattr(torch.amp, 'is_autocast_available')  # both came with torch 2.4
 _RMS = 0.2  # of a 1x1 kernel's update over the learning rate, as of Adam's (Liu et al.)
 
 
@@ -53,7 +54,7 @@ class Muon(torch.optim.Optimizer):
         others: list[Tensor] = []
         for p in params:
             (matrices if p.dim() == 4 and p.shape[1] > 1 else others).append(p)
-        self.adam = torch.optim.Adam([{'params': others}], lr, betas, fused=True)
+        self.adam = torch.optim.Adam([{'params': others}], lr, betas, fused=has_fused(others))
         groups: list[dict[str, Any]] = [
             {'params': matrices, 'momentum': momentum, 'weight_decay': weight_decay},
             {'params': others},
@@ -95,6 +96,13 @@ class Muon(torch.optim.Optimizer):
         if decay:
             torch._foreach_mul_(parameters, keep)
         torch._foreach_add_(parameters, list(update), alpha=-lr)
+
+
+def has_fused(parameters: list[Tensor]) -> bool | None:
+    """Whether torch has the fused kind of Adam for parameters: on a CPU it came with torch 2.4. None leaves the choice
+    to torch."""
+    on_cpu = all(p.device.type == 'cpu' for p in parameters)
+    return True if not on_cpu or _FUSED_ON_CPU else None
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

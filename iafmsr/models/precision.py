@@ -29,7 +29,8 @@ def usable(wanted: str | None, device: torch.device) -> torch.dtype | None:
 def has_bf16(device: torch.device) -> bool:
     """Whether the device has arithmetic of its own for bf16."""
     if device.type == 'cuda':
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if platform.machine() in ('x86_64', 'AMD64'):
+        # not by name of torch: older ones count what the driver emulates
+        return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
+    if platform.machine() in ('x86_64', 'AMD64') and hasattr(torch.cpu, '_is_amx_tile_supported'):
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()

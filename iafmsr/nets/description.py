@@ -12,10 +12,11 @@ import yaml
 from iafmsr import archs
 from iafmsr.errors import UserError
 from iafmsr.files.names import printable
-from iafmsr.nets.files import FOLDER
 from iafmsr.nets.reading import load_checkpoint
 from iafmsr.nets.recognition import ARCHS, recognise
 from iafmsr.nets.state_dicts import unwrapped, weights_in
+from iafmsr.places import ROOT
+from iafmsr.plugins import is_imported
 
 __all__ = ['Described', 'describe']
 
@@ -45,7 +46,7 @@ class Described:
 
 
 def describe(
-    file: Path, given: Mapping[str, Any] | None = None, root: Path = FOLDER.parent, label: str | None = None
+    file: Path, given: Mapping[str, Any] | None = None, root: Path = ROOT, label: str | None = None
 ) -> Described:
     """What the network of a file of weights, or of an option file, is.
 
@@ -126,8 +127,16 @@ def _check_trusted(file: str, network: Any) -> None:
     name = network.get('type') if isinstance(network, dict) else None
     if not isinstance(name, str) or not all(isinstance(key, str) for key in network):
         raise UserError(f'{file}: its network_g is no section of a type and keywords')
-    if name not in TRUSTED:
+    if name not in TRUSTED and not _is_the_users(name):
         raise UserError(f'{file}: its network_g is of type {name!r}; a file may name {", ".join(sorted(TRUSTED))}')
+
+
+def _is_the_users(name: str) -> bool:
+    """Whether an arch is of a package that the user has imported (``--import``)."""
+    try:
+        return is_imported(archs.find(name))
+    except (KeyError, UserError):  # of no name, or without BasicSR
+        return False
 
 
 def _options(file: Path) -> dict[str, Any]:

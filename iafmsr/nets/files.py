@@ -10,10 +10,11 @@ import yaml
 
 from iafmsr.errors import UserError
 from iafmsr.files.names import printable
+from iafmsr.places import WEIGHTS
 
 __all__ = ['FOLDER', 'NamedFile', 'find', 'find_weights', 'known_names', 'parse_keys']
 
-FOLDER = Path(__file__).resolve().parents[2] / 'weights'
+FOLDER = WEIGHTS
 _KEYS = re.compile(r'(?P<file>.+?):(?P<keys>\w+=.*)')
 
 
@@ -38,6 +39,8 @@ def find(name: str) -> Path | None:
     """
     if Path(name, 'models').is_dir():
         return _latest(Path(name))
+    if Path(name, 'model.safetensors').is_file():  # of save_pretrained
+        return Path(name, 'model.safetensors')
     places = (Path(name), FOLDER / name, FOLDER / f'{name}.pth') if Path(name).name == name else (Path(name),)
     return next((path for path in places if path.is_file()), None)
 
@@ -53,8 +56,12 @@ def _latest(run: Path) -> Path:
     return max(numbered)[1]
 
 
-def find_weights(entry: str) -> NamedFile:
+def find_weights(entry: str, option: str = '--weights ') -> NamedFile:
     """What ``--weights FILE[:key=value,...]`` names.
+
+    Args:
+        entry: the text.
+        option: what the message of an error begins with.
 
     Raises:
         UserError: there is no such file, or the keys are no list of ``key=value``.
@@ -63,10 +70,10 @@ def find_weights(entry: str) -> NamedFile:
     name, keys = (matched['file'], matched['keys']) if matched else (entry, None)
     path = find(name)
     if path is None and Path(name).is_dir():
-        raise UserError(f'--weights {name}: a folder, but not that of a run: no models/ in it')
+        raise UserError(f'{option}{name}: a folder, but not that of a run: no models/ in it')
     if path is None:
         known = ', '.join(known_names())
-        raise UserError(f'--weights {name}: no such file' + (f', and none of the names {known}' if known else ''))
+        raise UserError(f'{option}{name}: no such file' + (f', and none of the names {known}' if known else ''))
     return NamedFile(path, parse_keys(entry, keys))
 
 

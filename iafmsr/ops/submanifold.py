@@ -10,6 +10,7 @@ from iafmsr.ops.crossover import choose_backend
 from iafmsr.ops.gather import gather_conv
 from iafmsr.ops.rulebook import PACKAGES, spconv_conv, spconv_installed
 from iafmsr.ops.sites import ActiveSites
+from iafmsr.ops.torch_names import autocast_dtype
 
 BACKENDS = ('auto', 'dense', 'gather', 'spconv')
 
@@ -43,8 +44,8 @@ def submanifold_conv2d(x: Tensor, weight: Tensor, sites: ActiveSites, backend: s
     if backend == 'dense':
         mask = sites.mask.to(x.dtype)
         return mask * F.conv2d(mask * x, weight, padding=weight.shape[-1] // 2) + x
-    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
-        weight = weight.to(torch.get_autocast_dtype(x.device.type))
+    if (dtype := autocast_dtype(x.device.type)) is not None and x.dtype != torch.float64:
+        weight = weight.to(dtype)
     if backend == 'gather':
         return gather_conv(x, weight, sites)
     if not x.is_cuda:
@@ -61,7 +62,7 @@ def _check(x: Tensor, weight: Tensor, sites: ActiveSites, backend: str) -> None:
         raise ValueError(f'weight must be ({c}, {c}, k, k) for x {tuple(x.shape)}, got {tuple(weight.shape)}')
     if weight.shape[-1] % 2 == 0:
         raise ValueError(f'kernel size must be odd, got {weight.shape[-1]}')
-    if weight.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+    if weight.dtype != x.dtype and autocast_dtype(x.device.type) is None:
         raise ValueError(f'weight is {weight.dtype}, x is {x.dtype}')
     _check_backend(backend)
 

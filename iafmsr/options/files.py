@@ -13,6 +13,8 @@ import yaml
 from iafmsr.errors import UserError, did_you_mean
 from iafmsr.options.datasets import DATASETS
 from iafmsr.options.foreign import translated
+from iafmsr.places import option_file
+from iafmsr.plugins import import_packages
 
 Options = dict[str, Any]
 MAX_BYTES = 2**20  # of an option file
@@ -61,7 +63,8 @@ def _count(node: yaml.Node, counted: dict[int, float]) -> float:
 class OptionLoader(ValueLoader):
     """The YAML of option files, in which `base: FILE` starts from another option file.
 
-    The base's path counts from the folder of the file that names it; what this file says stands over what the base
+    The base's path counts from the folder of the file that names it, or it is the name of a file that comes with the
+    package; what this file says stands over what the base
     says, section by section (`over`). What other projects write and means the same is taken (`foreign.translated`).
     """
 
@@ -71,7 +74,10 @@ class OptionLoader(ValueLoader):
         opt = translated(super().get_single_data())
         if not isinstance(opt, dict) or 'base' not in opt:
             return opt
-        base = Path(self.name).parent / str(opt.pop('base'))
+        named = str(opt.pop('base'))
+        base = Path(self.name).parent / named
+        if not base.is_file() and option_file(named) != Path(named):
+            base = option_file(named)
         above = (*self.above, Path(self.name).resolve())
         try:
             if base.suffix not in ('.yml', '.yaml'):
@@ -122,12 +128,20 @@ def parse_value(text: str) -> Any:
 
 
 def load_options(file: str | Path, forced: Sequence[str] = ()) -> Options:
-    """Read an option file and apply ``--force_yml`` entries (``section:key=value``) to it.
+    """Read an option file, import the packages that it names, and apply ``--force_yml`` (``section:key=value``) to it.
+
+    Args:
+        file: a path, or the name of a file that comes with the package (:func:`iafmsr.places.option_file`).
+        forced: the entries.
 
     Raises:
         UserError: the file cannot be read or is no YAML mapping, or an entry names a section that is not there.
     """
-    opt = _read(Path(file), ())
+    path = option_file(file)
+    opt = _read(path, ())
+    packages = opt.get('import')
+    if isinstance(packages, list) and all(isinstance(name, str) for name in packages):  # else the schema's to say
+        import_packages(packages, (Path.cwd(), path.parent), f'{path}: import')
     for entry in forced:
         _force(opt, entry)
     return opt

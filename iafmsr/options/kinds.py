@@ -80,7 +80,7 @@ def key(meaning: str, default: Any = ..., models: tuple[str, ...] = ()) -> Any:
 class Section(BaseModel):
     """A section whose keys are its fields; null stands for 'not given'."""
 
-    model_config = ConfigDict(extra='forbid')
+    model_config = ConfigDict(extra='forbid', protected_namespaces=())  # model_type: older pydantic warns of the name
 
     @model_validator(mode='before')
     @classmethod

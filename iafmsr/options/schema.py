@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
+from pydantic import create_model
+
 from iafmsr.options.datasets import DATASETS, AnyDataset, OtherDataset
 from iafmsr.options.kinds import (
     ByName,
@@ -95,6 +97,7 @@ class Train(Section):
 
 # -- the other sections -----------------------------------------------------------------------------------------------
 class Paths(Section):
+    root: Text | None = key('folder with experiments/ and results/ of runs; relative paths count from it', None)
     pretrain_network_g: Text | None = key('weights to start from', None)
     param_key_g: Text = key('which weights of the file', 'params')
     strict_load_g: Flag = key('all names and shapes must agree', True)
@@ -169,7 +172,7 @@ class Degradation(Section):
     jpeg_range2: Numbers | None = key('as jpeg_range, second round', None, REAL)
 
 
-class Options(Degradation):
+class _Options(Degradation):
     name: Text = key('name of the run and of its folder')
     model_type: Text = key('model class: IAFMNetModel, or one of BasicSR')
     scale: Count = key('HR is this many times LR')
@@ -186,6 +189,14 @@ class Options(Degradation):
     val: Val | None = key('needed in a test', None)
     logger: Logger | None = key('needed in training', None)
     dist_params: Distribution | None = key('distributed training', None)
+
+
+# `import` is no name that a class body can have
+Options: Any = create_model(
+    'Options',
+    __base__=_Options,
+    **{'import': (Texts | None, key('packages of your own, whose archs, losses, datasets and models are used', None))},
+)
 
 
 def section_class(name: str, cls: type[Section]) -> type[Section] | None:

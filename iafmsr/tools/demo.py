@@ -16,13 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from iafmsr.cli.arguments import ROOT, Parser, number
+from iafmsr.cli.arguments import Parser, number
 from iafmsr.errors import UserError, cli_errors
 from iafmsr.files.figures import colour_panel, draw_figure, enlarge, frame, image_panel
 from iafmsr.files.photographs import photograph
 from iafmsr.files.reading import read_picture
 from iafmsr.nets.loading import load_net
 from iafmsr.ops.resize import imresize, mod_crop
+from iafmsr.places import ROOT
 from iafmsr.tools.measure.quality import Quality, y_quality
 from iafmsr.tools.prepare.forms import SubImages, WholePictures
 from iafmsr.tools.prepare.preparation import prepare

@@ -4,16 +4,19 @@
   iafmsr test -opt options/test_IAFMNet_x4.yml --force_yml path:pretrain_network_g=weights/IAFMNet_x4.pth
   torchrun --nproc_per_node=2 iafmsr/train.py -opt options/train_IAFMNet_x4.yml --launcher pytorch
 
-A run goes to experiments/NAME, a test to results/NAME. Relative paths in an option file count from the repository root.
-`python iafmsr/train.py` and `python iafmsr/test.py` are the same commands.
+FILE.yml is a path or the name of an option file that comes with the package, such as train_IAFMNet_x4.yml. A run goes
+to experiments/NAME, a test to results/NAME, below `path: {root: ...}` of the option file; where that is not given,
+below the repository root in a checkout, and elsewhere below the working directory. Relative paths in an option file
+count from there. `python iafmsr/train.py` and `python iafmsr/test.py` are the same commands.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
-from iafmsr.cli.arguments import ROOT
+import iafmsr
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,13 +45,15 @@ def run(args: argparse.Namespace) -> int:
     """
     # a spawned data worker imports the main module first: this one brings the cures that BasicSR's own datasets need
     main = sys.modules['__main__']
-    main.__spec__, main.__file__ = None, str(ROOT / f'iafmsr/{args.command}.py')
+    main.__spec__, main.__file__ = None, str(Path(iafmsr.__file__).with_name(f'{args.command}.py'))
+    from iafmsr.training.options import root_of
+
     if args.command == 'train':
         from iafmsr.training.loop import train
 
-        train(args, str(ROOT))
+        train(args, root_of(args))
     else:
         from iafmsr.training.testing import test
 
-        test(args, str(ROOT))
+        test(args, root_of(args))
     return 0

@@ -1,7 +1,8 @@
 """The options of a command: read, checked before anything is touched, then handed to BasicSR's ``parse_options``.
 
-Relative paths in an option file count from the repository root, so that a run does the same from every working
-directory; ``-opt`` itself is relative to the working directory, as any argument of a command is.
+Relative paths in an option file count from the root of the run (:func:`root_of`): in a checkout from the repository
+root, so that a run does the same from every working directory. ``-opt`` itself is relative to the working directory, as
+any argument of a command is, or the name of an option file that comes with the package.
 """
 
 from __future__ import annotations
@@ -19,8 +20,19 @@ from iafmsr.bridge.basicsr_api import master_only
 from iafmsr.bridge.basicsr_api import options as basicsr_options
 from iafmsr.errors import UserError
 from iafmsr.options.files import Options, load_options
+from iafmsr.places import option_file, root_of_run
 from iafmsr.training.checks.check import check_options, fill_defaults
 from iafmsr.training.checks.findings import Report, is_folder_name, subsection
+
+
+def root_of(args: argparse.Namespace) -> str:
+    """Where the run of a command reads and writes, see :func:`iafmsr.places.root_of_run`.
+
+    Raises:
+        UserError: the option file cannot be read.
+    """
+    given = subsection(load_options(args.opt, args.force_yml or ()), 'path').get('root')
+    return str(root_of_run(option_file(args.opt), None if given is None else str(given)))
 
 
 def parse_options(args: argparse.Namespace, root_path: str, is_train: bool = True) -> Options:
@@ -28,7 +40,7 @@ def parse_options(args: argparse.Namespace, root_path: str, is_train: bool = Tru
 
     Args:
         args: of :mod:`iafmsr.tools.training`.
-        root_path: repository root; experiments/ and results/ lie in it and relative paths count from it.
+        root_path: experiments/ and results/ lie in it and relative paths count from it.
         is_train: training options or test options.
 
     Returns:
@@ -37,6 +49,7 @@ def parse_options(args: argparse.Namespace, root_path: str, is_train: bool = Tru
     Raises:
         UserError: one line for every fault found; no file has been created or renamed then.
     """
+    args.opt = str(option_file(args.opt))
     read = load_options(args.opt, args.force_yml or ())
     resolve_paths(read, root_path)
     processes = _count_processes(args.launcher)
@@ -49,10 +62,6 @@ def parse_options(args: argparse.Namespace, root_path: str, is_train: bool = Tru
         opt, _ = basicsr_options.parse_options(root_path, is_train)
     resolve_paths(opt, root_path)
     fill_defaults(opt, read, is_train)
-    train = subsection(subsection(opt, 'datasets'), 'train')
-    if train.get('total_batch_size'):
-        loaders = opt['world_size'] if opt['dist'] else max(1, opt['num_gpu'])
-        train['batch_size_per_gpu'] = train['total_batch_size'] // loaders
     return opt
 
 
@@ -78,7 +87,7 @@ def options_of_training(file: str | Path, root_path: str | Path) -> Options:
 
     Args:
         file: option file.
-        root_path: repository root, from which its paths count.
+        root_path: from which its paths count.
 
     Raises:
         UserError: the option file has faults.

@@ -1,4 +1,4 @@
-"""Losses, known to BasicSR's registry once this package is imported."""
+"""Losses, in plain PyTorch."""
 
 from iafmsr.models.losses.entropy_loss import InformationEntropyLoss
 from iafmsr.models.losses.fft_loss import FFTLoss

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from iafmsr.bridge.basicsr_api import LOSS_REGISTRY
 from iafmsr.layers.density import Density, information
 
 _REDUCTIONS = ('sum', 'pixel', 'mean')
 
 
-@LOSS_REGISTRY.register()
 class InformationEntropyLoss(nn.Module):
     """L_IE: the bits that the quantised features cost under the predicted Gaussian (IAFMNet, section 3.1).
 
@@ -27,6 +25,12 @@ class InformationEntropyLoss(nn.Module):
 
     Raises:
         ValueError: when ``reduction`` is unknown.
+
+    Example:
+        >>> net, loss = iafmsr.IAFMNet(num_feat=8, num_block=1), iafmsr.InformationEntropyLoss()
+        >>> sr, density = net(torch.rand(1, 3, 8, 8), return_density=True)
+        >>> weighted, bits = loss(density)
+        >>> weighted.backward()  # trains the estimator
     """
 
     def __init__(self, loss_weight: float = 1e-4, reduction: str = 'pixel') -> None:

@@ -6,10 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iafmsr.bridge.basicsr_api import LOSS_REGISTRY
 
-
-@LOSS_REGISTRY.register()
 class FFTLoss(nn.Module):
     """Mean absolute difference of the real and imaginary parts of two pictures' spectra (SAFMN, section 4.1).
 

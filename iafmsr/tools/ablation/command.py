@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from iafmsr.cli.arguments import ROOT, add_sets, number
+from iafmsr.cli.arguments import add_sets, number
 from iafmsr.errors import UserError
+from iafmsr.places import ROOT
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +71,6 @@ def run(args: argparse.Namespace) -> int:
     if args.keep:
         keep(ROOT, results)
     if args.figure:
-        first = Run(*options_of(args.entries[0], ROOT), args.seeds[0], args.iters)
+        first = Run(*options_of(args.entries[0]), args.seeds[0], args.iters)
         draw_maps(first.options, first.weights(ROOT), sets, args.pictures).save(args.figure)
     return 0

@@ -9,10 +9,11 @@ from typing import Any
 
 from iafmsr.errors import UserError, did_you_mean
 from iafmsr.options.files import load_options, over
+from iafmsr.places import OPTIONS
 
 __all__ = ['Ablations', 'options_of']
 
-_FILE = Path('options/ablation.yml')  # from the repository root
+_FILE = OPTIONS / 'ablation.yml'
 _FIRST = 'base'  # what an ablation starts from that names no base
 
 
@@ -65,17 +66,16 @@ class Ablations:
         return over(load_options(self.file.parent / base), overrides)
 
 
-def options_of(entry: str, root: Path) -> tuple[str, dict[str, Any]]:
+def options_of(entry: str) -> tuple[str, dict[str, Any]]:
     """What a command line names: its name in tables, and its options.
 
     Args:
         entry: an option file (``.yml``), whose name in tables is that of the file, or an ablation of
             ``options/ablation.yml``.
-        root: repository root.
 
     Raises:
         UserError: there is no such file and no such ablation.
     """
     if Path(entry).suffix in ('.yml', '.yaml'):
         return Path(entry).stem, load_options(entry)
-    return entry, Ablations.read(root / _FILE).options(entry)
+    return entry, Ablations.read(_FILE).options(entry)

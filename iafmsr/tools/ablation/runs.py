@@ -85,7 +85,7 @@ def ablate(
     Raises:
         UserError: options cannot be read, two have one name, or a training failed.
     """
-    found = [options_of(entry, root) for entry in entries]
+    found = [options_of(entry) for entry in entries]
     labels = [label for label, _ in found]
     if len(set(labels)) < len(labels):
         raise UserError(f'two options have one name: {", ".join(sorted(entries))}')

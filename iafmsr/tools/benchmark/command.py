@@ -18,8 +18,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iafmsr.cli.arguments import ROOT, add_device, add_sets, use_device
+from iafmsr.cli.arguments import add_device, add_sets, use_device
 from iafmsr.errors import UserError
+from iafmsr.places import ROOT
 
 if TYPE_CHECKING:
     from iafmsr.tools.benchmark.crops import Region

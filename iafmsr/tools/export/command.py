@@ -3,7 +3,8 @@
 FILE.onnx takes any number and size of pictures: float32 in [0, 1] as `lq` (batch, 3, height, width), and gives `sr`. It
 is checked against PyTorch, and upscales by `iafmsr upscale --weights FILE.onnx`. Packages: the extra `onnx`.
 
-FILE.pth holds weights as the folder weights/ does: averaged, in float32, with the network's options.
+FILE.pth holds weights as the folder weights/ does: averaged, in float32, with the network's options. FILE.safetensors
+holds the same, the options in its metadata. Package: the extra `hub`.
 
   iafmsr export --weights IAFMNet_x4 --output IAFMNet_x4.onnx
   iafmsr export --weights IAFMNet_x4 --output IAFMNet_x4_fp16.onnx --fp16
@@ -23,7 +24,7 @@ from iafmsr.errors import UserError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_weights(parser)
     parser.add_argument(
-        '--output', required=True, type=Path, metavar='FILE', help='file for the network, .onnx or .pth'
+        '--output', required=True, type=Path, metavar='FILE', help='file for the network, .onnx, .pth or .safetensors'
     )
     add_budget(parser)
     parser.add_argument(
@@ -40,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
     from iafmsr.nets.files import find_weights
     from iafmsr.tools.export.publishing import publish
 
-    if args.output.suffix not in ('.onnx', '.pth'):
-        raise UserError(f'--output {printable(args.output)}: the name must end in .onnx or .pth')
+    if args.output.suffix not in ('.onnx', '.pth', '.safetensors'):
+        raise UserError(f'--output {printable(args.output)}: the name must end in .onnx, .pth or .safetensors')
     if args.fp16 and args.output.suffix != '.onnx':
         raise UserError('--fp16: for an ONNX file; a file of weights is in float32')
     if args.budget and args.output.suffix != '.onnx':

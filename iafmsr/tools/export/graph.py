@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from iafmsr.errors import UserError
+from iafmsr.errors import UserError, without_warnings
 from iafmsr.nets.onnx_file import METADATA
 from iafmsr.nets.trained import TrainedNet
 from iafmsr.ops.submanifold import SubmanifoldConv2d
@@ -75,7 +74,7 @@ def _program(net: nn.Module, arch: str) -> torch.onnx.ONNXProgram:
 
     try:
         logging.disable(logging.WARNING)  # the optimiser's notes
-        with warnings.catch_warnings(action='ignore'), torch.inference_mode():
+        with without_warnings(), torch.inference_mode():
             program = torch.onnx.export(
                 net,
                 (torch.rand(_TRACED),),

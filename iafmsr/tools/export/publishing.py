@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from iafmsr.errors import UserError
 from iafmsr.files.names import printable
+from iafmsr.files.whole import replace_file
 from iafmsr.nets.building import build_with_weights
 from iafmsr.nets.checkpoints import save_whole
 from iafmsr.nets.description import describe
@@ -35,10 +39,25 @@ def publish(source: Path, given: Mapping[str, Any], target: Path) -> None:
         raise UserError(f'{printable(source)}: it does not say of which network it is')
     net = build_with_weights(printable(source), options, source).float()
     ours = type(net).__module__.startswith('iafmsr.')
-    keywords = signature(type(net)).parameters.values() if ours else ()
+    keywords = signature(type(net).__init__).parameters.values() if ours else ()
     defaults = {keyword.name: keyword.default for keyword in keywords if keyword.default is not keyword.empty}
     network = {name: value for name, value in {**defaults, **options}.items() if name != 'sparse_backend'}
     try:
-        save_whole({'params': net.state_dict(), 'network_g': network}, target)
+        if target.suffix == '.safetensors':
+            replace_file(target, _safetensors(net.state_dict(), network))
+        else:
+            save_whole({'params': net.state_dict(), 'network_g': network}, target)
     except OSError as error:
         raise UserError(f'{printable(target)}: {error.strerror}') from None
+
+
+def _safetensors(weights: Mapping[str, Tensor], network: Mapping[str, Any]) -> bytes:
+    """Raises:
+    UserError: the package is missing.
+    """
+    try:
+        from safetensors.torch import save
+    except ImportError:
+        raise UserError("safetensors is not installed; the extra 'hub' brings it") from None
+    own = {name: value.contiguous() for name, value in weights.items()}
+    return save(own, {'format': 'pt', 'network_g': json.dumps(network)})

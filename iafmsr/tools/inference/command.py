@@ -171,7 +171,10 @@ def _has(precision: str) -> bool:
     """Whether the CPU has arithmetic of its own for a precision."""
     import torch
 
-    return precision == 'fp32' or getattr(torch.ops.mkldnn, f'_is_mkldnn_{precision}_supported')()
+    if precision == 'fp32':
+        return True
+    name = f'_is_mkldnn_{precision}_supported'  # of fp16 it is not in every torch
+    return hasattr(torch.ops.mkldnn, name) and getattr(torch.ops.mkldnn, name)()
 
 
 class _Log:

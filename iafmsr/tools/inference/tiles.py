@@ -89,7 +89,7 @@ class Enlarger:
         """The picture at the net's scale.
 
         Args:
-            pixels: (H, W, 3) RGB or (H, W, 1) gray, uint8 or uint16.
+            pixels: (H, W, 3) RGB or (H, W, 1) gray: uint8, uint16, or floating-point numbers in [0, 1].
             tile: side of the tiles in pixels, without margin; 0: the whole picture at once.
             ensemble: the mean over the eight flips and rotations of the picture.
             progress: is told the share of the work that a tile was.
@@ -109,7 +109,7 @@ class Enlarger:
             return self._mean_of_turns(pixels, tile, progress, out)
 
         def put(rows: slice, cols: slice, values: np.ndarray) -> None:
-            out[rows, cols] = _rounded(values, np.iinfo(pixels.dtype).max)
+            out[rows, cols] = _as_kind(values, pixels.dtype)
 
         self._tiles(pixels, tile, put, progress)
         return out
@@ -125,13 +125,13 @@ class Enlarger:
 
             self._tiles(turned, tile, add, lambda share: progress(share / 8))
         out /= 8
-        return _rounded(out, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
+        return _as_kind(out, pixels.dtype)
 
     def _tiles(self, pixels: np.ndarray, tile: int, emit: Emit, progress: Callable[[float], None]) -> None:
         height, width, channels = pixels.shape
         scale, around = self.trained.scale, margin(self.trained)
         tiles = list(_grid(height, width, tile, around))
-        map_tiles = list(_grid(height, width, _MAP_TILE if height * width > _MAP_TILE**2 else 0, _MAP_MARGIN))
+        map_tiles = _map_tiles(height, width)
         # a picture that is one tile in both passes computes its maps by itself
         maps = self._maps(pixels, map_tiles) if is_exact(self.trained) and len(tiles) + len(map_tiles) > 2 else None
         for rows, cols, y, x in tiles:
@@ -147,6 +147,11 @@ class Enlarger:
             ]
             emit(_scaled(rows, scale), _scaled(cols, scale), sr.permute(1, 2, 0).cpu().numpy())
             progress((rows.stop - rows.start) * (cols.stop - cols.start) / (height * width))
+
+    @torch.inference_mode()
+    def maps(self, pixels: np.ndarray) -> Maps:
+        """The maps of a whole picture (H, W, 3 or 1), of a net with :func:`is_exact`."""
+        return self._maps(pixels, _map_tiles(*pixels.shape[:2]))
 
     def _maps(self, pixels: np.ndarray, tiles: list[Tile]) -> Maps:
         net: Any = self.trained.net
@@ -166,8 +171,12 @@ class Enlarger:
 
     def _tensor(self, pixels: np.ndarray) -> Tensor:
         """(H, W, 3 or 1) -> (1, channels of the net, H, W) in [0, 1]."""
-        values = torch.from_numpy(pixels.astype(np.float32)).to(self.device) / np.iinfo(pixels.dtype).max
+        values = torch.from_numpy(pixels.astype(np.float32)).to(self.device) / _peak(pixels.dtype)
         return values.permute(2, 0, 1)[None].expand(1, self.trained.channels, -1, -1)
+
+
+def _map_tiles(height: int, width: int) -> list[Tile]:
+    return list(_grid(height, width, _MAP_TILE if height * width > _MAP_TILE**2 else 0, _MAP_MARGIN))
 
 
 def _grid(height: int, width: int, tile: int, around: int) -> Iterator[Tile]:
@@ -198,7 +207,14 @@ def _turns(pixels: np.ndarray) -> list[np.ndarray]:
     return flipped + [view.swapaxes(0, 1) for view in flipped]
 
 
-def _rounded(values: np.ndarray, peak: int) -> np.ndarray:
-    """[0, 1] -> whole numbers up to the peak, in place."""
-    values *= peak
-    return np.rint(values, out=values)
+def _peak(kind: np.dtype) -> int:
+    """The value of white."""
+    return int(np.iinfo(kind).max) if np.issubdtype(kind, np.integer) else 1
+
+
+def _as_kind(values: np.ndarray, kind: np.dtype) -> np.ndarray:
+    """[0, 1] -> values of a kind of pixels; those given are overwritten."""
+    if np.issubdtype(kind, np.integer):
+        values *= _peak(kind)
+        values = np.rint(values, out=values)
+    return values.astype(kind)

@@ -13,7 +13,8 @@ import argparse
 import inspect
 from pathlib import Path
 
-from iafmsr.cli.arguments import ROOT, Size, add_device, add_weights, number, size, use_device
+from iafmsr.cli.arguments import Size, add_device, add_weights, number, size, use_device
+from iafmsr.places import ROOT
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,180 @@
+"""The package as a library: :func:`load`, :func:`upscale` and :func:`density`, each of which is ``iafmsr.NAME``."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import Any, TypeVar, Union
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from iafmsr.errors import UserError
+from iafmsr.files.picture import Picture, UnreadableError, fill_hidden
+from iafmsr.files.pillow import as_image, from_image
+from iafmsr.files.reading import read
+from iafmsr.nets.files import find_weights
+from iafmsr.nets.loading import load_net
+from iafmsr.nets.trained import TrainedNet, set_budget, trained
+from iafmsr.tools.inference.tiles import DEFAULT_TILE, Enlarger, is_exact
+from iafmsr.tools.inference.upscale import Upscaler
+
+__all__ = ['density', 'load', 'upscale']
+
+Weights = Union[str, 'os.PathLike[str]', nn.Module]
+P = TypeVar('P', str, 'os.PathLike[str]', Image.Image, np.ndarray, Tensor)
+
+DEFAULT = 'IAFMNet_x4'
+_DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+_KINDS = ('uint8', 'uint16', 'float16', 'float32', 'float64')
+
+
+def load(weights: str | os.PathLike[str] = DEFAULT, device: str | torch.device | None = None) -> nn.Module:
+    """A network with its weights, in evaluation mode.
+
+    Args:
+        weights: a known name (``iafmsr weights`` lists them), a file of weights, an option file that names some, the
+            folder of a run, or a file of ``iafmsr export``.
+        device: where it is put; the CPU by default.
+
+    Returns:
+        ``net(lq)``: (B, C, H, W) in [0, 1] -> (B, C, sH, sW), a plain module.
+
+    Raises:
+        UserError: there are no such weights, or they are of no network that is known.
+
+    Example:
+        >>> net = iafmsr.load('IAFMNet_x2')
+        >>> net(torch.rand(1, 3, 8, 8)).shape
+        torch.Size([1, 3, 16, 16])
+    """
+    return _trained(weights).net.requires_grad_().to(device or 'cpu')
+
+
+def upscale(
+    picture: P,
+    weights: Weights = DEFAULT,
+    *,
+    device: str | torch.device | None = None,
+    tile: int = DEFAULT_TILE,
+    precision: str = 'fp32',
+    budget: float | None = None,
+    ensemble: bool = False,
+) -> Any:
+    """A picture at the scale of a network; the result is of the kind of the picture.
+
+    Args:
+        picture: a file's name or a Pillow picture (the result is a Pillow picture: gray stays gray, transparency is
+            enlarged; of colours with 16 bits the high ones are kept); an array (H, W), (H, W, 1) or (H, W, 3); or a
+            tensor (C, H, W) or (B, C, H, W). Arrays and tensors hold uint8, uint16 or floating-point numbers in [0, 1].
+        weights: as of :func:`load`, or a network, which is left as it is.
+        device: where it is computed; where the network is, or for weights CUDA where there is one, by default.
+        tile: side of the tiles in pixels; 0: the whole picture at once. The result is the same for an IAFMNet.
+        precision: ``fp32``, ``bf16`` or ``fp16``, the network's arithmetic.
+        budget: share of the positions that routed blocks work at, in (0, 1].
+        ensemble: take the mean over the eight flips and rotations.
+
+    Raises:
+        UserError: the weights, the picture or a keyword is wrong, or memory does not suffice.
+
+    Examples:
+        >>> iafmsr.upscale(np.zeros((6, 9, 3), np.uint8)).shape
+        (24, 36, 3)
+        >>> iafmsr.upscale(torch.rand(1, 3, 6, 9), 'IAFMNet_x2', tile=0).shape
+        torch.Size([1, 3, 12, 18])
+        >>> iafmsr.upscale(Image.new('L', (9, 6)), iafmsr.load('IAFMNet_x3')).size
+        (27, 18)
+    """
+    if precision not in _DTYPES:
+        raise UserError(f'precision {precision!r}: one of {", ".join(_DTYPES)} is wanted')
+    enlarger = _enlarger(weights, device, _DTYPES[precision], budget)
+    if isinstance(picture, (np.ndarray, Tensor)):
+        return _each(picture, lambda pixels: enlarger(pixels, tile, ensemble))
+    return as_image(Upscaler(enlarger, tile, ensemble, say=lambda line: None)(_picture(picture)))
+
+
+def density(picture: P, weights: Weights = DEFAULT, *, device: str | torch.device | None = None) -> Any:
+    """The information density map of a picture: how many bits a network expects each position to cost.
+
+    Args:
+        picture: as of :func:`upscale`.
+        weights: as of :func:`upscale`.
+        device: as of :func:`upscale`.
+
+    Returns:
+        An array (H, W); of a tensor (C, H, W) or (B, C, H, W) a tensor (1, H, W) or (B, 1, H, W). float32.
+
+    Raises:
+        UserError: the network has no such map, or as :func:`upscale`.
+
+    Example:
+        >>> iafmsr.density(np.zeros((6, 9, 3), np.uint8)).shape
+        (6, 9)
+    """
+    enlarger = _enlarger(weights, device, torch.float32, None)
+    if not is_exact(enlarger.trained):
+        raise UserError(f'{enlarger.trained.arch}: this network has no information density map')
+
+    def map_of(pixels: np.ndarray) -> np.ndarray:
+        return enlarger.maps(pixels).idm[0, 0, :, :, None].cpu().numpy()
+
+    if isinstance(picture, Tensor):
+        return _each(picture, map_of)
+    if isinstance(picture, np.ndarray):
+        return _of_array(picture, map_of).reshape(picture.shape[:2])
+    return map_of(fill_hidden(_picture(picture)).colour)[..., 0]
+
+
+def _trained(weights: Weights) -> TrainedNet:
+    """Of a network a copy: budget, device and mode of the user's own stay as they are."""
+    if not isinstance(weights, nn.Module):
+        return load_net(*find_weights(os.fspath(weights), option=''))
+    own = next(weights.parameters(), None)
+    net = weights if own is None else copy.deepcopy(weights).cpu()  # without parameters: onnxruntime's session
+    return trained('weights', net, {'type': type(weights).__name__})
+
+
+def _enlarger(
+    weights: Weights, device: str | torch.device | None, dtype: torch.dtype, budget: float | None
+) -> Enlarger:
+    if device is None and isinstance(weights, nn.Module):
+        device = next((parameter.device for parameter in weights.parameters()), torch.device('cpu'))
+    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    found = _trained(weights)
+    set_budget(found.net, budget)
+    found.net.to(device)
+    return Enlarger(found, device, dtype)
+
+
+def _picture(picture: str | os.PathLike[str] | Image.Image) -> Picture:
+    try:
+        return from_image(picture) if isinstance(picture, Image.Image) else read(Path(picture))
+    except UnreadableError as error:
+        name = '' if isinstance(picture, Image.Image) else f'{os.fspath(picture)}: '
+        raise UserError(f'{name}{error}') from None
+    except TypeError:
+        raise UserError(f'{type(picture).__name__}: a file, a Pillow picture, an array or a tensor is wanted') from None
+
+
+def _each(picture: Any, function: Any) -> Any:
+    """A function of arrays (H, W, C) applied to an array, or to each picture of a tensor; the result on its device."""
+    if isinstance(picture, np.ndarray):
+        return _of_array(picture, function)
+    if picture.dim() not in (3, 4):
+        raise UserError(f'a tensor of shape {tuple(picture.shape)}: (C, H, W) or (B, C, H, W) is wanted')
+    batch = picture.detach().cpu().reshape(-1, *picture.shape[-3:]).permute(0, 2, 3, 1)
+    made = [torch.from_numpy(_of_array(np.ascontiguousarray(pixels.numpy()), function)) for pixels in batch]
+    stacked = torch.stack([pixels.permute(2, 0, 1) for pixels in made]).to(picture.device)
+    return stacked if picture.dim() == 4 else stacked[0]
+
+
+def _of_array(pixels: np.ndarray, function: Any) -> np.ndarray:
+    if pixels.dtype.name not in _KINDS:
+        raise UserError(f'{pixels.dtype}: numbers of the kinds {", ".join(_KINDS)} are wanted')
+    if not (pixels.ndim == 2 or pixels.ndim == 3 and pixels.shape[2] in (1, 3)) or 0 in pixels.shape:
+        raise UserError(f'pixels of shape {pixels.shape}: (H, W), (H, W, 1) or (H, W, 3) is wanted')
+    made = function(pixels[..., None] if pixels.ndim == 2 else pixels)
+    return made[..., 0] if pixels.ndim == 2 else made

@@ -1,0 +1,74 @@
+"""Networks kept as Hugging Face's tools keep them: a folder, or a repository of the hub."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import os
+from typing import Any, TypeVar
+
+from torch import nn
+
+from iafmsr.errors import UserError
+
+__all__ = ['HubNet']
+
+Net = TypeVar('Net', bound='HubNet')
+
+
+class HubNet(nn.Module):
+    """A network with ``from_pretrained`` and ``save_pretrained``, by huggingface_hub's mixin where it is installed.
+
+    The mixin is imported when one of the two is called: it takes half a second.
+
+    Attributes:
+        keywords (dict): what the constructor was called with, defaults included.
+    """
+
+    keywords: dict[str, Any]
+
+    def __new__(cls, *args: Any, **keywords: Any) -> Any:
+        net = super().__new__(cls)
+        if args or keywords or cls.__init__ is not nn.Module.__init__:
+            given = inspect.signature(cls.__init__).bind_partial(net, *args, **keywords)
+            given.apply_defaults()
+            net.__dict__['keywords'] = dict(list(given.arguments.items())[1:])
+        return net
+
+    @classmethod
+    def from_pretrained(cls: type[Net], name: str | os.PathLike[str], **keywords: Any) -> Net:
+        """A network with its weights, in evaluation mode.
+
+        Args:
+            name: a folder of :meth:`save_pretrained`, or the id of a repository of the hub.
+            keywords: of the mixin (``revision``, ``token``, ``local_files_only`` ...), or of the network's constructor.
+
+        Raises:
+            UserError: huggingface_hub or safetensors is not installed.
+        """
+        net: Any = super(HubNet, _mixed(cls)).from_pretrained(os.fspath(name), **keywords)
+        net.__class__ = cls
+        return net
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``config.json`` and ``model.safetensors`` into a folder, which is made where it is missing.
+
+        Raises:
+            UserError: huggingface_hub or safetensors is not installed.
+        """
+        mixed = copy.copy(self)
+        mixed.__class__ = _mixed(type(self))
+        # how the sparse convolution is computed is a choice of each run
+        config = {key: value for key, value in self.keywords.items() if key != 'sparse_backend'}
+        mixin: Any = super(HubNet, mixed)
+        mixin.save_pretrained(os.fspath(folder), config={'type': type(self).__name__, **config})
+
+
+def _mixed(cls: type[Net]) -> Any:
+    """The class with the mixin."""
+    try:
+        import safetensors  # noqa: F401
+        from huggingface_hub import PyTorchModelHubMixin
+    except ImportError as error:
+        raise UserError(f"{error.name} is not installed; the extra 'hub' brings it") from None
+    return type(cls.__name__, (cls, PyTorchModelHubMixin), {})

@@ -1,0 +1,97 @@
+"""Someone else's package: its arch is trained by its option file and used by the commands; and BasicSR's own trainer
+takes option files of this project."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from iafmsr.errors import UserError
+from iafmsr.options.files import load_options
+from iafmsr.options.schema import Options
+from iafmsr.plugins import import_packages
+
+DATA = (
+    'num_gpu=0',
+    'datasets:train:dataroot_gt=gt',
+    'datasets:train:dataroot_lq=lq',
+    'datasets:train:io_backend:type=disk',
+    'datasets:train:gt_size=32',
+    'datasets:train:total_batch_size=2',
+    'datasets:train:num_worker_per_gpu=1',
+    'datasets:train:in_memory=~',
+    'datasets:val:dataroot_gt=gt',
+    'datasets:val:dataroot_lq=lq',
+    'datasets:val:filename_tmpl="{}"',
+    'logger:use_tb_logger=false',
+)
+
+
+@pytest.fixture
+def folder(repo_root: Path, tmp_path: Path) -> Path:
+    """The example, copied elsewhere, with pictures to train with."""
+    shutil.copytree(repo_root / 'examples/mynet', tmp_path, dirs_exist_ok=True)
+    for number, picture in enumerate(np.random.default_rng(0).integers(0, 256, (8, 48, 48, 3), np.uint8)):
+        for name, size in (('gt', 48), ('lq', 12)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(picture).resize((size, size)).save(tmp_path / name / f'{number}.png')
+    return tmp_path
+
+
+def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    root = str(Path(__file__).resolve().parent.parent)
+    environment = os.environ | {'PYTHONPATH': root, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=240
+    )
+
+
+def test_the_example_is_trained_and_upscales(folder: Path) -> None:
+    forced = ('--force_yml', *DATA, 'train:total_iter=20')
+    done = python(folder, '-m', 'iafmsr', 'train', '-opt', 'train_MyNet_x4.yml', *forced)
+    assert done.returncode == 0, done.stdout + done.stderr
+    weights = torch.load(folder / 'experiments/train_MyNet_x4/models/net_g_latest.pth', weights_only=True)
+    assert 'attentions.0.weigh.weight' in weights['params'] and weights['network_g']['type'] == 'MyNet'
+    command = ('-m', 'iafmsr', 'upscale', 'lq/0.png', '--weights', 'experiments/train_MyNet_x4', '--output', 'sr.png')
+    refused = python(folder, *command)
+    assert refused.returncode == 2 and "is of type 'MyNet'; a file may name" in refused.stderr
+    done = python(folder, *command, '--import', 'mynet')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert Image.open(folder / 'sr.png').size == (48, 48)
+
+
+def test_basicsrs_own_trainer_takes_an_option_file_of_ours(folder: Path) -> None:
+    (folder / 'mine.yml').write_text('base: train_IAFMNet_x4.yml\nname: mine\nnetwork_g: {num_feat: 8, num_block: 1}\n')
+    (folder / 'train.py').write_text(
+        'import os\nimport iafmsr\nfrom basicsr.train import train_pipeline\n\n'
+        'if __name__ == "__main__":\n    train_pipeline(os.getcwd())\n'
+    )
+    done = python(folder, 'train.py', '-opt', 'mine.yml', '--force_yml', *DATA, 'train:total_iter=2')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (folder / 'experiments/mine/models/net_g_latest.pth').is_file()
+
+
+def test_a_package_that_is_not_there_is_named(tmp_path: Path) -> None:
+    file = tmp_path / 'a.yml'
+    file.write_text('import: [no_such_package]\n')
+    with pytest.raises(UserError, match=r'a\.yml: import: no package no_such_package on the path of Python'):
+        load_options(file)
+
+
+def test_what_a_package_raises_itself_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, 'path', [*sys.path])
+    (tmp_path / 'wanting_package.py').write_text('import no_such_library\n')
+    with pytest.raises(ModuleNotFoundError, match='no_such_library'):
+        import_packages(['wanting_package'], [tmp_path], '--import')
+
+
+def test_the_schema_knows_the_key() -> None:
+    assert 'import' in Options.model_fields

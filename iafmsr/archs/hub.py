@@ -46,7 +46,7 @@ class HubNet(nn.Module):
         Raises:
             UserError: huggingface_hub or safetensors is not installed.
         """
-        net: Any = super(HubNet, _mixed(cls)).from_pretrained(os.fspath(name), **keywords)
+        net: Any = super(HubNet, _mixed(cls)).from_pretrained(os.fspath(name), **keywords)  # type: ignore[misc]
         net.__class__ = cls
         return net
 

@@ -735,7 +735,7 @@ class Limited(Enlarger):
     'error',
     [
         MemoryError(),
-        torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB'),
+        torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB'),
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried ..."),
     ],
 )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,7 @@ def test_it_upscales_and_inspects_with_the_weights_that_it_brings(python: Path, 
     assert files(python.parents[1]) == installed
 
 
+@pytest.mark.skipif(find_spec('basicsr') is None, reason='BasicSR is not installed')
 def test_it_trains_by_the_name_of_an_option_file_and_writes_where_it_is_called(python: Path, folder: Path) -> None:
     installed = files(python.parents[1])
     run(python, folder, 'train', '-opt', 'train_IAFMNet_x4.yml', '--force_yml', *TINY)

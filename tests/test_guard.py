@@ -17,6 +17,8 @@ from iafmsr.tools.profiling.overhead import measure_overhead
 
 pytestmark = pytest.mark.usefixtures('bf16_everywhere')
 
+needs_scaler = pytest.mark.skipif(not hasattr(torch.amp, 'GradScaler'), reason='torch 2.2 scales on CUDA alone')
+
 
 def batch(name: str, value: float | None = None) -> dict[str, Any]:
     """Two pairs of smooth pictures, a function of the name; ``value`` spoils a pixel of the ground truth."""
@@ -100,6 +102,7 @@ def test_bad_steps_in_a_row_end_the_run_wherever_the_reports_fall(tmp_path: Path
     assert same(snapshot(model), good)  # what a save would hold is good
 
 
+@needs_scaler
 def test_the_search_for_a_scale_is_no_fault(tmp_path: Path) -> None:
     """A scaled gradient overflows, the step is left out and the scale halved; the run is told nothing."""
     model = built(tmp_path, train__autocast='fp16', train__max_bad_steps=1)
@@ -111,6 +114,7 @@ def test_the_search_for_a_scale_is_no_fault(tmp_path: Path) -> None:
     assert 'skipped' not in model.get_current_log()
 
 
+@needs_scaler
 def test_the_scale_is_resumed(tmp_path: Path) -> None:
     model = built(tmp_path, train__autocast='fp16')
     step(model, 1, batch('good'))

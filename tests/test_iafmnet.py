@@ -27,6 +27,10 @@ LITERAL = {
     'norm': 'none',
 }
 
+needs_half = pytest.mark.skipif(
+    not hasattr(torch.amp, 'GradScaler'), reason='torch 2.2 has no float16 convolution on a CPU'
+)
+
 
 @pytest.mark.parametrize('scale', [2, 3, 4])
 @pytest.mark.parametrize('size', [(1, 1), (1, 9), (7, 3), (8, 8), (17, 26)])
@@ -280,7 +284,7 @@ def test_in_training_a_patch_has_as_many_active_sites_as_are_its_own_in_the_batc
         IAFMNet(k_of='patch')
 
 
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('dtype', [pytest.param(torch.float16, marks=needs_half), torch.bfloat16])
 @pytest.mark.parametrize('options', [{}, {'residual': False, 'guidance': 'concat'}, {'num_routed': 1}], ids=str)
 def test_a_net_in_half_precision_keeps_its_density_in_float32(dtype, options):
     """``net.half()``: the density of half features would be that of their rounding."""

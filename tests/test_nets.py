@@ -311,7 +311,13 @@ def changed(change: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, torch.T
         (lambda value: value.flatten(1).to_sparse_csr(), 'tail.weight'),
         (lambda value: value.to(torch.complex64), 'complex'),
         (lambda value: value.to('meta'), 'without data'),
-        (lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8), 'quantised'),
+        pytest.param(
+            lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
+            'quantised',
+            marks=pytest.mark.skipif(
+                not hasattr(torch.amp, 'GradScaler'), reason='torch 2.2 refuses the whole file, without a name'
+            ),
+        ),
     ],
     ids=['nan', 'inf', 'half', 'sparse', 'csr', 'complex', 'meta', 'quantised'],
 )

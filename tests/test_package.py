@@ -57,8 +57,7 @@ def test_requirements_are_ranges_without_an_upper_bound_and_the_lock_is_within_t
     for extra, needed in requirements(repo_root).items():
         for requirement in needed:
             assert {spec.operator for spec in requirement.specifier} <= {'>='}, requirement
-            if requirement.name != 'wheel':  # a help for old versions of setuptools
-                assert requirement.specifier.contains(pins[requirement.name]), f'{extra}: {requirement}'
+            assert requirement.specifier.contains(pins[requirement.name]), f'{extra}: {requirement}'
 
 
 def test_basicsr_is_never_asked_of_pip(repo_root: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -35,31 +36,41 @@ TINY = (
 
 
 @pytest.fixture(scope='module')
-def python(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel; the libraries are those of this one, by a .pth file."""
-    folder = tmp_path_factory.mktemp('wheel')
-    build = f'import os; from setuptools import build_meta as b; b.build_wheel({str(folder)!r})'
-    copy = folder / 'tree'
-    names = subprocess.run(
+def tree(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout, in a folder of the package's name: building writes into the tree."""
+    tree = tmp_path_factory.mktemp('above') / 'iafmsr'
+    listed = subprocess.run(
         ['git', 'ls-files', '--cached', '--others', '--exclude-standard', '-z'],
         cwd=repo_root,
         capture_output=True,
         text=True,
         check=True,
-    ).stdout.split('\0')
-    for name in names:  # building writes into the tree
-        if name and (repo_root / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            (copy / name).write_bytes((repo_root / name).read_bytes())
-    subprocess.run([sys.executable, '-c', build], cwd=copy, check=True, capture_output=True)
-    venv.create(folder / 'env', with_pip=False, symlinks=os.name == 'posix')
-    scripts = 'Scripts' if os.name == 'nt' else 'bin'
-    python = folder / 'env' / scripts / 'python'
-    pip = [sys.executable, '-m', 'pip', '--python', str(python), 'install', '--no-deps', '--no-index', '--quiet']
-    subprocess.run([*pip, *map(str, folder.glob('*.whl'))], check=True, cwd=folder)
-    (site,) = (folder / 'env').rglob('site-packages')
+    )
+    for name in filter(None, listed.stdout.split('\0')):
+        if (repo_root / name).is_file():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            (tree / name).write_bytes((repo_root / name).read_bytes())
+    return tree
+
+
+def environment(folder: Path, *install: str) -> Path:
+    """The Python of an environment with a package; the libraries are those of this one, by a .pth file."""
+    venv.create(folder, with_pip=False, symlinks=os.name == 'posix')
+    python = folder / ('Scripts' if os.name == 'nt' else 'bin') / 'python'
+    (site,) = folder.rglob('site-packages')
     (site / 'libraries.pth').write_text(sysconfig.get_path('purelib') + '\n')
+    pip = [sys.executable, '-m', 'pip', '--python', str(python), 'install', '--no-deps', '--no-index', '--quiet']
+    subprocess.run([*pip, '--no-build-isolation', *install], check=True, cwd=folder)
     return python
+
+
+@pytest.fixture(scope='module')
+def python(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel."""
+    folder = tmp_path_factory.mktemp('wheel')
+    build = f'from setuptools import build_meta as b; b.build_wheel({str(folder)!r})'
+    subprocess.run([sys.executable, '-c', build], cwd=tree, check=True, capture_output=True)
+    return environment(folder / 'env', *map(str, folder.glob('*.whl')))
 
 
 def run(python: Path, folder: Path, *arguments: str) -> str:
@@ -103,6 +114,7 @@ def test_it_upscales_and_inspects_with_the_weights_that_it_brings(python: Path, 
     assert files(python.parents[1]) == installed
 
 
+@pytest.mark.skipif(find_spec('basicsr') is None, reason='BasicSR is not installed')
 def test_it_trains_by_the_name_of_an_option_file_and_writes_where_it_is_called(python: Path, folder: Path) -> None:
     installed = files(python.parents[1])
     run(python, folder, 'train', '-opt', 'train_IAFMNet_x4.yml', '--force_yml', *TINY)
@@ -113,3 +125,12 @@ def test_it_trains_by_the_name_of_an_option_file_and_writes_where_it_is_called(p
     run(python, folder, 'train', '-opt', 'mine.yml', '--force_yml', *there)
     assert (folder / 'elsewhere/experiments/mine/models/net_g_latest.pth').is_file()
     assert files(python.parents[1]) == installed
+
+
+def test_a_shell_in_the_folder_above_a_checkout_finds_the_package(tree: Path, tmp_path: Path) -> None:
+    """There the checkout looks like a package of that name without anything in it."""
+    python = environment(tmp_path / 'env', '--editable', str(tree))
+    code = 'import iafmsr; print(iafmsr.__file__); iafmsr.IAFMNet'
+    clean = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'}
+    done = subprocess.run([python, '-c', code], cwd=tree.parent, env=clean, capture_output=True, text=True)
+    assert done.stdout == f'{tree}/iafmsr/__init__.py\n' and done.returncode == 0, done.stderr

@@ -23,6 +23,7 @@ from iafmsr.files.whole import write_whole
 __all__ = ['KINDS', 'QUALITY', 'check_kind', 'write']
 
 QUALITY = 95
+_PROFILE = 34675  # tag of TIFF
 _LONGEST_EXIF = 65527  # bytes, in JPEG
 
 
@@ -148,6 +149,8 @@ def _as_tiff(picture: Picture) -> memoryview:
     exif = parsed_exif(picture.exif)
     folders = {tag: folder for tag in EXIF_FOLDERS if (folder := exif.get_ifd(tag))}
     texts = [(tag, 's', 0, as_bytes(exif[tag]), True) for tag in EXIF_TEXTS if isinstance(exif.get(tag), str)]
+    # as a tag: older versions of tifffile have no argument for it
+    profile = [(_PROFILE, 7, len(picture.profile), picture.profile, True)] if picture.profile else []
     buffer = io.BytesIO()
     imwrite(
         buffer,
@@ -160,10 +163,9 @@ def _as_tiff(picture: Picture) -> memoryview:
         extrasamples=None if picture.alpha is None else ['unassalpha'],
         compression='adobe_deflate',
         predictor=True,
-        iccprofile=picture.profile or None,
         resolution=picture.dpi,
         resolutionunit='INCH' if picture.dpi else None,
-        extratags=texts + [(tag - 1, 'I', 1, 0, True) for tag in folders],
+        extratags=texts + profile + [(tag - 1, 'I', 1, 0, True) for tag in folders],
     )
     if buffer.getbuffer()[2] == 42:  # the form of more than 4 GB has longer entries
         for tag, folder in folders.items():

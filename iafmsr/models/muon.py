@@ -67,7 +67,11 @@ class Muon(torch.optim.Optimizer):
         matrices, others = self.param_groups
         # a resumed run has other groups and another state than it began with
         self.adam.param_groups, self.adam.state = [others], self.state
-        self.adam.found_inf = getattr(self, 'found_inf', None)  # type: ignore[attr-defined]
+        skip = getattr(self, 'found_inf', None)
+        if self.adam.defaults['fused']:
+            self.adam.found_inf = skip  # type: ignore[attr-defined]
+        elif skip is not None and skip > 0:  # torch's other kinds of Adam do not take it
+            return None
         loss = self.adam.step(closure)
         alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for p in matrices['params']:

@@ -10,7 +10,7 @@ and docs/options.md and docs/options.schema.json are made from it by ``python -m
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import create_model
 
@@ -202,7 +202,8 @@ def section_class(name: str, cls: type[Section]) -> type[Section] | None:
     """The class of a key's section, or of each section in it; None for a key that is a value."""
 
     def classes(annotation: Any) -> Iterator[type[Section]]:
-        if isinstance(annotation, type) and issubclass(annotation, Section):
+        # list[int] is a type as well, in Python 3.10
+        if get_origin(annotation) is None and isinstance(annotation, type) and issubclass(annotation, Section):
             yield annotation
         for part in get_args(annotation):
             yield from classes(part)

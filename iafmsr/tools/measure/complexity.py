@@ -51,22 +51,20 @@ def count(
     width, height = (-(-side // scale) for side in output_size)
     net = net.to(device).eval()
     share = _shares(net, height, width)
-    beside = _Beside()
+    beside, skipped = _Beside(), _Beside()
     for name, module in net.named_modules():
         if isinstance(module, nn.Linear):
             module.register_forward_hook(beside.hook(1))
         elif name in share:
-            module.register_forward_hook(beside.hook(share[name] - 1))  # the dense form writes all of it
+            module.register_forward_hook(beside.hook(share[name] - 1))  # the dense form writes and computes all of it
+            module.register_forward_hook(skipped.hook((1 - share[name]) * module.weight[0].numel()))
     with (
         _Written() as written,
         torch.no_grad(),
         FlopCounterMode(display=False, custom_mapping=_interpolation_counters()) as counter,
     ):
         net(torch.zeros(1, num_in_ch, height, width, device=device))
-    by_module = counter.get_flop_counts()
-    macs = counter.get_total_flops() / 2
-    for name, active in share.items():
-        macs -= (1 - active) * sum(by_module[f'{type(net).__name__}.{name}'].values()) / 2
+    macs = counter.get_total_flops() / 2 - skipped.count
     return Complexity(sum(p.numel() for p in net.parameters()), round(macs), written.count + beside.count)
 
 

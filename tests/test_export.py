@@ -191,7 +191,7 @@ def test_what_is_no_exported_net_is_refused(tmp_path, content, capsys):
             load_onnx(tmp_path / f'{name}.onnx')
         assert '\n' not in str(caught.value)
     for arguments, fault in [
-        (['--output', 'a.txt'], '--output a.txt: the name must end in .onnx or .pth'),
+        (['--output', 'a.txt'], '--output a.txt: the name must end in .onnx, .pth or .safetensors'),
         (['--output', 'a.pth', '--fp16'], '--fp16: for an ONNX file'),
     ]:
         with pytest.raises(SystemExit) as stop:

@@ -199,6 +199,7 @@ def test_options_are_checked(root: Path) -> None:
         'datasets.train.in_memory',
         'datasets.train.color',
         'datasets.val.in_memory',
+        'datasets.train',  # luma alone has one channel, the network takes three
     ]
     good = options('x', datasets__train__in_memory='gpu')
     assert not check_options(good, True, str(root), files=False).faults

@@ -1,8 +1,13 @@
 """Model classes for BasicSR's registry, what all of them have from here, and losses."""
 
+from importlib.util import find_spec
 from typing import Any
 
 __all__ = ['IAFMNetModel']
+
+if find_spec('basicsr') is not None:
+    # first: it registers what is here, for which no module of this folder may be half imported
+    import iafmsr.bridge.basicsr_api  # noqa: F401
 
 
 def __getattr__(name: str) -> Any:

@@ -46,7 +46,8 @@ class HubNet(nn.Module):
         Raises:
             UserError: huggingface_hub or safetensors is not installed.
         """
-        net: Any = super(HubNet, _mixed(cls)).from_pretrained(os.fspath(name), **keywords)
+        mixin: Any = super(HubNet, _mixed(cls))
+        net = mixin.from_pretrained(os.fspath(name), **keywords)
         net.__class__ = cls
         return net
 

@@ -192,7 +192,7 @@ class _Options(Degradation):
 
 
 # `import` is no name that a class body can have
-Options: Any = create_model(
+Options: Any = create_model(  # type: ignore[call-overload]
     'Options',
     __base__=_Options,
     **{'import': (Texts | None, key('packages of your own, whose archs, losses, datasets and models are used', None))},

@@ -1,6 +1,6 @@
 """What pyproject.toml cannot say: option files and weights lie at the top of a checkout, and in an installed package.
 
-An editable install reads them in the checkout (iafmsr/places.py), so there is one copy of each in the tree.
+An editable install reads them in the checkout (iafmsr/options/places.py), so there is one copy of each in the tree.
 """
 
 from pathlib import Path

@@ -20,15 +20,15 @@ from typing import Any
 from iafmsr import bridge
 from iafmsr.bridge.hook import on_import
 
-_MODULES = ('archs', 'bridge', 'data', 'layers', 'models', 'spandrel')
+_MODULES = ('archs', 'bridge', 'data', 'layers', 'models')
 _NAMES = {
     'IAFMNet': 'archs.iafmnet_arch',
     'InformationEntropyLoss': 'models.losses',
-    'density': 'api',
-    'load': 'api',
-    'upscale': 'api',
+    'density': 'tools.api',
+    'load': 'tools.api',
+    'upscale': 'tools.api',
 }
-__all__ = [*_MODULES, *_NAMES, 'register']
+__all__ = [*_MODULES, *_NAMES, 'register', 'spandrel']
 __version__ = '0.1.0'
 
 _ARCHS = ('IAFMNet', 'IMDN', 'RDESA', 'SAFMN', 'SMFANet', 'Spandrel')
@@ -68,6 +68,8 @@ def _wire() -> None:
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f'iafmsr.{name}')
+    if name == 'spandrel':
+        return import_module('iafmsr.tools.spandrel')
     if name in _NAMES:
         return getattr(import_module(f'iafmsr.{_NAMES[name]}'), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

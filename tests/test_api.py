@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 import iafmsr
-from iafmsr import api
 from iafmsr.archs import IAFMNet
 from iafmsr.errors import UserError
 from iafmsr.layers import ARM, CGFN, GDN, IGRA, DifferenceConv2d, Guidance, InformationDensity, Router
+from iafmsr.tools import api
 from iafmsr.tools.inference.tiles import Enlarger
 
 NAMES = {'np': np, 'torch': torch, 'Image': Image, 'iafmsr': iafmsr}

@@ -16,8 +16,8 @@ from PIL import Image
 
 from iafmsr.errors import UserError
 from iafmsr.options.files import load_options
+from iafmsr.options.plugins import import_packages
 from iafmsr.options.schema import Options
-from iafmsr.plugins import import_packages
 
 DATA = (
     'num_gpu=0',

@@ -11,21 +11,20 @@ PACKAGE = Path(__file__).resolve().parent.parent / 'iafmsr'
 # every room of the package, from the ground floor up, and the rooms that it may import
 ALLOWED = {
     'errors': set(),
-    'places': set(),
-    'plugins': {'errors'},
     'ops': set(),
     'layers': {'ops'},
     'files': {'errors'},
-    'options': {'errors', 'places', 'plugins'},
+    'options': {'errors'},
     'bridge': {'errors'},
     'archs': {'bridge', 'errors', 'layers', 'ops'},
     'data': {'bridge', 'errors', 'files', 'ops'},
-    'nets': {'archs', 'errors', 'files', 'options', 'places', 'plugins'},
+    'nets': {'archs', 'errors', 'files', 'options'},
     'models': {'bridge', 'errors', 'layers', 'nets'},
-    'training': {'bridge', 'data', 'errors', 'files', 'models', 'nets', 'options', 'places'},
+    'training': {'bridge', 'data', 'errors', 'files', 'models', 'nets', 'options'},
     '__init__': {'bridge', 'options'},  # what it registers it imports by name, when BasicSR is there
-    'cli': {'__init__', 'errors', 'plugins'},  # a command is imported by name, when it is called
+    'cli': {'__init__', 'errors', 'options'},  # a command is imported by name, when it is called
     'tools': {
+        'archs',
         'bridge',
         'cli',
         'data',
@@ -36,12 +35,9 @@ ALLOWED = {
         'nets',
         'ops',
         'options',
-        'places',
         'training',
         '__init__',
     },
-    'spandrel': {'archs', 'bridge', 'errors', 'nets'},
-    'api': {'errors', 'files', 'nets', 'tools'},
     '__main__': {'cli'},
     'train': {'cli'},
     'test': {'cli'},

@@ -17,6 +17,7 @@ from iafmsr.files.reading import read_picture
 from iafmsr.nets.files import FOLDER
 from iafmsr.nets.loading import load_net
 from iafmsr.ops.resize import mod_crop
+from iafmsr.tools.benchmark.robustness import robustness
 from iafmsr.tools.export.publishing import publish
 from iafmsr.tools.measure.quality import y_quality
 
@@ -60,6 +61,13 @@ def test_a_file_is_one_state_dict_in_float32(name: str) -> None:
     assert {value.dtype for value in content['params'].values()} == {torch.float32}
     trained = load_net(FOLDER / f'{name}.pth')
     assert (trained.arch, trained.scale) == (name.split('_')[0].split('-')[0], int(name[-1]))
+
+
+def test_the_recommended_net_keeps_flat_colours() -> None:
+    """Of the recipe of today; the other files are older (weights/README.md)."""
+    found = robustness(load_net(FOLDER / 'IAFMNet_x4.pth').net, 4)
+    assert (found.broken, found.flat_off) == (0, 0.0) and found.solid_levels <= 2
+    assert found.drawn_range[0] > -0.5 and found.drawn_range[1] < 1.5
 
 
 def test_publishing_takes_the_average_and_says_of_which_network_it_is(tmp_path: Path) -> None:

@@ -46,8 +46,7 @@ class HubNet(nn.Module):
         Raises:
             UserError: huggingface_hub or safetensors is not installed.
         """
-        mixin: Any = super(HubNet, _mixed(cls))
-        net = mixin.from_pretrained(os.fspath(name), **keywords)
+        net: Any = super(HubNet, _mixed(cls)).from_pretrained(os.fspath(name), **keywords)  # type: ignore[misc]
         net.__class__ = cls
         return net
 

@@ -212,8 +212,8 @@ class IAFMNet(HubNet):
             lq = lq.contiguous(memory_format=torch.channels_last)
         f0 = self.head(lq)
         density = self.density(f0, lq, maps)
-        kind = self.tail.weight.dtype  # the density stays in float32 where the weights are in half precision
-        x, guide, mu = in_autocast(f0.to(kind)), density.guide.to(kind), density.mu.to(kind)
+        dtype = self.tail.weight.dtype  # the density stays in float32 where the weights are in half precision
+        x, guide, mu = in_autocast(f0.to(dtype)), density.guide.to(dtype), density.mu.to(dtype)
         by = Guided(guide, down(guide), ActiveSites(density.mask))
         steps = list(zip(self.blocks, self._kernels(), strict=True))
         for block, ssconv in steps[: self.num_block - self.num_routed]:

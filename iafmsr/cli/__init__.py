@@ -12,7 +12,7 @@ import iafmsr
 from iafmsr.cli.allocator import keep_freed_memory
 from iafmsr.cli.arguments import Parser
 from iafmsr.errors import UserError, cli_errors, did_you_mean
-from iafmsr.plugins import import_packages
+from iafmsr.options.plugins import import_packages
 
 __all__ = ['COMMANDS', 'main', 'register']
 

@@ -25,7 +25,7 @@ __all__ = ['is_deep', 'picture_size', 'read', 'read_picture', 'read_rgb8']
 
 _TRANSPOSED = {5, 6, 7, 8}
 # What is wrong with a file is said in a line of ours. OpenCV 5 has the first name, OpenCV 4 the second.
-(cv2.utils.logging.setLogLevel if hasattr(cv2.utils, 'logging') else vars(cv2)['setLogLevel'])(0)
+(cv2.utils.logging if hasattr(cv2.utils, 'logging') else cv2).setLogLevel(0)
 
 
 def read(source: Path | bytes) -> Picture:

@@ -9,7 +9,7 @@ FORMS = ('product', 'neutral', 'concat')
 
 
 class Guidance(nn.Module):
-    """The factor or summand that the guide contributes, in one of three forms.
+    """The factor (:meth:`multiply`) or summand (:meth:`add`) that the guide contributes, in one of three forms.
 
     ``product``: the guide itself, as drawn in figure 3. ``neutral``: 1 + a (guide - 1) with a learned strength a for
     each channel that starts at 0, so that training starts from the net without a guide. ``concat``: the guide is

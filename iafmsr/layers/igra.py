@@ -32,12 +32,14 @@ class IGRA(nn.Module):
     """Hard branch of IFEM: sparse convolution at the active sites, then attention guided by the density.
 
     F_ssc = SSConv(F1, M);  A = Up(g(Down(F_ssc)) + Down(guide));  F_refined = A * F_ssc.  IAFMNet, figure 3 and
-    section 3.2.
+    section 3.2. With ``guidance: neutral``, the default of :class:`~iafmsr.archs.iafmnet_arch.IAFMNet`, the summand is
+    1 + a (Down(guide) - 1) with learned a (docs/method.md).
 
     Args:
         num_feat (int): channels C.
         attention (str): ``figure``: g is a depthwise 3x3 convolution of Down(F_ssc); ``text``: A = Up(Conv1x1(
-            Down(F_ssc) + Down(guide))), as the paper's text writes it; ``no_idm``: the figure's without the guide.
+            Down(F_ssc) + Down(guide))), as the paper's text writes it; ``no_idm``: the figure's without the guide,
+            A = Up(g(Down(F_ssc)) + 1), which is ``neutral`` with a = 0.
         guidance (str): how the guide is added, see :class:`~iafmsr.layers.guidance.Guidance`.
         num_guide (int): channels of the guide, C or 1.
 
@@ -72,7 +74,7 @@ class IGRA(nn.Module):
 
     def _attention(self, pooled: Tensor, guide_down: Tensor) -> Tensor:
         if self.guidance is None:
-            return 1 + self.attention(pooled)
+            return self.attention(pooled) + 1
         if self.form == 'text':
             return self.attention(self.guidance.add(pooled, guide_down))
         return self.guidance.add(self.attention(pooled), guide_down)

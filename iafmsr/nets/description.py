@@ -15,8 +15,8 @@ from iafmsr.files.names import printable
 from iafmsr.nets.reading import load_checkpoint
 from iafmsr.nets.recognition import ARCHS, recognise
 from iafmsr.nets.state_dicts import unwrapped, weights_in
-from iafmsr.places import ROOT
-from iafmsr.plugins import is_imported
+from iafmsr.options.places import ROOT
+from iafmsr.options.plugins import is_imported
 
 __all__ = ['Described', 'describe']
 

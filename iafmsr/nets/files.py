@@ -10,7 +10,7 @@ import yaml
 
 from iafmsr.errors import UserError
 from iafmsr.files.names import printable
-from iafmsr.places import WEIGHTS
+from iafmsr.options.places import WEIGHTS
 
 __all__ = ['FOLDER', 'NamedFile', 'find', 'find_weights', 'known_names', 'parse_keys']
 

@@ -13,8 +13,8 @@ import yaml
 from iafmsr.errors import UserError, did_you_mean
 from iafmsr.options.datasets import DATASETS
 from iafmsr.options.foreign import translated
-from iafmsr.places import option_file
-from iafmsr.plugins import import_packages
+from iafmsr.options.places import option_file
+from iafmsr.options.plugins import import_packages
 
 Options = dict[str, Any]
 MAX_BYTES = 2**20  # of an option file
@@ -131,7 +131,7 @@ def load_options(file: str | Path, forced: Sequence[str] = ()) -> Options:
     """Read an option file, import the packages that it names, and apply ``--force_yml`` (``section:key=value``) to it.
 
     Args:
-        file: a path, or the name of a file that comes with the package (:func:`iafmsr.places.option_file`).
+        file: a path, or the name of a file that comes with the package (:func:`iafmsr.options.places.option_file`).
         forced: the entries.
 
     Raises:

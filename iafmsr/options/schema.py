@@ -192,11 +192,10 @@ class _Options(Degradation):
 
 
 # `import` is no name that a class body can have
-Options: Any = create_model(  # type: ignore[call-overload]
-    'Options',
-    __base__=_Options,
-    **{'import': (Texts | None, key('packages of your own, whose archs, losses, datasets and models are used', None))},
-)
+_imported: dict[str, Any] = {
+    'import': (Texts | None, key('packages of your own, whose archs, losses, datasets and models are used', None))
+}
+Options: Any = create_model('Options', __base__=_Options, **_imported)
 
 
 def section_class(name: str, cls: type[Section]) -> type[Section] | None:

@@ -23,7 +23,7 @@ from iafmsr.files.photographs import photograph
 from iafmsr.files.reading import read_picture
 from iafmsr.nets.loading import load_net
 from iafmsr.ops.resize import imresize, mod_crop
-from iafmsr.places import ROOT
+from iafmsr.options.places import ROOT
 from iafmsr.tools.measure.quality import Quality, y_quality
 from iafmsr.tools.prepare.forms import SubImages, WholePictures
 from iafmsr.tools.prepare.preparation import prepare

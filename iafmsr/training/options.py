@@ -20,13 +20,13 @@ from iafmsr.bridge.basicsr_api import master_only
 from iafmsr.bridge.basicsr_api import options as basicsr_options
 from iafmsr.errors import UserError
 from iafmsr.options.files import Options, load_options
-from iafmsr.places import option_file, root_of_run
+from iafmsr.options.places import option_file, root_of_run
 from iafmsr.training.checks.check import check_options, fill_defaults
 from iafmsr.training.checks.findings import Report, is_folder_name, subsection
 
 
 def root_of(args: argparse.Namespace) -> str:
-    """Where the run of a command reads and writes, see :func:`iafmsr.places.root_of_run`.
+    """Where the run of a command reads and writes, see :func:`iafmsr.options.places.root_of_run`.
 
     Raises:
         UserError: the option file cannot be read.

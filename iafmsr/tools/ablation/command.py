@@ -12,7 +12,7 @@ from pathlib import Path
 
 from iafmsr.cli.arguments import add_sets, number
 from iafmsr.errors import UserError
-from iafmsr.places import ROOT
+from iafmsr.options.places import ROOT
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

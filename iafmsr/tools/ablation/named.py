@@ -9,7 +9,7 @@ from typing import Any
 
 from iafmsr.errors import UserError, did_you_mean
 from iafmsr.options.files import load_options, over
-from iafmsr.places import OPTIONS
+from iafmsr.options.places import OPTIONS
 
 __all__ = ['Ablations', 'options_of']
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from iafmsr.cli.arguments import add_device, add_sets, use_device
 from iafmsr.errors import UserError
-from iafmsr.places import ROOT
+from iafmsr.options.places import ROOT
 
 if TYPE_CHECKING:
     from iafmsr.tools.benchmark.crops import Region

@@ -14,7 +14,7 @@ import inspect
 from pathlib import Path
 
 from iafmsr.cli.arguments import Size, add_device, add_weights, number, size, use_device
-from iafmsr.places import ROOT
+from iafmsr.options.places import ROOT
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

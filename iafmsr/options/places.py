@@ -7,7 +7,7 @@ from pathlib import Path
 
 __all__ = ['OPTIONS', 'ROOT', 'WEIGHTS', 'option_file', 'root_of_run']
 
-_PACKAGE = Path(os.path.abspath(__file__)).parent
+_PACKAGE = Path(os.path.abspath(__file__)).parent.parent
 _SHARED = _PACKAGE / 'shared'  # in an installed package alone: setup.py puts it there
 _INSTALLED = _SHARED.is_dir()
 if not _INSTALLED:

@@ -36,7 +36,7 @@ def register(**forms: Any) -> None:
             and others), where those of your weights are not the defaults.
 
     Example:
-        >>> import iafmsr.spandrel
+        >>> import iafmsr
         >>> iafmsr.spandrel.register()
         >>> from spandrel import ModelLoader
         >>> descriptor = ModelLoader().load_from_state_dict(iafmsr.IAFMNet(scale=2).state_dict())

@@ -102,7 +102,11 @@ def files(folder: Path) -> set[Path]:
     return {path for path in folder.rglob('*') if path.is_file() and '__pycache__' not in path.parts}
 
 
-def test_it_upscales_and_inspects_with_the_weights_that_it_brings(python: Path, folder: Path) -> None:
+def test_it_upscales_and_inspects_with_the_weights_that_it_brings_and_without_basicsr(
+    python: Path, folder: Path
+) -> None:
+    (site,) = python.parents[1].rglob('site-packages')
+    (site / 'hidden.pth').write_text('import sys; sys.modules.update(basicsr=None, torchvision=None, lmdb=None)\n')
     installed = files(python.parents[1])
     listed = run(python, folder, 'weights')
     assert [line.split()[0] for line in listed.splitlines()[1:]] == ['IAFMNet_x2', 'IAFMNet_x3', 'IAFMNet_x4']
@@ -111,7 +115,10 @@ def test_it_upscales_and_inspects_with_the_weights_that_it_brings(python: Path, 
     assert np.array_equal(np.asarray(Image.open(folder / 'made/0.png')), expected)
     run(python, folder, 'inspect', 'lq/0.png', '--weights', 'IAFMNet_x2', '--output', 'seen')
     assert any(path.suffix == '.html' for path in (folder / 'seen').iterdir())
+    run(python, folder, 'export', '--weights', 'IAFMNet_x4', '--output', 'net.pth')
+    run(python, folder, 'serve', '--help')
     assert files(python.parents[1]) == installed
+    (site / 'hidden.pth').unlink()
 
 
 @pytest.mark.skipif(find_spec('basicsr') is None, reason='BasicSR is not installed')

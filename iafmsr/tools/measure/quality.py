@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from iafmsr.bridge.basicsr_api import calculate_psnr, calculate_ssim
-
 __all__ = ['Quality', 'y_quality']
 
 
@@ -26,5 +24,8 @@ def y_quality(sr: Tensor, hr: Tensor, border: int) -> Quality:
         hr: The same of the true picture.
         border: Pixels that are left out on each side; papers take the scale.
     """
+    # here: what never compares with a true picture does without BasicSR
+    from iafmsr.bridge.basicsr_api import calculate_psnr, calculate_ssim
+
     a, b = (np.ascontiguousarray(image.permute(1, 2, 0).flip(-1)) for image in (sr, hr))  # BasicSR wants BGR
     return Quality(calculate_psnr(a, b, border, test_y_channel=True), calculate_ssim(a, b, border, test_y_channel=True))

@@ -73,9 +73,7 @@ class Gathered(Route):
         return self.sites.put(x, self._rows(routed))
 
     def spatial(self, operation: Spatial, x: Tensor, *args: Any) -> Tensor:
-        batch, _, height, width = self.sites.mask.shape
-        zeros = x.new_zeros(batch, height, width, x.shape[1]).permute(0, 3, 1, 2)
-        return self.enter(operation(self.sites.put(zeros, self._rows(x)), *args))
+        return self.enter(operation(self.sites.spread(self._rows(x)), *args))
 
     @staticmethod
     def _rows(x: Tensor) -> Tensor:

@@ -74,6 +74,12 @@ class ActiveSites:
         # in channels_last the pixels are the rows of a matrix; other layouts are read where they lie, without a copy
         return pixels.flatten(0, 2).index_select(0, self.raster) if pixels.is_contiguous() else pixels[self.positions]
 
+    def spread(self, values: Tensor) -> Tensor:
+        """Zeros (B, C, H, W), in channels_last, with values (n, C) at the sites."""
+        batch, _, height, width = self.mask.shape
+        rows = values.new_zeros(batch * height * width, values.shape[1]).index_copy_(0, self.raster, values)
+        return rows.view(batch, height, width, -1).permute(0, 3, 1, 2)
+
     def put(self, x: Tensor, values: Tensor) -> Tensor:
         """x (B, C, H, W) with values (n, C) in place of its own at the sites, in x's layout and type."""
         result, values = x.clone(memory_format=torch.preserve_format), values.to(x.dtype)

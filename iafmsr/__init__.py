@@ -20,7 +20,7 @@ from typing import Any
 from iafmsr import bridge
 from iafmsr.bridge.hook import on_import
 
-_MODULES = ('archs', 'bridge', 'data', 'layers', 'models')
+_MODULES = {name: name for name in ('archs', 'bridge', 'data', 'layers', 'models')} | {'spandrel': 'tools.spandrel'}
 _NAMES = {
     'IAFMNet': 'archs.iafmnet_arch',
     'InformationEntropyLoss': 'models.losses',
@@ -28,7 +28,7 @@ _NAMES = {
     'load': 'tools.api',
     'upscale': 'tools.api',
 }
-__all__ = [*_MODULES, *_NAMES, 'register', 'spandrel']
+__all__ = [*_MODULES, *_NAMES, 'register']
 __version__ = '0.1.0'
 
 _ARCHS = ('IAFMNet', 'IMDN', 'RDESA', 'SAFMN', 'SMFANet', 'Spandrel')
@@ -67,9 +67,7 @@ def _wire() -> None:
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return import_module(f'iafmsr.{name}')
-    if name == 'spandrel':
-        return import_module('iafmsr.tools.spandrel')
+        return import_module(f'iafmsr.{_MODULES[name]}')
     if name in _NAMES:
         return getattr(import_module(f'iafmsr.{_NAMES[name]}'), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

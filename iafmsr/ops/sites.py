@@ -82,20 +82,18 @@ class ActiveSites:
 
     def put(self, x: Tensor, values: Tensor) -> Tensor:
         """x (B, C, H, W) with values (n, C) in place of its own at the sites, in x's layout and type."""
-        result, values = x.clone(memory_format=torch.preserve_format), values.to(x.dtype)
-        pixels = result.permute(0, 2, 3, 1)
-        if pixels.is_contiguous():
-            pixels.flatten(0, 2).index_copy_(0, self.raster, values)
-        else:
-            pixels.index_put_(self.positions, values)
-        return result
+        return self._written(x, values, add=False)
 
     def add(self, x: Tensor, values: Tensor) -> Tensor:
         """x (B, C, H, W) with values (n, C) added at the sites, in x's layout and type."""
+        return self._written(x, values, add=True)
+
+    def _written(self, x: Tensor, values: Tensor, add: bool) -> Tensor:
         result = x.clone()
         pixels, values = result.permute(0, 2, 3, 1), values.to(x.dtype)
         if pixels.is_contiguous():
-            pixels.flatten(0, 2).index_add_(0, self.raster, values)
+            rows = pixels.flatten(0, 2)
+            (rows.index_add_ if add else rows.index_copy_)(0, self.raster, values)
         else:
-            pixels.index_put_(self.positions, values, accumulate=True)
+            pixels.index_put_(self.positions, values, accumulate=add)
         return result

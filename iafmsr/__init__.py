@@ -34,7 +34,7 @@ __version__ = '0.1.0'
 _ARCHS = ('IAFMNet', 'IMDN', 'RDESA', 'SAFMN', 'SMFANet', 'Spandrel')
 _LOSSES = ('FFTLoss', 'InformationEntropyLoss')
 # what cannot be imported without BasicSR registers itself
-_REGISTERED_BY_IMPORT = ('archs.edsr_idm_arch', 'data.on_the_fly', 'data.paired_dataset', 'models.iafmnet_model')
+_REGISTERED_BY_IMPORT = ('archs.edsr_idm_arch', 'data.on_the_fly', 'data.paired_dataset', 'models.real_model')
 
 
 def register() -> None:

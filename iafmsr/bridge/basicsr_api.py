@@ -42,6 +42,8 @@ from basicsr.metrics import calculate_psnr, calculate_ssim  # noqa: E402
 from basicsr.models import build_model  # noqa: E402
 from basicsr.models.base_model import BaseModel  # noqa: E402
 from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR  # noqa: E402
+from basicsr.models.realesrgan_model import RealESRGANModel  # noqa: E402
+from basicsr.models.realesrnet_model import RealESRNetModel  # noqa: E402
 from basicsr.models.sr_model import SRModel  # noqa: E402
 from basicsr.models.srgan_model import SRGANModel  # noqa: E402
 from basicsr.utils import (  # noqa: E402
@@ -86,6 +88,8 @@ __all__ = [
     'MessageLogger',
     'MultiStepRestartLR',
     'PairedImageDataset',
+    'RealESRGANModel',
+    'RealESRNetModel',
     'SRGANModel',
     'SRModel',
     'bgr2ycbcr',

@@ -3,9 +3,9 @@
 `iafmsr.bridge.basicsr_api` applies them when it has imported BasicSR (what the import itself needs is in
 `iafmsr.bridge.importing`, what the start of a distributed run needs in `iafmsr.bridge.launching`), in spawned data
 workers too, which come to it by the module of their dataset. Each cure looks for its fault and leaves alone what works;
-no file of BasicSR is edited. Six names in it are replaced here: three of its options module, a method of BaseModel and
-two of SRModel. Besides, `iafmsr.bridge.launching` replaces how processes start, and `iafmsr.models.base_model` how
-BaseModel saves, resumes and loads; nothing else in the project patches BasicSR.
+no file of BasicSR is edited. Replaced here are three names of its options module, methods of BaseModel, SRModel and the
+models of Real-ESRGAN, and what those degrade with. Besides, `iafmsr.bridge.launching` replaces how processes start, and
+`iafmsr.models.base_model` how BaseModel saves, resumes and loads; nothing else in the project patches BasicSR.
 """
 
 import functools
@@ -26,6 +26,7 @@ def apply() -> None:
     wrap_without_cuda()
     validate_the_bare_network()
     validate_without_gt()
+    degrade_on_any_device()
 
 
 def read_options_by(loader: type[yaml.SafeLoader], parse_value: Callable[[str], Any]) -> None:
@@ -159,3 +160,53 @@ def validate_without_gt() -> None:
             self.opt['val'] = val
 
     SRModel.nondist_validation = nondist_validation
+
+
+def degrade_on_any_device() -> None:
+    """Lets the models of Real-ESRGAN run on a CPU, and blur what is not contiguous.
+
+    The stock models call `.cuda()` for JPEG, sharpening and their pool of pairs whatever `num_gpu` says; and their blur
+    takes a view of a picture whose channels JPEG has left last, which dies where padding keeps that layout.
+    """
+    from basicsr.models import realesrgan_model, realesrnet_model
+    from basicsr.utils import img_process_util
+
+    stock_filter = img_process_util.filter2D
+
+    @functools.wraps(stock_filter)
+    def filter2D(img: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+        return stock_filter(img.contiguous(), kernel)
+
+    img_process_util.filter2D = filter2D
+    for module, cls in (
+        (realesrnet_model, realesrnet_model.RealESRNetModel),
+        (realesrgan_model, realesrgan_model.RealESRGANModel),
+    ):
+        module.filter2D = filter2D
+        for name in ('DiffJPEG', 'USMSharp'):
+            setattr(module, name, _without_device(getattr(module, name)))
+        _on_its_device(cls)
+
+
+def _without_device(cls: type[torch.nn.Module]) -> type[torch.nn.Module]:
+    """The same module, which stays where it is when `cuda` is called."""
+    return type(cls.__name__, (cls,), {'cuda': lambda self, device=None: self, '__doc__': cls.__doc__})
+
+
+def _on_its_device(cls: Any) -> None:
+    """Puts what a model degrades with, and its pool of pairs, on the model's own device."""
+    stock_init, stock_pool = cls.__init__, cls._dequeue_and_enqueue
+
+    @functools.wraps(stock_init)
+    def init(self: Any, opt: Options) -> None:
+        stock_init(self, opt)
+        self.jpeger, self.usm_sharpener = self.jpeger.to(self.device), self.usm_sharpener.to(self.device)
+
+    @functools.wraps(stock_pool)
+    def pool(self: Any) -> None:
+        if not hasattr(self, 'queue_lr') and self.queue_size % len(self.lq) == 0:  # else it says so
+            self.queue_lr, self.queue_gt = (x.new_zeros(self.queue_size, *x.shape[1:]) for x in (self.lq, self.gt))
+            self.queue_ptr = 0
+        stock_pool(self)
+
+    cls.__init__, cls._dequeue_and_enqueue = init, pool

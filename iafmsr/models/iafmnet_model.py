@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from iafmsr.bridge.basicsr_api import MODEL_REGISTRY, SRModel, build_loss
+from iafmsr.bridge.basicsr_api import MODEL_REGISTRY, SRModel, build_network
 from iafmsr.errors import UserError
+from iafmsr.layers.density import Density
 from iafmsr.models.channels import channels_of, to_gray
 from iafmsr.models.compilation import compiled_or_not
 from iafmsr.models.guard import StepGuard
+from iafmsr.models.losses.terms import Losses, Seen
 from iafmsr.models.muon import Muon, has_fused
 from iafmsr.models.precision import usable
 from iafmsr.models.teacher import Teacher
@@ -56,30 +58,43 @@ class IAFMNetModel(SRModel):
 
     def init_training_settings(self) -> None:
         train = self.opt['train']
-        ie_opt = train.get('ie_opt')
-        self.cri_ie = build_loss(ie_opt).to(self.device) if ie_opt else None
-        self.cri_fft = build_loss(train['fft_opt']).to(self.device) if train.get('fft_opt') else None
+        self.net_g.train()
+        self.losses = Losses(train, self.device)
         self.teacher = Teacher(**train['teacher']) if train.get('teacher') else None
         if self.teacher and self.teacher.net is not None:
             self.teacher.net.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
         forward = self.get_bare_model(self.net_g).forward
-        if self.cri_ie and 'return_density' not in inspect.signature(forward).parameters:
-            raise UserError(f'train.ie_opt: {self.opt["network_g"]["type"]} gives no density; leave ie_opt out')
+        self.with_density = self.losses.need('density')
+        if self.with_density and 'return_density' not in inspect.signature(forward).parameters:
+            raise UserError(f'{self.with_density[0]}: {self.opt["network_g"]["type"]} gives no density; leave it out')
         self.precision = usable(train.get('autocast'), self.device)
         self.compile_mode = train.get('compile')
         self.compiled_net: nn.Module | None = None
         self.guard = StepGuard(self.device, self.precision == torch.float16, train.get('max_bad_steps') or 10)
         self.taught: Tensor | None = None  # the teacher's picture that came with the batch
-        self.stateful = {'guard': self.guard}
-        super().init_training_settings()
+        self.stateful: dict[str, Any] = {'guard': self.guard}
+        self.ema_decay = train.get('ema_decay', 0)
+        if self.ema_decay > 0:
+            self.start_average()
+        self.setup_optimizers()
+        self.setup_schedulers()
+
+    def start_average(self) -> None:
+        """The moving average of the weights, from those of a file, or from the network's own."""
+        self.net_g_ema = build_network(self.opt['network_g']).to(self.device)
         path = self.opt['path']
-        if self.ema_decay > 0 and not path.get('strict_load_g', True) and not path.get('resume_state'):
+        strict, file = path.get('strict_load_g', True), path.get('pretrain_network_g')
+        if file is not None:
+            self.load_network(self.net_g_ema, file, strict, 'params_ema')
+        if file is None or (not strict and not path.get('resume_state')):
             self.model_ema(0)  # what the file lacks is random: the average starts from the same numbers
+        self.net_g_ema.eval()
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         return super().model_to_device(net.to(memory_format=self.memory_format))  # type: ignore[call-overload]
 
     def get_optimizer(self, optim_type: str, params: list[Tensor], lr: float, **kwargs: Any) -> torch.optim.Optimizer:
+        params = list(params)  # SRGANModel gives an iterator
         if optim_type == 'Muon':
             return Muon(params, lr, **kwargs)
         # the fused kind can leave a step out without asking the host, and on a CPU takes a tenth of the time
@@ -87,10 +102,11 @@ class IAFMNetModel(SRModel):
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         super().resume_training(resume_state)
-        for parameter, moments in self.optimizer_g.state.items():
-            for name, value in moments.items():
-                if value.shape == parameter.shape:  # in its layout: the fused kind goes by positions in memory
-                    moments[name] = torch.empty_like(parameter).copy_(value)
+        for optimizer in self.optimizers:
+            for parameter, moments in optimizer.state.items():
+                for name, value in moments.items():
+                    if value.shape == parameter.shape:  # in its layout: the fused kind goes by positions in memory
+                        moments[name] = torch.empty_like(parameter).copy_(value)
 
     def feed_data(self, data: dict[str, Any]) -> None:
         self.lq = self.picture(data['lq']).contiguous(memory_format=self.memory_format)
@@ -146,28 +162,31 @@ class IAFMNetModel(SRModel):
 
     def compute_losses(self, current_iter: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """One forward pass: the weighted losses, whose sum is trained, and what is only logged."""
-        losses: dict[str, Tensor] = {}
-        measures: dict[str, Tensor] = {}
+        net = self.net_g if self.compiled_net is None else self.compiled_net
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-            net = self.net_g if self.compiled_net is None else self.compiled_net
-            output = net(self.lq, return_density=True) if self.cri_ie else net(self.lq)
-        if self.cri_ie:
-            output, density = output
-            losses['l_ie'], measures['bpp'] = self.cri_ie(density)
+            output = net(self.lq, return_density=True) if self.with_density else net(self.lq)
+        output, density = output if self.with_density else (output, None)
+        self.output = output.float() if self.precision else output
+        losses, measures = self.losses(self.seen(density), self.target, current_iter)
+        if self.teacher and self.teacher.weight_at(current_iter):
+            losses['l_teacher'] = self.teacher.loss(self.output, self.aim(self.teacher), current_iter)
+        if density is not None:
             idm = density.idm.detach().flatten(1)
             measures['active'] = density.mask.float().mean()
             measures['idm_spread'] = (idm.std(1, correction=0) / idm.mean(1)).mean()
-        self.output = output.float() if self.precision else output
-        if self.cri_pix:
-            losses['l_pix'] = self.cri_pix(self.output, self.gt)
-        if self.teacher and self.teacher.weight_at(current_iter):
-            losses['l_teacher'] = self.teacher.loss(self.output, self.aim(self.teacher), current_iter)
-        if self.cri_fft:
-            losses['l_fft'] = self.cri_fft(self.output, self.gt)
-        if self.cri_perceptual:
-            percep, style = self.cri_perceptual(self.output, self.gt)
-            losses.update({k: v for k, v in (('l_percep', percep), ('l_style', style)) if v is not None})
         return losses, measures
+
+    def seen(self, density: Density | None) -> Seen:
+        """What the losses look at."""
+        average = None
+        if self.losses.need('average'):
+            with torch.no_grad():
+                average = self.net_g_ema(self.lq)
+        return Seen(self.output, self.lq, density, average)
+
+    def target(self, name: str) -> Tensor:
+        """What the loss of a name aims at, (B, C, sH, sW)."""
+        return self.gt
 
     def aim(self, teacher: Teacher) -> Tensor:
         """The teacher's picture of the batch, (B, 3, sH, sW), float32."""

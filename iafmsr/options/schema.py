@@ -38,6 +38,7 @@ from iafmsr.options.kinds import (
 
 OURS = ('IAFMNetModel',)
 GAN = ('SRGANModel',)
+OURS_GAN = ('IAFMNetGANModel',)
 REAL = ('RealESRNetModel', 'RealESRGANModel')
 
 
@@ -77,6 +78,7 @@ class Train(Section):
     teacher: Teacher | None = key('distillation', None, OURS)
     gan_opt: Loss | None = key('adversarial loss', None, GAN)
     ldl_opt: Loss | None = key('locally discriminative loss', None, GAN)
+    relativistic: Flag = key('network_d compares with the mean of the other kind', False, OURS_GAN)
     net_d_iters: Count = key('iterations of network_d for one of network_g', 1, GAN)
     net_d_init_iters: Natural = key('iterations of network_d before the first of network_g', 0, GAN)
     autocast: Annotated[Literal['bf16', 'fp16'], Kind('bf16 or fp16')] | None = key(

@@ -1,0 +1,129 @@
+"""The losses of a run as one list, whichever section of the option file each of them stands in."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from iafmsr.bridge.basicsr_api import LOSS_REGISTRY, build_loss
+from iafmsr.layers.density import Density
+
+__all__ = ['Entry', 'Losses', 'Seen', 'entries', 'needs']
+
+# sections with one loss each, by the name in the log; their losses are summed in this order
+_SECTIONS = {'ie_opt': 'ie', 'pixel_opt': 'pix', 'fft_opt': 'fft', 'ldl_opt': 'ldl', 'perceptual_opt': 'percep'}
+_SECOND = {'ie': 'bpp', 'percep': 'l_style'}  # what a loss of two values calls the second
+
+
+class Entry(NamedTuple):
+    """A loss of the option file: where it stands, its name in the log, its section, and its first iteration."""
+
+    where: str
+    name: str
+    section: dict[str, Any]
+    start_iter: int
+
+
+class Seen(NamedTuple):
+    """What a loss may look at besides its target. It gets what the parameters of its ``forward`` name.
+
+    Attributes:
+        output: result of the network, (B, C, sH, sW).
+        lq: its input, (B, C, H, W).
+        density: of a network that answers ``net(lq, return_density=True)``, where a loss asks for it.
+        average: result of the averaged network, where a loss asks for it, without gradient.
+    """
+
+    output: Tensor
+    lq: Tensor
+    density: Density | None = None
+    average: Tensor | None = None
+
+
+def entries(train: Mapping[str, Any]) -> list[Entry]:
+    """All losses of a section ``train``: those of sections of their own, then those of ``losses``."""
+    found = [
+        Entry(f'train.{key}', name, dict(train[key]), 0)
+        for key, name in _SECTIONS.items()
+        if isinstance(train.get(key), dict)
+    ]
+    names = Counter(entry.name for entry in found)
+    for number, section in enumerate(train.get('losses') or ()):
+        section = dict(section)
+        start = int(section.pop('start_iter', None) or 0)
+        name = str(section.get('type')).removesuffix('Loss').lower()
+        names[name] += 1
+        name += str(names[name]) if names[name] > 1 else ''
+        found.append(Entry(f'train.losses.{number}', name, section, start))
+    return found
+
+
+def needs(entry: Entry, name: str) -> bool:
+    """Whether a loss asks for a value of :class:`Seen`; one with ``weights`` takes the density of those."""
+    cls = dict(iter(LOSS_REGISTRY)).get(str(entry.section.get('type')))
+    named = cls is not None and name in inspect.signature(cls.forward).parameters
+    return named and not (name == 'density' and bool(entry.section.get('weights')))
+
+
+class Losses:
+    """The losses of a section ``train``, built, and their values.
+
+    Args:
+        train: the section.
+        device: of the network.
+    """
+
+    def __init__(self, train: Mapping[str, Any], device: torch.device) -> None:
+        self.entries = entries(train)
+        self.losses = [build_loss(entry.section).to(device) for entry in self.entries]
+
+    def need(self, name: str) -> list[str]:
+        """Where the losses stand that ask for a value of :class:`Seen`."""
+        return [entry.where for entry in self.entries if needs(entry, name)]
+
+    def __call__(
+        self, seen: Seen, target: Callable[[str], Tensor], iteration: int
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The weighted losses of an iteration, whose sum is trained, and what is only logged.
+
+        Args:
+            seen: see there.
+            target: what the loss of a name aims at, (B, C, sH, sW).
+            iteration: counted from 1.
+        """
+        losses: dict[str, Tensor] = {}
+        measures: dict[str, Tensor] = {}
+        for entry, loss in zip(self.entries, self.losses, strict=True):
+            if iteration < entry.start_iter:
+                continue
+            for key, value in _named(entry.name, loss(*_arguments(loss, seen, target(entry.name)))):
+                (losses if value.requires_grad else measures)[key] = value
+        return losses, measures
+
+
+def _arguments(loss: Any, seen: Seen, target: Tensor) -> list[Any]:
+    """What a loss is called with: what its parameters name, and result and target for the others without default."""
+    rest = iter((seen.output, target))
+    arguments: list[Any] = []
+    for parameter in inspect.signature(loss.forward).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return [*arguments, *rest]
+        if parameter.name in ('lq', 'density', 'average'):
+            arguments.append(getattr(seen, parameter.name))
+        elif parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
+            arguments.append(next(rest))
+        else:
+            break
+    return arguments
+
+
+def _named(name: str, result: Any) -> Iterator[tuple[str, Tensor]]:
+    """The values of a loss by their names in the log; of a pair, a value without gradient is only logged."""
+    values = result if isinstance(result, tuple) else (result,)
+    keys = (f'l_{name}', _SECOND.get(name, f'l_{name}_2'))
+    yield from ((key, value) for key, value in zip(keys, values, strict=False) if value is not None)

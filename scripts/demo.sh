@@ -3,4 +3,4 @@
 set -euo pipefail
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 bash "$root/scripts/install.sh"
-exec "$root/.venv/bin/python" -m iafmsr.tools.demo "$@"
+exec "$root/.venv/bin/python" -m iafmsr demo --train "$@"

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from basicsr.metrics import calculate_psnr, calculate_ssim
 from PIL import Image
 from torch import nn
 
 from iafmsr.archs import SMFANet
-from iafmsr.bridge.basicsr_api import calculate_psnr, calculate_ssim
 from iafmsr.cli import main
 from iafmsr.errors import UserError
 from iafmsr.files.whole import check_writable, write_whole

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,13 @@ def test_an_option_means_the_same_everywhere() -> None:
             assert shown.split()[0] in ('file', 'files', 'folder'), shown
     assert kinds.keys() == {*MEANS_THE_SAME, '--weights', '--scale', '--size'}
     assert all(len(found) == 1 for found in kinds.values()), kinds
+
+
+def test_env_prints_what_a_bug_report_needs(capsys: pytest.CaptureFixture) -> None:
+    assert main(['env']) == 0
+    told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert told['iafmsr'] == iafmsr.__version__ and f'torch {version("torch")}' in told['packages']
+    assert 'thread' in told['processor'] and 'IAFMNet_x4' in told['weights'] and {'CUDA', 'runs'} <= told.keys()
 
 
 def test_threads_are_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,17 @@ import numpy as np
 import pytest
 import torch
 from basicsr.archs import build_network
+from basicsr.metrics import calculate_psnr, calculate_ssim
 from PIL import Image
 
+from iafmsr.cli import main
+from iafmsr.errors import UserError
 from iafmsr.files.figures import Panel, colour_panel, draw_figure, frame, image_panel
 from iafmsr.files.reading import read_picture
 from iafmsr.options.files import load_options
 from iafmsr.tools import demo
+from iafmsr.tools.inspection.inputs import find_sources
+from iafmsr.tools.inspection.picture import inspect_picture
 from iafmsr.tools.measure.quality import y_quality
 
 
@@ -36,18 +41,39 @@ def test_each_patch_of_the_option_file_fits_into_each_sub_image(data, repo_root)
         assert min(map(int, line.split('(')[1].split(',')[:2])) >= gt_size
 
 
-def test_a_photograph_is_measured_and_drawn(data, repo_root):
+def test_the_example_is_measured_and_drawn_and_the_next_steps_are_named(tmp_path, monkeypatch, capsys):
+    """Of an installed package: nothing of a checkout is read, and nothing of BasicSR is needed (test_wheel.py)."""
+    monkeypatch.setattr('iafmsr.options.places.ROOT', tmp_path)
+    assert main(['demo', '--weights', 'IAFMNet_x2']) == 0
+    out = capsys.readouterr().out
+    name, *figures, unit = next(line for line in out.splitlines() if line.startswith('still_life')).split()
+    before, _, after, _, gain = map(float, figures)
+    assert after - before > 2 and gain == pytest.approx(after - before, abs=0.011) and unit == 'dB'
+    folder = tmp_path / 'results/demo'
+    assert {path.name for path in folder.iterdir()} == {'still_life_inspect.png', 'still_life_inspect.html'}
+    assert 'iafmsr upscale photo.jpg --output photo_x4.png --weights IAFMNet_x2' in out
+
+
+def test_the_photographs_are_measured(data, repo_root):
     torch.manual_seed(0)
     net = build_network(load_options(repo_root / 'options/demo_IAFMNet_x4.yml')['network_g']).eval()
-    outcome = demo.evaluate(net, data / 'val/HR/chelsea.png', data / 'val/LR_bicubic/X4/chelseax4.png')
-    assert outcome.sr.shape == outcome.hr.shape == outcome.bicubic.shape == (3, 300, 448)
-    assert outcome.idm.shape == outcome.mask.shape == (75, 112)
-    assert outcome.bicubic_quality.psnr == pytest.approx(31.47, abs=0.01)
-    *_, chelsea, mean = demo.table([outcome]).splitlines()
-    assert chelsea.split()[1:] == mean.split()[1:]
-    assert float(chelsea.split()[5]) == pytest.approx(outcome.sr_quality.psnr - 31.47, abs=0.02)
-    image = demo.draw(outcome)
-    assert image.mode == 'RGB' and image.width > 448 + 448 + 448 and image.height > 300 + 256
+    (source,) = find_sources([data / 'val/HR/chelsea.png'], None, True, 4)
+    found = inspect_picture(source.name, net, 4, *source.load(4))
+    assert torch.equal(found.lr, read_picture(data / 'val/LR_bicubic/X4/chelseax4.png'))
+    assert found.quality['bicubic'].psnr == pytest.approx(31.47, abs=0.01)
+    *_, chelsea, again, mean = demo.table([found, found]).splitlines()
+    assert chelsea == again and chelsea.split()[1:] == mean.split()[1:]
+
+
+@pytest.mark.parametrize('channels', [3, 1])
+def test_quality_is_basicsrs_to_the_last_bit(channels):
+    generator = torch.Generator().manual_seed(0)
+    hr = torch.randint(0, 256, (channels, 40, 53), generator=generator, dtype=torch.uint8)
+    sr = (hr.int() + torch.randint(-9, 10, hr.shape, generator=generator)).clamp(0, 255).to(torch.uint8)
+    a, b = (np.ascontiguousarray(picture.permute(1, 2, 0).flip(-1)) for picture in (sr, hr))
+    found = y_quality(sr, hr, 3)
+    assert found.psnr == calculate_psnr(a, b, 3, test_y_channel=True)
+    assert found.ssim == calculate_ssim(a, b, 3, test_y_channel=True)
 
 
 def test_quality_is_that_of_the_y_channel_inside_the_border():
@@ -59,39 +85,42 @@ def test_quality_is_that_of_the_y_channel_inside_the_border():
     assert y_quality(sr, hr, 4).psnr == pytest.approx(20 * np.log10(255 / (20 * 219 / 255)), abs=1e-3)
 
 
-def test_the_colours_of_a_map_are_ordered_by_lightness():
-    panel = colour_panel('map', torch.linspace(-3, 5, 256)[None], height=20, width=256)
+def test_the_colours_of_a_map_are_ordered_by_lightness_and_its_bar_has_values_and_a_unit():
+    panel = colour_panel('map', torch.linspace(-3, 5, 256)[None], height=20, width=256, unit='bits')
+    assert panel.image.size == (256, 20) and panel.bar == ('-3', '5 bits')
     pixels = np.asarray(panel.image)[10, :256]
     lightness = cv2.cvtColor(pixels[None], cv2.COLOR_RGB2LAB)[0, :, 0].astype(int)
     assert (np.diff(lightness) >= -1).all() and lightness[-1] - lightness[0] > 150
-    assert panel.image.width > 256  # the bar with the values
 
 
 def test_a_flat_map_is_drawn():
-    assert np.asarray(colour_panel('flat', torch.ones(3, 3), 9, 9).image)[:, :9].std((0, 1)).max() == 0
+    assert np.asarray(colour_panel('flat', torch.ones(3, 3), 9, 9).image).std((0, 1)).max() == 0
 
 
 def test_a_frame_leaves_the_picture_inside_and_far_outside_as_it_is():
     picture = torch.randint(0, 256, (3, 50, 60), dtype=torch.uint8)
-    framed = frame(picture, 10, 20, 15)
+    framed = frame(picture, 10, 20, 15, 15)
     assert torch.equal(framed[:, 10:25, 20:35], picture[:, 10:25, 20:35])
     assert torch.equal(framed[:, 30:], picture[:, 30:])
     assert (framed[:, 8, 18:37] == 255).all() and (framed[:, 7, 17:38] == 0).all() and (framed[:, 9, 19:36] == 0).all()
 
 
-def test_panels_do_not_overlap():
+def test_the_columns_of_a_figure_meet_and_panels_do_not_overlap():
     red, blue = (
         image_panel('a long title', torch.tensor(c, dtype=torch.uint8)[:, None, None].expand(3, 30, 40))
         for c in ([255, 0, 0], [0, 0, 255])
     )
-    pixels = np.asarray(draw_figure([[red, blue], [blue, Panel('x\ny', Image.new('RGB', (9, 9), 'red'))]], 'legend'))
-    assert (pixels == (255, 0, 0)).all(-1).sum() == 30 * 40 + 81
-    assert (pixels == (0, 0, 255)).all(-1).sum() == 2 * 30 * 40
+    small = Panel('x\ny', Image.new('RGB', (9, 9), 'red'), ('0', '1 bits'))
+    pixels = np.asarray(draw_figure([[red, blue], [small, red]], 'legend'))
+    reds, blues = ((pixels == colour).all(-1) for colour in ((255, 0, 0), (0, 0, 255)))
+    assert reds.sum() == 2 * 30 * 40 + 81 and blues.sum() == 30 * 40
+    second_column = blues.any(0).argmax()
+    assert reds[:, second_column:].sum() == 30 * 40 and reds[:, second_column].any()
 
 
 def test_a_missing_scikit_image_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr('iafmsr.files.photographs.find_spec', lambda name: None)
-    with pytest.raises(demo.UserError, match='scikit-image'):
+    with pytest.raises(UserError, match='scikit-image'):
         demo.prepare_photographs(tmp_path)
 
 

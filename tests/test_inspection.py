@@ -16,7 +16,7 @@ from iafmsr.archs.smfanet_arch import SMFANet
 from iafmsr.cli import main
 from iafmsr.errors import UserError
 from iafmsr.files.figures import PALETTE, colour_levels
-from iafmsr.tools.inspection.figure import SHARE, densest_square, draw
+from iafmsr.tools.inspection.figure import SHARE, densest, draw
 from iafmsr.tools.inspection.inputs import find_sources
 from iafmsr.tools.inspection.page import page
 from iafmsr.tools.inspection.picture import has_map, inspect_picture
@@ -82,12 +82,12 @@ def test_nets_with_a_map_are_told_from_others(net):
     assert has_map(net) and not has_map(SMFANet(scale=2))
 
 
-def test_the_densest_square_is_the_one_with_the_highest_mean():
+def test_the_densest_part_is_the_one_with_the_highest_mean():
     idm = torch.zeros(20, 30)
     idm[5:9, 11:15] = 1
-    idm[0, 0] = 5  # one high value does not make a dense square
-    assert densest_square(idm, 4) == (5, 11, 4)
-    assert densest_square(idm[:3], 4)[2] == 3
+    idm[0, 0] = 5  # one high value does not make a dense part
+    assert densest(idm, 4, 4) == (5, 11, 4, 4)
+    assert densest(idm[:3], 4, 5)[2:] == (3, 5)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (2, 700), (700, 2)])

@@ -117,6 +117,8 @@ def test_it_upscales_and_inspects_with_the_weights_that_it_brings_and_without_ba
     assert any(path.suffix == '.html' for path in (folder / 'seen').iterdir())
     run(python, folder, 'export', '--weights', 'IAFMNet_x4', '--output', 'net.pth')
     run(python, folder, 'serve', '--help')
+    assert 'still_life' in run(python, folder, 'demo')
+    assert f'iafmsr        {iafmsr.__version__}\n' in run(python, folder, 'env')
     assert files(python.parents[1]) == installed
     (site / 'hidden.pth').unlink()
 

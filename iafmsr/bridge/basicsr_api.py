@@ -38,7 +38,6 @@ from basicsr.data.data_sampler import EnlargedSampler  # noqa: E402
 from basicsr.data.paired_image_dataset import PairedImageDataset  # noqa: E402
 from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher  # noqa: E402
 from basicsr.losses import build_loss  # noqa: E402
-from basicsr.metrics import calculate_psnr, calculate_ssim  # noqa: E402
 from basicsr.models import build_model  # noqa: E402
 from basicsr.models.base_model import BaseModel  # noqa: E402
 from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR  # noqa: E402
@@ -98,8 +97,6 @@ __all__ = [
     'build_loss',
     'build_model',
     'build_network',
-    'calculate_psnr',
-    'calculate_ssim',
     'check_resume',
     'get_env_info',
     'get_root_logger',

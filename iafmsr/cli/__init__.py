@@ -19,6 +19,7 @@ __all__ = ['COMMANDS', 'main', 'register']
 # name -> the module and a line for the list of commands. A module's docstring is the command's help; the module has
 # add_arguments(parser), which must be quick (no torch at its top), and run(args), which returns the exit code.
 COMMANDS = {
+    'demo': ('iafmsr.tools.demo', 'enlarge an example picture and compare it with the original'),
     'train': ('iafmsr.tools.training', 'train a network by an option file'),
     'test': ('iafmsr.tools.training', 'test a network by an option file'),
     'upscale': ('iafmsr.tools.inference.command', 'make pictures larger'),
@@ -32,6 +33,7 @@ COMMANDS = {
     'complexity': ('iafmsr.tools.measure.command', 'count parameters, multiply-accumulates and activations'),
     'prepare': ('iafmsr.tools.prepare.command', 'make training or validation pairs of folders of pictures'),
     'download': ('iafmsr.tools.prepare.download_command', 'download DF2K'),
+    'env': ('iafmsr.tools.env', 'print versions, device and folders, as a bug report needs them'),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from iafmsr.errors import UserError
-from iafmsr.files.figures import Panel, colour_panel, draw_figure, image_panel
+from iafmsr.files.figures import Panel, colour_panel, draw_figure, fitted, image_panel
 from iafmsr.nets.loading import load_net
 from iafmsr.tools.benchmark.robustness import robustness
 from iafmsr.tools.benchmark.sets import BenchmarkSet
@@ -23,7 +23,7 @@ from iafmsr.tools.measure.quality import Quality, y_quality
 
 __all__ = ['draw_maps', 'measure']
 
-_FIGURE_HEIGHT = 240  # pixels of a panel
+_BOX = (320, 240)  # width and height of a panel, pixels
 _K = 0.05  # share of the positions at which a map's squared error is summed
 
 
@@ -80,7 +80,7 @@ def draw_maps(opt: dict[str, Any], weights: Path, sets: Sequence[BenchmarkSet], 
         rows.append(_row(name, net, *items[name].load(), scale))
     return draw_figure(
         rows,
-        'error: |HR - SR| of Y, mean over the pixels of one LR pixel.\n'
+        'error: |HR - SR| of Y, from 0 to 1, mean over the pixels of one LR pixel.\n'
         'Below the name of a map: its rank correlation with the error.',
     )
 
@@ -92,11 +92,10 @@ def _row(name: str, net: Any, lr: Tensor, hr: Tensor, scale: int) -> list[Panel]
     absolute, _ = error_maps(sr.clamp(0, 1), hr[None].float() / 255, scale)
     fixed = fixed_maps(lq)
     maps = {'error': absolute, 'IDM': density.idm, 'Sobel': fixed['sobel'], 'Laplacian': fixed['laplacian']}
-    height, width = (_FIGURE_HEIGHT, round(_FIGURE_HEIGHT * hr.shape[-1] / hr.shape[-2]))
-    shown = image_panel(f'{name}\n', hr)
-    shown.image.thumbnail((width, height))
-    panels = [shown]
+    panels = [image_panel(f'{name}\n', hr)]
     for title, value in maps.items():
         correlation = '' if value is absolute else f'{rank_correlation(value, absolute):.2f}'
-        panels.append(colour_panel(f'{title}\n{correlation}', value[0, 0], height, width))
-    return panels
+        panels.append(
+            colour_panel(f'{title}\n{correlation}', value[0, 0], *hr.shape[1:], unit='bits' * (title == 'IDM'))
+        )
+    return [replace(panel, image=fitted(panel.image, *_BOX)) for panel in panels]

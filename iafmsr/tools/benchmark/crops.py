@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from iafmsr.errors import UserError
-from iafmsr.files.figures import Panel, draw_figure, enlarge, frame, image_panel
+from iafmsr.files.figures import Panel, draw_figure, enlarge, fitted, frame, image_panel
 from iafmsr.files.whole import write_whole
 from iafmsr.tools.benchmark.quality import BICUBIC, upscale
 from iafmsr.tools.benchmark.run import ScaleReport
 
 __all__ = ['Region', 'draw_regions', 'parse_region']
 
-_PANEL = 192  # pixels: about the side of a region's panel
-_WHOLE = 2 * _PANEL  # the largest side of the picture that shows where the region lies
+_PANEL = 192  # pixels: the side of every panel
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,13 @@ def _row(report: ScaleReport, region: Region, nets: dict[str, torch.nn.Module], 
 
     def detail(title: str, picture: Tensor) -> Panel:
         square = picture[:, region.top : region.top + region.size, region.left : region.left + region.size]
-        return image_panel(title, enlarge(square, max(1, round(_PANEL / region.size))))
+        return Panel(title, image_panel('', square).image.resize((_PANEL, _PANEL), Image.Resampling.NEAREST))
 
-    whole = frame(hr, region.top, region.left, region.size)
-    shown = image_panel(f'{name}\n{width}x{height}', whole)
-    shown.image.thumbnail((_WHOLE, _PANEL))
-    panels = [shown, detail('LR\n', enlarge(lr, report.scale))]
+    whole = image_panel('', frame(hr, region.top, region.left, region.size, region.size)).image
+    panels = [
+        Panel(f'{name}\n{width}x{height}', fitted(whole, _PANEL, _PANEL)),
+        detail('LR\n', enlarge(lr, report.scale)),
+    ]
     for net_name, net in {BICUBIC: None, **nets}.items():
         quality = report.scores[net_name][region.set_name][region.picture]
         sr = upscale(net, lr, (height, width), device, f'{net_name} on {name}')

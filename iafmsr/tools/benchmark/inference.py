@@ -11,8 +11,9 @@ import torch
 
 from iafmsr.tools.benchmark.cache import Cache
 from iafmsr.tools.benchmark.nets import parse_nets
-from iafmsr.tools.benchmark.speed import Speed, measure_speed, now, processor
+from iafmsr.tools.benchmark.speed import Speed, measure_speed, now
 from iafmsr.tools.benchmark.tables import Table
+from iafmsr.tools.env import processor
 from iafmsr.tools.measure.complexity import count
 
 __all__ = ['NETS', 'Measured', 'as_json', 'measure', 'table']

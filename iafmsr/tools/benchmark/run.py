@@ -15,7 +15,8 @@ from iafmsr.tools.benchmark.published import Published, published
 from iafmsr.tools.benchmark.quality import BICUBIC, Scores, measure_quality
 from iafmsr.tools.benchmark.robustness import Robustness, robustness
 from iafmsr.tools.benchmark.sets import BenchmarkSet, Item
-from iafmsr.tools.benchmark.speed import Speed, measure_speed, processor
+from iafmsr.tools.benchmark.speed import Speed, measure_speed
+from iafmsr.tools.env import processor
 from iafmsr.tools.measure.complexity import Complexity, count
 
 __all__ = ['ScaleReport', 'benchmark']

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,8 +18,9 @@ from torch.utils._pytree import tree_leaves
 from iafmsr.tools.benchmark.alone import Alone
 from iafmsr.tools.benchmark.cache import Cache, code_digest
 from iafmsr.tools.benchmark.nets import NetSpec
+from iafmsr.tools.env import processor
 
-__all__ = ['PeakMemory', 'Speed', 'measure_speed', 'now', 'processor']
+__all__ = ['PeakMemory', 'Speed', 'measure_speed', 'now']
 
 PICTURES, WARM_UP = 50, 5
 
@@ -80,19 +79,6 @@ def _in_turns(specs: Sequence[NetSpec], size: tuple[int, ...], device: torch.dev
         turns = [[net.ask(_milliseconds, i, size, device) for net in nets] for i in range(-WARM_UP, pictures)]
     for *t, peak in zip(*turns[WARM_UP:], peaks, strict=True):
         yield Speed(statistics.median(t), tuple(statistics.quantiles(t, n=4)[::2]), peak)
-
-
-def processor(device: torch.device) -> str:
-    """The device by name, a CPU with the number of threads."""
-    if device.type == 'cuda':
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
-        model = next(line.partition(':')[2].strip() for line in lines if line.startswith('model name'))
-    except (OSError, StopIteration):
-        model = platform.processor() or platform.machine()
-    threads = torch.get_num_threads()
-    return f'{model}, {threads} thread{"s" * (threads > 1)}'
 
 
 class PeakMemory(TorchDispatchMode):

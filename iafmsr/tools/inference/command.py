@@ -137,7 +137,7 @@ def _upscaler(
     if isinstance(trained.net, OnnxNet) and precision != 'fp32':
         say(f'--precision {precision}: an ONNX file computes as it was exported (iafmsr export --fp16)')
         precision = 'fp32'
-    if device.type == 'cpu' and not _has(precision):
+    if device.type == 'cpu' and not has_arithmetic(precision):
         say(f'--precision {precision}: this CPU has no arithmetic for it and would be slower; fp32 instead')
         precision = 'fp32'
     dtype = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}[precision]
@@ -167,7 +167,7 @@ def _longer_side(path: Path) -> int:
     return 0
 
 
-def _has(precision: str) -> bool:
+def has_arithmetic(precision: str) -> bool:
     """Whether the CPU has arithmetic of its own for a precision."""
     import torch
 

@@ -16,9 +16,8 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from iafmsr.cli.arguments import add_weights
 
@@ -42,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     truth.add_argument(
         '--downscale',
         action='store_true',
-        help='take the pictures for the true ones, and make what is enlarged from them (MATLAB bicubic)',
+        help='the pictures are the true ones: make small ones of them by bicubic reduction, and enlarge those',
     )
     parser.add_argument(
         '--output', type=Path, metavar='DIR', default=Path('inspection'), help='folder for the figures and pages'
@@ -69,16 +68,16 @@ def run(args: argparse.Namespace) -> int:
     from iafmsr.tools.inspection.training import checkpoints
 
     weights, given = find_weights(args.weights)
-    trained, scale = _with_map(weights, given)
+    trained = load_with_map(args.weights)
     earlier = {iteration: load_net(path, given).net for iteration, path in checkpoints(Path(args.weights)).items()}
-    sources = find_sources(args.images, args.hr, args.downscale, scale)
+    sources = find_sources(args.images, args.hr, args.downscale, trained.scale)
     check_writable(args.output / 'inspect.json')
 
     figures, failed = [], 0
     for source in sources:
         try:
-            found = inspect_picture(source.name, trained.net, scale, *source.load(scale), earlier)
-            _write(found, args.output)
+            found = inspect_picture(source.name, trained.net, trained.scale, *source.load(trained.scale), earlier)
+            write(found, args.output)
         except UserError as error:
             print(f'iafmsr: error: {error}', file=sys.stderr)
             failed += 1
@@ -87,28 +86,30 @@ def run(args: argparse.Namespace) -> int:
         figures.append(Figures.of(found))
     if figures and figures[0].correlation:
         print(as_text(figures))
-        write_whole(args.output / 'inspect.json', as_json(figures, str(weights), scale).encode())
+        write_whole(args.output / 'inspect.json', as_json(figures, str(weights), trained.scale).encode())
     return min(failed, 100)
 
 
-def _with_map(weights: Path, given: Mapping[str, Any]) -> tuple[TrainedNet, int]:
-    """The net of a file that has a map, and its scale.
+def load_with_map(entry: str) -> TrainedNet:
+    """The net of ``--weights ENTRY``, which has to have a map.
 
     Raises:
         UserError: it is no network, or has no map.
     """
     from iafmsr.errors import UserError
     from iafmsr.files.names import printable
+    from iafmsr.nets.files import find_weights
     from iafmsr.nets.loading import load_net
     from iafmsr.tools.inspection.picture import has_map
 
+    weights, given = find_weights(entry)
     trained = load_net(weights, given)
     if not has_map(trained.net):
         raise UserError(f'{printable(weights)}: {trained.arch} has no information density map')
-    return trained, trained.scale
+    return trained
 
 
-def _write(found: Inspection, folder: Path) -> None:
+def write(found: Inspection, folder: Path) -> None:
     """The figure and the page of a picture."""
     from iafmsr.files.whole import write_whole
     from iafmsr.tools.inspection.figure import draw

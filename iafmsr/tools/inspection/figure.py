@@ -11,68 +11,81 @@ from torch import Tensor
 from iafmsr.files.figures import Panel, colour_panel, draw_figure, enlarge, frame, image_panel
 from iafmsr.tools.inspection.picture import Inspection
 
-__all__ = ['SHARE', 'caption', 'densest_square', 'draw']
+__all__ = ['SHARE', 'caption', 'densest', 'draw', 'in_units']
 
 SHARE = 0.995  # of a map's values, over which the colours are spread: a few extreme ones leave the rest dark
 _BOX = (320, 240)  # greatest width and height of a panel
 _LEAST = 48  # pixels: of a side, also where the picture is a strip
-_DETAIL = 28  # LR pixels: side of the detail
-_NAMED = ('Sobel', 'Laplacian')
+_DETAIL = 28  # LR pixels: the shorter side of the detail
 
 
 def draw(found: Inspection) -> Image.Image:
-    """Rows: the picture before and after; the maps; the densest square in detail; the map during training."""
+    """A grid of equal panels. Rows: the picture before and after; the densest part of it; the maps; the map during
+    training."""
     panels = _Panels(found)
-    history = [
-        panels.coloured(
-            f'IDM after {iteration:,} iterations\n'
-            + (f'{found.history_correlation[iteration]:.2f}' if found.history_correlation else ''),
-            values,
-        )
-        for iteration, values in found.history.items()
-    ]
-    rows = [panels.pictures(), panels.maps(), panels.details()]
-    rows += [history[i : i + 4] for i in range(0, len(history), 4)]
-    return draw_figure(rows, caption(found))
+    rows = [panels.pictures(), panels.details(), panels.maps()]
+    columns, history = len(rows[0]), panels.history()
+    history = history[len(history) % columns if len(history) > columns else 0 :]  # full rows, up to the last
+    return draw_figure([*rows, *(history[i : i + columns] for i in range(0, len(history), columns))], caption(found))
+
+
+def in_units(name: str, values: Tensor) -> tuple[Tensor, str]:
+    """A map as it is shown, and its unit: the density in bits, all others in levels of Y, 0 to 255."""
+    return (values, 'bits') if name.startswith('IDM') else (255 * values, 'levels')
 
 
 class _Panels:
-    """The panels of an inspection, all of one size."""
+    """The panels of an inspection, all of one size: four in a row with a true picture, three without."""
 
     def __init__(self, found: Inspection) -> None:
         self.found = found
         self.height, self.width = _fitted(*found.lr.shape[1:])
-        self.square = [found.scale * value for value in densest_square(found.idm, _DETAIL)]  # top, left, size
+        sides = found.lr.shape[1:]
+        factor = min(1, _DETAIL / min(sides))
+        top, left, *detail = densest(found.idm, *(max(1, round(factor * side)) for side in sides))
+        self.rectangle = [found.scale * value for value in (top, left, *detail)]
         self.quality = {name: f'{q.psnr:.2f} dB / {q.ssim:.4f}' for name, q in found.quality.items()}
 
     def pictures(self) -> list[Panel]:
         found = self.found
-        quality = self.quality.get('net', f'{found.sr.shape[2]}x{found.sr.shape[1]}')
         row = [
             self.whole(f'LR\n{found.lr.shape[2]}x{found.lr.shape[1]}', found.lr),
-            self.framed(self.whole(f'result\n{quality}', found.sr)),
+            self.whole(f'bicubic\n{self.quality.get("bicubic", "")}', found.bicubic),
+            self.framed(self.whole(f'result\n{self.quality.get("net", "")}', found.sr)),
         ]
-        if found.hr is not None and found.error is not None:
-            row += [self.whole('HR\n', found.hr), self.coloured('error\n|HR - result| of Y', found.error)]
-        return row
-
-    def maps(self) -> list[Panel]:
-        found = self.found
-        mask = 255 * found.mask.to(found.lr.dtype).expand(3, -1, -1)
-        return [
-            self.coloured(self.correlation('IDM'), found.idm),
-            self.whole(f'active sites\n{100 * found.mask.float().mean().item():.1f} %', mask),
-            *(self.coloured(self.correlation(name), found.fixed[name]) for name in _NAMED),
-        ]
+        return row if found.hr is None else [*row, self.whole('HR\n', found.hr)]
 
     def details(self) -> list[Panel]:
         found = self.found
         row = [
-            self.detail('LR\n', enlarge(found.lr, found.scale)),
-            self.detail(f'bicubic\n{self.quality.get("bicubic", "")}', found.bicubic),
-            self.detail(f'result\n{self.quality.get("net", "")}', found.sr),
+            self.detail('LR, frame', enlarge(found.lr, found.scale)),
+            self.detail('bicubic, frame', found.bicubic),
+            self.detail('result, frame', found.sr),
         ]
-        return row if found.hr is None or found.error is None else [*row, self.detail('HR\n', found.hr)]
+        return row if found.hr is None else [*row, self.detail('HR, frame', found.hr)]
+
+    def maps(self) -> list[Panel]:
+        found = self.found
+        mask = 255 * found.mask.to(found.lr.dtype).expand(3, -1, -1)
+        row = [
+            self.coloured('IDM', found.idm),
+            self.whole(f'active sites\n{100 * found.mask.float().mean().item():.1f} % of the positions', mask),
+        ]
+        if found.error is None:
+            return [*row, self.coloured('Laplacian', found.fixed['Laplacian'])]
+        mean = 'Laplacian, 3x3 mean'
+        return [*row, self.coloured(mean, found.fixed[mean]), self.coloured('error', found.error, '|HR - result| of Y')]
+
+    def history(self) -> list[Panel]:
+        correlation = self.found.history_correlation
+        return [
+            self.coloured(
+                f'IDM, {iteration:,} iterations',
+                values,
+                f'{correlation[iteration]:.2f} with the error then' if correlation else '',
+            )
+            for iteration, values in self.found.history.items()
+        ]
 
     def whole(self, title: str, picture: Tensor) -> Panel:
         shrink = picture.shape[1] > self.height
@@ -85,41 +98,39 @@ class _Panels:
 
     def framed(self, panel: Panel) -> Panel:
         shown, factor = torch.from_numpy(np.array(panel.image)).permute(2, 0, 1), self.height / self.found.sr.shape[1]
-        return image_panel(panel.title, frame(shown, *(round(factor * value) for value in self.square)))
+        return image_panel(panel.title, frame(shown, *(round(factor * value) for value in self.rectangle)))
 
-    def coloured(self, title: str, values: Tensor) -> Panel:
-        return colour_panel(title, values, self.height, self.width, SHARE)
+    def coloured(self, name: str, values: Tensor, note: str | None = None) -> Panel:
+        if note is None:
+            note = f'{self.found.correlation[name]:.2f} with the error' if self.found.correlation else ''
+        values, unit = in_units(name, values)
+        return colour_panel(f'{name}\n{note}', values, self.height, self.width, SHARE, unit)
 
     def detail(self, title: str, picture: Tensor) -> Panel:
-        top, left, size = self.square
-        square = picture[:, top : top + size, left : left + size]
-        return image_panel(title, enlarge(square, max(1, round(_BOX[1] / size))))
-
-    def correlation(self, name: str) -> str:
-        return f'{name}\n' + (f'{self.found.correlation[name]:.2f}' if self.found.correlation else '')
+        top, left, height, width = self.rectangle
+        part = image_panel('', picture[:, top : top + height, left : left + width]).image
+        return Panel(title, part.resize((self.width, self.height), Image.Resampling.NEAREST))
 
 
 def caption(found: Inspection) -> str:
     """What a reader has to know, in lines."""
     lines = [
-        f"{found.name}, x{found.scale}, {found.title}. Maps have one value for each LR pixel; the bar's highest "
-        'colour stands for the top 0.5 %, too.',
-        'White: the active sites, where the sparse convolution works. Frame and third row: the densest square.',
+        f'{found.name}, x{found.scale}, {found.title}. IDM: the information density map. The active sites (white) are '
+        'its highest values.',
+        'Maps have one value for each LR pixel. The last colour of a bar also stands for the highest 0.5 %.',
+        'The frame is the densest part of the picture. Levels are those of Y, from 0 to 255.',
     ]
     if found.hr is not None:
-        lines.append(
-            'PSNR / SSIM: Y channel, border of the scale cropped. Below the name of a map: its rank '
-            'correlation with the error of its net.'
-        )
+        lines.append('PSNR / SSIM: Y, without the border. "With the error": rank correlation of a map with the error.')
     return '\n'.join(lines)
 
 
-def densest_square(idm: Tensor, side: int) -> tuple[int, int, int]:
-    """Top, left and side of the square with the highest mean of a map ``(h, w)``; smaller where the map is."""
-    side = min(side, *idm.shape)
-    means = F.avg_pool2d(idm[None, None], side, stride=1)[0, 0]
+def densest(idm: Tensor, height: int, width: int) -> tuple[int, int, int, int]:
+    """Top, left, height and width of the rectangle with the highest mean of a map ``(h, w)``; smaller where it is."""
+    height, width = min(height, idm.shape[0]), min(width, idm.shape[1])
+    means = F.avg_pool2d(idm[None, None], (height, width), stride=1)[0, 0]
     place = int(means.argmax())
-    return place // means.shape[1], place % means.shape[1], side
+    return place // means.shape[1], place % means.shape[1], height, width
 
 
 def _fitted(height: int, width: int) -> tuple[int, int]:

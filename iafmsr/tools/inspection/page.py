@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from iafmsr.files.figures import PALETTE, colour_levels, image_panel
-from iafmsr.tools.inspection.figure import SHARE, caption
+from iafmsr.tools.inspection.figure import SHARE, caption, in_units
 from iafmsr.tools.inspection.picture import Inspection
 
 __all__ = ['page']
@@ -59,12 +59,14 @@ def _rank(found: Inspection, name: str) -> str:
 
 
 def _map(name: str, values: Tensor, note: str) -> dict[str, Any]:
+    values, unit = in_units(name, values)
     levels = colour_levels(values, SHARE)
     return {
         'name': name,
         'note': note,
         'source': _source(_coloured(levels.levels)),
         'ends': levels.labels,
+        'unit': unit,
         'range': [levels.low, levels.high],
         'clipped': levels.clipped,
     }

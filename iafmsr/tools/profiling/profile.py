@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from iafmsr.tools.benchmark.alone import Alone
-from iafmsr.tools.benchmark.speed import processor
+from iafmsr.tools.env import processor
 from iafmsr.tools.profiling.contestants import contestants_of
 from iafmsr.tools.profiling.floor import Floor, floor_of
 from iafmsr.tools.profiling.runner import STAGES, Runner, runners_of

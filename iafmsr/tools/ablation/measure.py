@@ -96,6 +96,8 @@ def _row(name: str, net: Any, lr: Tensor, hr: Tensor, scale: int) -> list[Panel]
     for title, value in maps.items():
         correlation = '' if value is absolute else f'{rank_correlation(value, absolute):.2f}'
         panels.append(
-            colour_panel(f'{title}\n{correlation}', value[0, 0], *hr.shape[1:], unit='bits' * (title == 'IDM'))
+            colour_panel(
+                f'{title}\n{correlation}', value[0, 0], hr.shape[1], hr.shape[2], unit='bits' * (title == 'IDM')
+            )
         )
     return [replace(panel, image=fitted(panel.image, *_BOX)) for panel in panels]

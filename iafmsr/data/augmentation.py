@@ -1,7 +1,9 @@
-"""Patches with other colours, and synthetic patches: what photographs do not show of flat, saturated pictures.
+"""Patches with other colours, synthetic patches (what photographs do not show of flat, saturated pictures), and patches
+that are mixed with each other.
 
-Both are functions of the draw (:func:`iafmsr.data.sampling.sample_random`), from a stream of their own: they change
-neither which patch is cut nor how it is turned, and a run that resumes makes the same.
+The first two are functions of the draw (:func:`iafmsr.data.sampling.sample_random`), from a stream of their own: they
+change neither which patch is cut nor how it is turned, and a run that resumes makes the same. Mixing is a function of
+seed, iteration and process.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from torch import Tensor
 from iafmsr.data.sampling import sample_random
 from iafmsr.ops.resize import imresize
 
-__all__ = ['AUGMENTATIONS', 'Augmentation', 'recoloured', 'synthetic_pair']
+__all__ = ['AUGMENTATIONS', 'MIXINGS', 'Augmentation', 'mix', 'recoloured', 'synthetic_pair']
 
 AUGMENTATIONS = ('colour_augment', 'synthetic')
+MIXINGS = ('mixup', 'cutmix')
 _BORDER = 2  # LR pixels around a synthetic patch, cut off: the picture goes on there as a photograph does
 _MOST_SHAPES = 8
 _PURE_LEVELS = (0, 128, 255)
@@ -50,7 +53,8 @@ class Augmentation:
 
         Args:
             draw: the index that the sampler gave.
-            patches: ``lq`` (3, h, w) and what has the size of HR, ``gt`` and maybe ``teacher``: uint8, RGB.
+            patches: ``lq`` (3, h, w) and what has the size of HR, ``gt`` and maybe ``teacher``: RGB, uint8 or float32
+                in [0, 255].
         """
         source = sample_random(draw, 'augmentation')
         chances = source.random(), source.random()
@@ -66,23 +70,58 @@ def recoloured(source: random.Random, patches: dict[str, Tensor]) -> dict[str, T
     """All patches with the same random permutation of the channels, contrast and offset.
 
     Channel c becomes ``a_c x + b_c`` of one of the channels, a uniform in [-1, 1], b uniform among the offsets by which
-    nothing leaves [0, 1], rounded to 8 bits. Reduction commutes with that up to a rounding, except where LR was clipped
-    at 0 or 255.
+    nothing leaves [0, 1]; of uint8 patches rounded to 8 bits. Reduction commutes with that up to a rounding, except
+    where LR was clipped at 0 or 255.
 
     Args:
         source: of the numbers.
-        patches: uint8 (3, H, W) each.
+        patches: uint8 (3, H, W) each, or float32 in [0, 255].
     """
     order = source.sample(range(3), 3)
-    levels = torch.empty(3, 256, dtype=torch.uint8)  # of each channel what its 256 values become
-    for row in levels:
-        contrast = source.uniform(-1, 1)
-        offset = source.uniform(max(0, -contrast), min(1, 1 - contrast))
-        row.copy_(torch.from_numpy(np.rint(contrast * np.arange(256) + 255 * offset).clip(0, 255).astype(np.uint8)))
-    return {
-        key: levels.to(patch.device).gather(1, patch[order].flatten(1).long()).view_as(patch)
-        for key, patch in patches.items()
-    }
+    contrasts, offsets = np.empty((3, 1)), np.empty((3, 1))
+    for contrast, offset in zip(contrasts, offsets, strict=True):
+        contrast[:] = source.uniform(-1, 1)
+        offset[:] = 255 * source.uniform(max(0, -contrast[0]), min(1, 1 - contrast[0]))
+    # of each channel what its 256 values become
+    levels = torch.from_numpy(np.rint(contrasts * np.arange(256) + offsets).clip(0, 255).astype(np.uint8))
+
+    def changed(patch: Tensor) -> Tensor:
+        if patch.is_floating_point():
+            line = torch.from_numpy(np.stack((contrasts, offsets))).to(patch)[..., None]
+            return line[0] * patch[order] + line[1]
+        return levels.to(patch.device).gather(1, patch[order].flatten(1).long()).view_as(patch)
+
+    return {key: changed(patch) for key, patch in patches.items()}
+
+
+def mix(batch: dict[str, Any], source: random.Random, mixup: float = 0, cutmix: float = 0) -> None:
+    """Mix samples of a batch, in place, with the next sample: LR, HR and a teacher's picture alike.
+
+    Mixup (Zhang et al., 2018) takes the mean with uniform weights, which commutes with the reduction. CutMix (Yun et
+    al., 2019) takes a rectangle of the other sample, whose share of the patch is uniform; on the grid of LR, so that LR
+    fits but for two pixels along the edges. Yoo et al. (Rethinking Data Augmentation for Image Super-resolution, 2020)
+    compare both for super-resolution.
+
+    Args:
+        batch: ``lq`` (B, C, h, w), and ``gt`` and maybe ``teacher`` (B, C, s h, s w).
+        source: of the numbers.
+        mixup, cutmix: probability that a sample is mixed so; one that is mixed by the first is not by the second.
+    """
+    others = {key: batch[key].roll(-1, 0) for key in ('lq', 'gt', 'teacher') if key in batch}
+    height, width = batch['lq'].shape[-2:]
+    for place in range(len(batch['lq'])):
+        chances, share = (source.random(), source.random()), source.random()
+        top, left = source.random(), source.random()
+        if chances[0] < mixup:
+            for key, other in others.items():
+                batch[key][place].lerp_(other[place], share)
+        elif chances[1] < cutmix:
+            high, wide = round(share**0.5 * height), round(share**0.5 * width)
+            y, x = round(top * (height - high)), round(left * (width - wide))
+            for key, other in others.items():
+                s = other.shape[-1] // width
+                window = ..., slice(s * y, s * (y + high)), slice(s * x, s * (x + wide))
+                batch[key][place][window] = other[place][window]
 
 
 def synthetic_pair(source: random.Random, size: int, scale: int) -> tuple[Tensor, Tensor]:

@@ -18,41 +18,41 @@ from iafmsr.errors import UserError
 from iafmsr.files.lmdb_index import META_LINE
 from iafmsr.files.names import list_pictures, printable
 from iafmsr.files.picture import UnreadableError
-from iafmsr.files.reading import picture_size, read_picture, read_rgb8
+from iafmsr.files.reading import picture_size, read_levels, read_picture, read_rgb8
 
 __all__ = ['Source', 'folder_sources', 'lmdb_sources', 'warn']
 
 
 @dataclass(frozen=True)
 class Source:
-    """One HR picture: its name, its two sides, and what decodes it to uint8 (3, H, W)."""
+    """One HR picture: its name, its two sides, and what decodes it, (3, H, W) in [0, 255]: uint8, or float32."""
 
     name: str
     size: tuple[int, int]
     read: Callable[[], Tensor]
 
 
-def folder_sources(root: Path) -> list[Source]:
-    """The pictures of a folder; files that are none are left out, by name in the log."""
+def folder_sources(root: Path, deep: bool = False) -> list[Source]:
+    """The pictures of a folder; files that are none are left out, by name in the log. ``deep``: with all 16 bits."""
     sources = []
     for picture in list_pictures([root]):
         name = printable(picture.path)
         try:
-            sources.append(Source(name, picture_size(picture.path), partial(_read_file, picture.path)))
+            sources.append(Source(name, picture_size(picture.path), partial(_read_file, picture.path, deep)))
         except UnreadableError as error:
             warn(f'{name}: left out, {error}')
     return sources
 
 
-def _read_file(path: Path) -> Tensor:
+def _read_file(path: Path, deep: bool) -> Tensor:
     try:
-        return read_picture(path)
+        return torch.from_numpy(read_levels(path)).permute(2, 0, 1) if deep else read_picture(path)
     except UnreadableError as error:
         raise UnreadableError(f'{printable(path)}: {error}') from error
 
 
-def lmdb_sources(root: Path) -> list[Source]:
-    """The pictures of an LMDB.
+def lmdb_sources(root: Path, deep: bool = False) -> list[Source]:
+    """The pictures of an LMDB; ``deep``: with all 16 bits.
 
     Raises:
         UserError: it cannot be opened.
@@ -61,7 +61,7 @@ def lmdb_sources(root: Path) -> list[Source]:
         text = (root / 'meta_info.txt').read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f'{printable(root)}: no LMDB of pictures ({error})') from None
-    store = _Lmdb(root)
+    store = _Lmdb(root, deep)
     return [
         Source(key, (int(height), int(width)), partial(store.read, key))
         for key, height, width in META_LINE.findall(text)
@@ -71,23 +71,23 @@ def lmdb_sources(root: Path) -> list[Source]:
 class _Lmdb:
     """The pictures of an LMDB, which each process has to open for itself."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, deep: bool = False) -> None:
+        self.root, self.deep = root, deep
         self.environment: lmdb.Environment | None = None
         self.process: int | None = None
         self._opened()  # before threads read from it
 
     def __getstate__(self) -> dict[str, Any]:
-        return {'root': self.root, 'environment': None, 'process': None}
+        return {'root': self.root, 'deep': self.deep, 'environment': None, 'process': None}
 
     def read(self, key: str) -> Tensor:
-        """One picture, uint8 (3, H, W), RGB."""
+        """One picture, (3, H, W), RGB."""
         with self._opened().begin() as transaction:
             content = transaction.get(key.encode('ascii'))
         try:
             if content is None:
                 raise UnreadableError('no such key')
-            return torch.from_numpy(read_rgb8(content)).permute(2, 0, 1)
+            return torch.from_numpy((read_levels if self.deep else read_rgb8)(content)).permute(2, 0, 1)
         except UnreadableError as error:
             raise UnreadableError(f'{printable(self.root)}, key {key}: {error}') from None
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -16,8 +17,8 @@ from iafmsr.bridge.basicsr_api import DATASET_REGISTRY
 from iafmsr.data.augmentation import Augmentation
 from iafmsr.data.hr_sources import folder_sources, lmdb_sources, warn
 from iafmsr.data.parallel import in_order
-from iafmsr.data.reading import read_or_replace
-from iafmsr.data.sampling import Patch, random_patch, sample_random
+from iafmsr.data.reading import read_or_replace, roots
+from iafmsr.data.sampling import Patch, gt_size_of, random_patch, sample_random
 from iafmsr.errors import UserError
 from iafmsr.files.names import printable
 from iafmsr.files.picture import UnreadableError
@@ -45,11 +46,12 @@ class OnTheFlyDataset(Dataset[dict[str, Any]]):
     Args:
         opt (dict): options of the dataset. ``scale`` and ``phase`` come from BasicSR.
 
-            * dataroot_gt (str): folder of pictures, or LMDB whose name ends in ``.lmdb``.
+            * dataroot_gt (str | list[str]): folder of pictures, or LMDB whose name ends in ``.lmdb``; or several.
             * io_backend (dict): ``type: disk`` or ``lmdb``.
             * gt_size (int), use_hflip (bool), use_rot (bool): HR patch and how it is turned, for training.
             * cache_mib (int): memory for decoded pictures, in each process of a run; 4096 by default.
             * in_memory (str): the whole set in memory instead, see :mod:`iafmsr.data.in_memory`.
+            * bit_depth (int): 8, or 16: all bits of 16-bit pictures; LR is then rounded to 16 bits.
             * colour_augment, synthetic (float): for training, see :class:`~iafmsr.data.augmentation.Augmentation`.
             * max_unreadable (float): share of pictures that may be unreadable before the run stops (0.01).
 
@@ -62,8 +64,9 @@ class OnTheFlyDataset(Dataset[dict[str, Any]]):
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__()
         self.opt, self.scale, self.training = opt, opt['scale'], opt['phase'] == 'train'
-        root = Path(opt['dataroot_gt'])
-        sources = lmdb_sources(root) if opt['io_backend']['type'] == 'lmdb' else folder_sources(root)
+        list_sources = lmdb_sources if opt['io_backend']['type'] == 'lmdb' else folder_sources
+        folders, deep = roots(opt, 'dataroot_gt'), opt.get('bit_depth') == 16
+        sources = [source for folder in folders for source in list_sources(Path(folder), deep)]
         least = opt['gt_size'] if self.training else self.scale
         if self.training and least % self.scale:
             raise UserError(f'gt_size: {least} is no multiple of the scale, {self.scale}')
@@ -72,11 +75,11 @@ class OnTheFlyDataset(Dataset[dict[str, Any]]):
             if min(source.size) // self.scale * self.scale < least:
                 warn(f'{source.name}: left out, {source.size[1]}x{source.size[0]} is too small for {least} pixels')
         if not self.sources:
-            raise UserError(f'{printable(root)}: no picture is large enough for patches of {least}')
+            raise UserError(f'{printable(Path(folders[0]))}: no picture is large enough for patches of {least}')
         self.augmentation = Augmentation.of(opt)
         self.cached: dict[int, Tensor] = {}
         if self.training and not opt.get('in_memory'):
-            self._fill_cache(opt.get('cache_mib', 4096) * 2**20)
+            self._fill_cache(opt.get('cache_mib', 4096) * 2**20 // (4 if deep else 1))  # float32 takes four bytes
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -95,7 +98,7 @@ class OnTheFlyDataset(Dataset[dict[str, Any]]):
             hr = mod_crop(source.read(), self.scale)
         except UnreadableError as error:
             raise UserError(str(error)) from None
-        return _pair(at_scale(hr, self.scale), hr, source.name)
+        return _pair(as_stored(at_scale(hr, self.scale)), hr, source.name)
 
     def draw(self, index: int) -> dict[str, Any]:
         """The pair of patches of one draw.
@@ -119,7 +122,7 @@ class OnTheFlyDataset(Dataset[dict[str, Any]]):
             sample_random(index),
             height,
             width,
-            self.opt['gt_size'] // self.scale,
+            gt_size_of(index, self.opt['gt_size']) // self.scale,
             self.opt['use_hflip'],
             self.opt['use_rot'],
         )
@@ -172,17 +175,22 @@ def lr_patch(hr: Tensor, scale: int, top: int, left: int, size: int) -> Tensor:
     """A patch of the standard LR of a whole picture.
 
     Args:
-        hr: uint8 (3, H, W), H and W multiples of the scale.
+        hr: (3, H, W), H and W multiples of the scale; uint8, or float32 in [0, 255].
         scale: of super-resolution.
         top, left, size: of the patch, in LR pixels.
 
     Returns:
-        uint8 (3, size, size), equal to that part of ``imresize(hr, Fraction(1, scale))``.
+        (3, size, size) of the same type, equal to that part of ``imresize(hr, Fraction(1, scale))``.
     """
     rows, columns = (
         (max(0, start - _REACH), min(side // scale, start + size + _REACH))
         for start, side in ((top, hr.shape[-2]), (left, hr.shape[-1]))
     )
     region = hr[:, rows[0] * scale : rows[1] * scale, columns[0] * scale : columns[1] * scale]
-    lr = imresize(region, Fraction(1, scale))
+    lr = as_stored(imresize(region, Fraction(1, scale)))
     return lr[:, top - rows[0] : top - rows[0] + size, left - columns[0] : left - columns[0] + size]
+
+
+def as_stored(lr: Tensor) -> Tensor:
+    """LR as a file keeps it: uint8 as it is; float32 in levels of 8 bits rounded to 16 bits, within [0, 255]."""
+    return lr if lr.dtype == torch.uint8 else (257 * lr).round().clamp(0, 65535) / 257

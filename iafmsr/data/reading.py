@@ -12,6 +12,11 @@ from iafmsr.files.picture import UnreadableError
 ATTEMPTS = 10
 
 
+def roots(opt: dict[str, Any], key: str) -> list[str]:
+    """The folders or LMDBs of a key of a dataset's options, which names one or lists several."""
+    return opt[key] if isinstance(opt[key], list) else [opt[key]]
+
+
 def read_or_replace(index: int, count: int, read: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
     """One sample of a training set; where its picture cannot be read, that of the next one that can.
 
@@ -34,7 +39,7 @@ def read_or_replace(index: int, count: int, read: Callable[[int], dict[str, Any]
     for step in range(min(ATTEMPTS, count)):
         number = (index + step) % count
         try:
-            sample = read(Draw(number, index.key) if isinstance(index, Draw) else number)
+            sample = read(Draw(number, index.key, index.gt_size) if isinstance(index, Draw) else number)
         except UnreadableError as error:
             faults.append(str(error))
         else:

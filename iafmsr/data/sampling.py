@@ -14,7 +14,7 @@ A dataset takes part by drawing its patch from the index that the sampler hands 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -33,17 +33,24 @@ class Draw(int):
 
     Attributes:
         key (tuple[int, int, int]): seed, epoch and number of the draw in the epoch.
+        gt_size (int | None): side of the HR patch in pixels; None: the dataset's.
     """
 
     key: tuple[int, int, int]
+    gt_size: int | None
 
-    def __new__(cls, index: int, key: tuple[int, int, int]) -> Draw:
+    def __new__(cls, index: int, key: tuple[int, int, int], gt_size: int | None = None) -> Draw:
         draw = super().__new__(cls, index)
-        draw.key = key
+        draw.key, draw.gt_size = key, gt_size
         return draw
 
-    def __reduce__(self) -> tuple[type[Draw], tuple[int, tuple[int, int, int]]]:
-        return Draw, (int(self), self.key)
+    def __reduce__(self) -> tuple[type[Draw], tuple[int, tuple[int, int, int], int | None]]:
+        return Draw, (int(self), self.key, self.gt_size)
+
+
+def gt_size_of(index: int, default: int) -> int:
+    """Side of the HR patch of a draw; ``default`` where the draw leaves it to the dataset."""
+    return getattr(index, 'gt_size', None) or default
 
 
 def sample_random(index: int, purpose: str = '') -> random.Random:
@@ -143,18 +150,25 @@ class EpochSampler(Sampler[Draw]):
         rank: number of this process, from 0.
         ratio: how often an epoch draws each picture.
         seed: of the run.
+        weights: (pictures,); an epoch then has as many draws, each of a picture with probability proportional to its
+            weight. None: each picture ``ratio`` times.
     """
 
-    def __init__(self, dataset: Sized, num_replicas: int = 1, rank: int = 0, ratio: int = 1, seed: int = 0) -> None:
-        self.pictures, self.num_replicas, self.rank, self.ratio, self.seed = (
-            len(dataset),
-            num_replicas,
-            rank,
-            ratio,
-            seed,
-        )
+    def __init__(
+        self,
+        dataset: Sized,
+        num_replicas: int = 1,
+        rank: int = 0,
+        ratio: int = 1,
+        seed: int = 0,
+        weights: torch.Tensor | None = None,
+    ) -> None:
+        self.pictures, self.num_replicas, self.rank = len(dataset), num_replicas, rank
+        self.ratio, self.seed, self.weights = ratio, seed, weights
         self.epoch = 0
         self.resumed = (0, 0)
+        self.gt_size_at: Callable[[int], int] | None = None
+        self.batch_size = 1
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration over this sampler."""
@@ -164,6 +178,10 @@ class EpochSampler(Sampler[Draw]):
         """Leave out the first ``skip`` draws of this process in one epoch: they have been trained on."""
         self.epoch, self.resumed = epoch, (epoch, skip)
 
+    def size_patches(self, gt_size_at: Callable[[int], int], batch_size: int) -> None:
+        """Let the iteration, counted from 1, decide the size of the HR patches of a process's batch."""
+        self.gt_size_at, self.batch_size = gt_size_at, batch_size
+
     def __len__(self) -> int:
         """Draws of this process in a whole epoch."""
         return self.pictures * self.ratio // self.num_replicas
@@ -171,8 +189,22 @@ class EpochSampler(Sampler[Draw]):
     def __iter__(self) -> Iterator[Draw]:
         # a seed of its own for each epoch: neighbouring seeds and epochs must not share their orders
         generator = torch.Generator().manual_seed(random.Random(f'{self.seed},{self.epoch}').getrandbits(63))
-        numbers = torch.randperm(self.pictures * self.ratio, generator=generator)
-        numbers = numbers[self.rank :: self.num_replicas][: len(self)]
+        count = self.pictures * self.ratio
+        if self.weights is None:
+            numbers = torch.randperm(count, generator=generator)
+            pictures = numbers % self.pictures
+        else:
+            numbers = torch.arange(count)
+            pictures = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        draws = torch.stack((pictures, numbers), 1)[self.rank :: self.num_replicas][: len(self)]
         epoch, skip = self.resumed
-        for number in numbers[skip if self.epoch == epoch else 0 :].tolist():
-            yield Draw(number % self.pictures, (self.seed, self.epoch, number))
+        begin = skip if self.epoch == epoch else 0
+        for place, (picture, number) in enumerate(draws[begin:].tolist(), begin):
+            yield Draw(picture, (self.seed, self.epoch, number), self._gt_size(place))
+
+    def _gt_size(self, place: int) -> int | None:
+        """Of this process's draw at a place in the epoch."""
+        if self.gt_size_at is None:
+            return None
+        in_epoch = len(self) // self.batch_size  # batches: what does not fill one is left out
+        return self.gt_size_at(self.epoch * in_epoch + place // self.batch_size + 1)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ['Picture', 'UnreadableError', 'as_rgb8', 'as_tensor', 'fill_hidden', 'profile_of_rgb', 'turned']
+__all__ = ['Picture', 'UnreadableError', 'as_rgb', 'as_rgb8', 'as_tensor', 'fill_hidden', 'profile_of_rgb', 'turned']
 
 
 class UnreadableError(Exception):
@@ -39,7 +39,14 @@ class Picture:
 
 
 def as_rgb8(picture: Picture) -> Picture:
-    """The picture as 8-bit RGB without alpha: of 16 bits the high byte, of gray three equal channels.
+    """As :func:`as_rgb`, but of 16 bits the high byte."""
+    picture = as_rgb(picture)
+    deep = picture.colour.dtype == np.uint16
+    return replace(picture, colour=(picture.colour >> 8).astype(np.uint8)) if deep else picture
+
+
+def as_rgb(picture: Picture) -> Picture:
+    """The picture as RGB without alpha: of gray three equal channels.
 
     Raises:
         UnreadableError: it has transparent pixels, whose colour means nothing; or 16 bits of which only the low ones
@@ -48,10 +55,8 @@ def as_rgb8(picture: Picture) -> Picture:
     colour, alpha = picture.colour, picture.alpha
     if alpha is not None and alpha.min() < np.iinfo(alpha.dtype).max:
         raise UnreadableError('has transparent pixels')
-    if colour.dtype == np.uint16:
-        if 0 < (peak := int(colour.max())) < 4096:
-            raise UnreadableError(f'16 bits a channel with values of at most {peak}; scale them to 65535')
-        colour = (colour >> 8).astype(np.uint8)
+    if colour.dtype == np.uint16 and 0 < (peak := int(colour.max())) < 4096:
+        raise UnreadableError(f'16 bits a channel with values of at most {peak}; scale them to 65535')
     return replace(
         picture,
         colour=colour.repeat(3, 2) if colour.shape[2] == 1 else colour,

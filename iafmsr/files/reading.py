@@ -18,10 +18,10 @@ from iafmsr.errors import without_warnings
 from iafmsr.files import tiff
 from iafmsr.files.metadata import dpi_of, exif_of, is_plain_png, orientation_of
 from iafmsr.files.opening import opened, reasons
-from iafmsr.files.picture import Picture, UnreadableError, as_rgb8, as_tensor, turned
+from iafmsr.files.picture import Picture, UnreadableError, as_rgb, as_rgb8, as_tensor, turned
 from iafmsr.files.pillow import SIXTEEN_BIT_MODES, picture_of, pixels_of
 
-__all__ = ['is_deep', 'picture_size', 'read', 'read_picture', 'read_rgb8']
+__all__ = ['is_deep', 'picture_size', 'read', 'read_levels', 'read_picture', 'read_rgb8']
 
 _TRANSPOSED = {5, 6, 7, 8}
 # What is wrong with a file is said in a line of ours. OpenCV 5 has the first name, OpenCV 4 the second.
@@ -82,6 +82,16 @@ def read_rgb8(content: bytes) -> np.ndarray:
             if pixels is not None:
                 return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, pixels)
     return np.ascontiguousarray(as_rgb8(read(content)).colour)
+
+
+def read_levels(source: Path | bytes) -> np.ndarray:
+    """A picture with all of its bits: float32 ``(H, W, 3)``, RGB in [0, 255]; of 16 bits, 257 steps are one level.
+
+    Raises:
+        UnreadableError: as :func:`read_picture`.
+    """
+    colour = as_rgb(read(source)).colour
+    return colour.astype(np.float32) / (257 if colour.dtype == np.uint16 else 1)
 
 
 def is_deep(path: Path) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from iafmsr.bridge.basicsr_api import MODEL_REGISTRY, SRModel, build_network
 from iafmsr.errors import UserError
 from iafmsr.layers.density import Density
+from iafmsr.layers.idm import InformationDensity
 from iafmsr.models.channels import channels_of, to_gray
 from iafmsr.models.compilation import compiled_or_not
 from iafmsr.models.guard import StepGuard
@@ -125,6 +126,15 @@ class IAFMNetModel(SRModel):
     def channels(self) -> int | None:
         """Of the network's pictures, where its keywords say so."""
         return channels_of(self.opt['network_g'])
+
+    def set_share(self, k: float) -> None:
+        """Let the density have another share of active sites, also in files of weights that are saved from now on."""
+        if self.opt['network_g'].get('k') == k:
+            return
+        self.opt['network_g']['k'] = k
+        for net in (self.get_bare_model(self.net_g), getattr(self, 'net_g_ema', None)):
+            for density in (part for part in (net.modules() if net else ()) if isinstance(part, InformationDensity)):
+                density.k = k
 
     def optimize_parameters(self, current_iter: int) -> None:
         if self.compile_mode:

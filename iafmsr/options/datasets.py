@@ -6,7 +6,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
-from iafmsr.options.kinds import Count, Flag, Folder, Kind, Natural, Number, Numbers, Section, Share, Text, Texts, key
+from iafmsr.options.kinds import (
+    Count,
+    Flag,
+    Folder,
+    Folders,
+    Kind,
+    Natural,
+    Number,
+    Numbers,
+    Section,
+    Share,
+    Text,
+    Texts,
+    Workers,
+    key,
+)
 
 Memory = Annotated[Literal['host', 'gpu'], Kind('~, host or gpu')]
 
@@ -30,7 +45,7 @@ class OtherDataset(Section):
     name: Text = key('name in logs and in folders of pictures')
     type: Annotated[Any, Field(json_schema_extra={'type': 'string'})] = key('class of the dataset')
     io_backend: Storage | None = key('where the pictures are', None)
-    num_worker_per_gpu: Natural | None = key('workers that read for each GPU; needed for training', None)
+    num_worker_per_gpu: Workers | None = key('workers that read for each GPU; needed for training', None)
     batch_size_per_gpu: Count | None = key('pictures in a batch of each GPU', None)
     total_batch_size: Count | None = key('pictures in a batch of all GPUs; wins over batch_size_per_gpu', None)
     dataset_enlarge_ratio: Count = key('an epoch has each picture so many times', 1)
@@ -53,11 +68,11 @@ class _Patches(_Known):
     gt_size: Count | None = key('size of a patch of ground truth, in pixels; needed for training', None)
     use_hflip: Flag | None = key('flip at random; needed for training', None)
     use_rot: Flag | None = key('turn at random; needed for training', None)
-    dataroot_gt: Folder = key('pictures of ground truth')
+    dataroot_gt: Folders = key('pictures of ground truth; a list in training by PairedSRDataset or OnTheFlyDataset')
 
 
 class _Pairs(_Patches):
-    dataroot_lq: Folder = key('pictures to be enlarged')
+    dataroot_lq: Folders = key('pictures to be enlarged; as many as of dataroot_gt')
     filename_tmpl: Text = key("name of the LR picture, {} being the HR picture's", '{}')
 
 
@@ -73,12 +88,19 @@ class _Ours(Section):
     in_memory: Memory | None = key('keep the whole set in memory', None)
     colour_augment: Share = key('probability that a patch gets other colours', 0)
     synthetic: Share = key('probability that a synthetic patch takes the place of one', 0)
+    mixup: Share = key('probability that a patch is the mean with another one, at random weights', 0)
+    cutmix: Share = key('probability that a rectangle of a patch is from another one', 0)
+    picture_weights: Text | None = key(
+        'how often a picture is drawn: `gradient`, by its mean gradient, or a file with a line `NAME WEIGHT` for each',
+        None,
+    )
+    bit_depth: Annotated[Literal[8, 16], Kind('8 or 16')] = key('bits of each channel that are used', 8)
 
 
 class PairedSRDataset(_Ours, PairedImageDataset):
     """Pairs for training: an order that depends on the seed alone, and unreadable pictures are replaced."""
 
-    dataroot_teacher: Folder | None = key("LMDB of a teacher's pictures, for train.teacher", None)
+    dataroot_teacher: Folders | None = key("LMDBs of a teacher's pictures, for train.teacher", None)
 
 
 class OnTheFlyDataset(_Ours, _Patches):

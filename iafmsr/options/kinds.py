@@ -43,6 +43,10 @@ def wanted(name: str) -> PydanticCustomError:
 Text = Annotated[str, Strict(), Kind('a string')]
 Texts = Annotated[list[Text], Kind('a list of strings')]
 Folder = Annotated[str, Strict(), Kind('the path of one folder or LMDB')]
+Folders = Annotated[
+    Annotated[str, Strict()] | Annotated[list[Annotated[str, Strict()]], Field(min_length=1)],
+    Kind('the path of a folder or LMDB, or a list of paths'),
+]
 Flag = Annotated[bool, Strict(), Kind('true or false')]
 Number = Annotated[float, Strict(), AllowInfNan(False), Kind('a number')]
 Positive = Annotated[float, Strict(), AllowInfNan(False), Field(gt=0), Kind('a number above 0')]
@@ -52,8 +56,10 @@ Whole = Annotated[int, Strict(), Kind('a whole number')]
 Natural = Annotated[int, Strict(), Field(ge=0), Kind('a whole number from 0')]
 Seed = Annotated[int, Strict(), Field(ge=0, lt=2**31), Kind('a whole number from 0 to 2147483647')]
 Count = Annotated[int, Strict(), Field(ge=1), Kind('a whole number from 1')]
+Workers = Annotated[int, Strict(), Field(ge=0, le=256), Kind('a whole number from 0 to 256')]
 # an iteration count may be written 5e3, or !!float 5e3 as in BasicSR's files
 Iterations = Annotated[float, Strict(), AllowInfNan(False), Field(ge=1, multiple_of=1), Kind('a whole number from 1')]
+Steps = Kind('values by the iteration from which they hold, such as {5000: 128}')
 GPUs = Annotated[Literal['auto'] | Natural, Kind('auto or a whole number from 0')]
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import create_model
+from pydantic import Field, create_model
 
 from iafmsr.options.datasets import DATASETS, AnyDataset, OtherDataset
 from iafmsr.options.kinds import (
@@ -30,6 +30,7 @@ from iafmsr.options.kinds import (
     Section,
     Seed,
     Share,
+    Steps,
     Text,
     Texts,
     Whole,
@@ -64,6 +65,13 @@ class Teacher(Section):
     weights: Text | None = key("weights of the teacher's network; else datasets.train.dataroot_teacher is needed", None)
 
 
+class Curriculum(Section):
+    gt_size: Annotated[dict[Iterations, Count], Steps] | None = key('size of a patch of ground truth', None)
+    k: Annotated[dict[Iterations, Annotated[float, Field(gt=0, le=1)]], Steps] | None = key(
+        'share of active sites, in (0, 1]', None, OURS
+    )
+
+
 class Train(Section):
     total_iter: Iterations = key('iterations of the whole run')
     warmup_iter: Whole = key('iterations in which the rate rises from 0; -1 for none', -1)
@@ -76,6 +84,7 @@ class Train(Section):
     ie_opt: Loss | None = key('information entropy loss', None, OURS)
     fft_opt: Loss | None = key('loss of the spectra', None, OURS)
     teacher: Teacher | None = key('distillation', None, OURS)
+    curriculum: Curriculum | None = key('what changes as the training goes on', None)
     gan_opt: Loss | None = key('adversarial loss', None, GAN)
     ldl_opt: Loss | None = key('locally discriminative loss', None, GAN)
     relativistic: Flag = key('network_d compares with the mean of the other kind', False, OURS_GAN)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from iafmsr.bridge.basicsr_api import build_dataset
 from iafmsr.bridge.launching import end_with_parent
 from iafmsr.data.in_memory import build_train_loader
 from iafmsr.data.sampling import EpochSampler
+from iafmsr.data.weights import BY_GRADIENT, gradient_weights, read_weights
+from iafmsr.training.curriculum import Curriculum
 from iafmsr.training.signals import leave_signals_to_the_main_process
 from iafmsr.training.waiting import WorkerWatch
 
@@ -37,9 +40,16 @@ class Batches(AbstractContextManager['Batches']):
 
     def __init__(self, opt: Options, iteration: int = 0) -> None:
         data = opt['datasets']['train']
-        dataset = build_dataset(data)
+        curriculum = Curriculum(opt)
+        # by the largest: what is too small for it is left out
+        dataset = build_dataset({**data, 'gt_size': curriculum.largest})
         self.sampler = EpochSampler(
-            dataset, opt['world_size'], opt['rank'], data.get('dataset_enlarge_ratio', 1), opt['manual_seed']
+            dataset,
+            opt['world_size'],
+            opt['rank'],
+            data.get('dataset_enlarge_ratio', 1),
+            opt['manual_seed'],
+            weights_of(dataset, data.get('picture_weights')),
         )
         # BasicSR's way to read ahead is a thread that nobody can stop
         self.loader = build_train_loader(
@@ -54,6 +64,8 @@ class Batches(AbstractContextManager['Batches']):
             self.loader.worker_init_fn = partial(init_worker, **self.loader.worker_init_fn.keywords)
         self.mode, self.queue = data.get('prefetch_mode'), data.get('num_prefetch_queue') or 1
         self.batch_size, self.pictures, self.in_epoch = self.loader.batch_size, len(dataset), len(self.loader)
+        if curriculum.sizes:
+            self.sampler.size_patches(curriculum.gt_size_at, self.batch_size)
         self.epoch, done = divmod(iteration, self.in_epoch)
         self.sampler.resume(self.epoch, done * self.batch_size)
         self.source: Any = None
@@ -106,6 +118,13 @@ class Batches(AbstractContextManager['Batches']):
         for child in multiprocessing.active_children():  # workers that hang, and take no signal but this
             child.kill()
             child.join()
+
+
+def weights_of(dataset: Any, wanted: str | None) -> torch.Tensor | None:
+    """How often the pictures of a train set are drawn, by its ``picture_weights``."""
+    if wanted is None or wanted == BY_GRADIENT:
+        return gradient_weights(dataset) if wanted else None
+    return read_weights(Path(wanted), [dataset.names(index)['gt_path'] for index in range(len(dataset))])
 
 
 def ahead(batches: Iterator[Batch], count: int) -> Iterator[Batch]:

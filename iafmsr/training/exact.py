@@ -32,6 +32,7 @@ _LOADER_KEYS = {
     'timeout',
     'in_memory',
     'max_unreadable',
+    'picture_weights',
 }
 _FILES = ('dataroot', 'meta_info')  # keys that name files begin so
 
@@ -65,7 +66,7 @@ class DataOrder:
             get_root_logger().warning(f'Not an exact resume: {", ".join(changed)}.')
 
 
-def data_order(opt: Options, total_batch: int, pictures: int, ratio: int) -> DataOrder:
+def data_order(opt: Options, total_batch: int, pictures: int, ratio: int, weights: Any = None) -> DataOrder:
     """Of a run.
 
     Args:
@@ -73,6 +74,7 @@ def data_order(opt: Options, total_batch: int, pictures: int, ratio: int) -> Dat
         total_batch: samples of an iteration, of all ranks.
         pictures: in the train set.
         ratio: how often an epoch draws each.
+        weights: of the pictures, a tensor; None where all are drawn alike.
     """
     data, train = opt['datasets']['train'], opt['train']
     samples = {
@@ -89,6 +91,8 @@ def data_order(opt: Options, total_batch: int, pictures: int, ratio: int) -> Dat
         pictures=pictures,
         ratio=ratio,
         listing=listing_digest(data),
+        weights=None if weights is None else hashlib.sha256(weights.numpy().tobytes()).hexdigest()[:12],
+        curriculum=str(train.get('curriculum') or {}),
         ranks=opt['world_size'],
         threads=torch.get_num_threads(),
         **samples,
@@ -100,8 +104,10 @@ def listing_digest(data: Options) -> str:
     """Names and sizes in bytes of all files of a train set, as one short text."""
     digest = hashlib.sha256()
     for key in sorted(data):
-        if key.startswith(_FILES) and isinstance(data[key], str):
-            for name, size in _files(data[key]):
+        if not key.startswith(_FILES):
+            continue
+        for root in data[key] if isinstance(data[key], list) else [data[key]] if isinstance(data[key], str) else []:
+            for name, size in _files(root):
                 digest.update(f'{key} {name} {size}\n'.encode(errors='surrogateescape'))
     return digest.hexdigest()[:12]
 

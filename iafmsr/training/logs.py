@@ -32,8 +32,13 @@ def start_log(opt: Options, kind: str) -> logging.Logger:
     for handler in logger.handlers:
         handler.handleError = functools.partial(_say_once, handler, [])
     logger.info(get_env_info())
-    logger.info(options.dict2str(opt))
+    logger.info(options.dict2str(_named(opt)))
     return logger
+
+
+def _named(opt: Options) -> Options:
+    """With keys that are strings, which BasicSR's text of options needs: those of a curriculum are iterations."""
+    return {str(key): _named(value) if isinstance(value, dict) else value for key, value in opt.items()}
 
 
 def _say_once(handler: logging.Handler, said: list[str], record: logging.LogRecord) -> None:

@@ -24,6 +24,7 @@ from iafmsr.errors import UserError
 from iafmsr.files.lock import folder_lock
 from iafmsr.training.batches import Batches
 from iafmsr.training.checkpoints import load_resume_state
+from iafmsr.training.curriculum import Curriculum
 from iafmsr.training.exact import data_order, seed_iteration
 from iafmsr.training.logs import board_folder, open_board, start_log
 from iafmsr.training.options import keep_options, parse_options
@@ -89,6 +90,7 @@ class Run:
         make_folders(opt, state is None)
         keep_options(option_file, opt['path']['experiments_root'])
         self.logger = start_log(opt, 'train')
+        self.curriculum = Curriculum(opt)
         self.total, self.iteration = int(opt['train']['total_iter']), state['iter'] if state else 0
         self.board = open_board(opt)
         if self.board:
@@ -132,6 +134,7 @@ class Run:
             self.batches.batch_size * self.opt['world_size'],
             self.batches.pictures,
             self.batches.sampler.ratio,
+            self.batches.sampler.weights,
         )
         model.stateful = {**getattr(model, 'stateful', {}), 'data_order': order}
         if state:
@@ -174,6 +177,7 @@ class Run:
                 self.report_unreadable(line)
         seed_iteration(self.opt['manual_seed'], self.opt['rank'], self.iteration)
         self.model.update_learning_rate(self.iteration, warmup_iter=self.opt['train'].get('warmup_iter', -1))
+        self.curriculum.begin(self.iteration, data, self.model)
         self.model.feed_data(data)
         self.model.optimize_parameters(self.iteration)
         self.reports.update(self.iteration)

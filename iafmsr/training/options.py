@@ -18,6 +18,7 @@ import yaml
 
 from iafmsr.bridge.basicsr_api import master_only
 from iafmsr.bridge.basicsr_api import options as basicsr_options
+from iafmsr.data.weights import BY_GRADIENT
 from iafmsr.errors import UserError
 from iafmsr.options.files import Options, load_options
 from iafmsr.options.places import option_file, root_of_run
@@ -119,7 +120,13 @@ def resolve_paths(opt: Options, root_path: str | Path) -> None:
     """Make data, checkpoint and state paths absolute in place: relative ones count from ``root_path``."""
     for section, key in _path_keys(opt):
         if isinstance(section[key], str):
-            section[key] = os.path.normpath(os.path.join(root_path, os.path.expanduser(section[key])))
+            section[key] = _absolute(section[key], root_path)
+        elif isinstance(section[key], list):
+            section[key] = [_absolute(p, root_path) if isinstance(p, str) else p for p in section[key]]
+
+
+def _absolute(path: str, root_path: str | Path) -> str:
+    return os.path.normpath(os.path.join(root_path, os.path.expanduser(path)))
 
 
 def _path_keys(opt: Options) -> Iterator[tuple[Options, str]]:
@@ -127,6 +134,8 @@ def _path_keys(opt: Options) -> Iterator[tuple[Options, str]]:
     for phase in datasets:
         dataset = subsection(datasets, phase)
         yield from ((dataset, key) for key in dataset if str(key).startswith(('dataroot', 'meta_info')))
+        if dataset.get('picture_weights') not in (None, BY_GRADIENT):
+            yield dataset, 'picture_weights'
     teacher = subsection(subsection(opt, 'train'), 'teacher')
     yield from ((teacher, key) for key in teacher if key == 'weights')
     path = subsection(opt, 'path')

@@ -58,6 +58,14 @@ def roots_of(dataset: dict[str, Any]) -> dict[str, str]:
     return {key: dataset[key] for key in ('dataroot_gt', 'dataroot_lq', TEACHER) if dataset.get(key) is not None}
 
 
+def one_by_one(dataset: dict[str, Any]) -> list[dict[str, Any]]:
+    """A section for each folder or LMDB of each side, where the keys of a dataset list several."""
+    lists = [(key, dataset[key]) for key in roots_of(dataset) if isinstance(dataset[key], list)]
+    return [
+        dataset | dict(part) for part in zip(*([(key, root) for root in roots] for key, roots in lists), strict=True)
+    ] or [dataset]
+
+
 def names_of(dataset: dict[str, Any], key: str) -> list[str]:
     """Paths, or keys of an LMDB, of the pictures of one side of a sound dataset."""
     if dataset['io_backend']['type'] == 'lmdb':

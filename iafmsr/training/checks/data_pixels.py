@@ -44,7 +44,7 @@ def check_pixels(dataset: dict[str, Any]) -> tuple[list[str], list[str]]:
         deep = [name for name, picture in pictures.items() if picture.colour.dtype == np.uint16]
         if meaningless:
             faults.append(f'{key}: {meaningless[0][0]}: {meaningless[0][1]}{more(meaningless)}')
-        elif deep:
+        elif deep and dataset.get('bit_depth') != 16:
             warnings.append(f'{key}: {deep[0]}: 16 bits a channel, of which the high 8 are used{more(deep)}')
     return faults, warnings
 

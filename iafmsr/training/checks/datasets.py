@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
 
 from iafmsr.bridge.basicsr_api import DATASET_REGISTRY, MODEL_REGISTRY
+from iafmsr.data.augmentation import AUGMENTATIONS, MIXINGS
+from iafmsr.data.on_the_fly import OnTheFlyDataset
+from iafmsr.data.paired_dataset import PairedSRDataset
+from iafmsr.data.weights import BY_GRADIENT, read_weights
+from iafmsr.errors import UserError
 from iafmsr.options.datasets import DATASETS, OtherDataset
 from iafmsr.options.schema import REAL
-from iafmsr.training.checks.data_files import check_dataset, same_names
+from iafmsr.training.checks.data_files import check_dataset, names_of, one_by_one, roots_of, same_names
 from iafmsr.training.checks.data_pixels import check_pixels
 from iafmsr.training.checks.findings import Findings, Options, is_folder_name, shown, subsection, whole
 
+_OF_TRAINING = (*AUGMENTATIONS, *MIXINGS, 'picture_weights')
 _WINDOWS = {'calculate_ssim': 11, 'calculate_niqe': 96}  # pixels in height and width that a value is of; else one
 
 
@@ -51,19 +58,25 @@ class DatasetCheck(Findings):
             self.fault(f'{where}.prefetch_mode', 'cuda needs pin_memory: true')
         if dataset.get('persistent_workers') and not (phase == 'train' and dataset.get('num_worker_per_gpu')):
             self.fault(f'{where}.persistent_workers', 'there are no workers to keep')
+        self.roots(where, phase, dataset)
         if phase == 'train':
             self.patches(where, dataset)
+            self.curriculum(where, dataset)
             self.batches(where, dataset)
         if dataset.get('in_memory') is not None:
             self.memory(where, phase, dataset)
         self.additions(where, phase, dataset)
         if self.files and self.scale and not any(fault.startswith(f'{where}.') for fault in self.report.faults):
-            count, faults = check_dataset(dataset, self.scale, phase, self.measured())
+            parts = one_by_one(dataset | {'gt_size': self.largest_patch(dataset)})
+            found = [check_dataset(part, self.scale, phase, self.measured()) for part in parts]
+            faults = [fault for _, part_faults in found for fault in part_faults]
             self.report.faults.extend(f'{where}.{fault}' for fault in faults)
             if not faults:
-                self.pixels(where, dataset)
+                for part in parts:
+                    self.pixels(where, part)
                 if phase == 'train':
-                    self.epoch(where, dataset, count)
+                    self.weights(where, dataset, parts)
+                    self.epoch(where, dataset, sum(count for count, _ in found))
                 elif self.val.get('save_img') and (name := same_names(dataset)):
                     self.fault(where, f'two pictures of the name {name}: val.save_img would keep one of them')
 
@@ -107,15 +120,54 @@ class DatasetCheck(Findings):
                 f'{" and ".join(REAL)} make them',
             )
 
+    def roots(self, where: str, phase: str, dataset: Options) -> None:
+        """Several folders or LMDBs: in training, as many of each side."""
+        lists = {key: len(dataset[key]) for key in dataset if isinstance(dataset[key], list) and 'dataroot' in str(key)}
+        if lists and not (phase == 'train' and self.draws(dataset)):
+            self.fault(f'{where}.{next(iter(lists))}', 'a list is for training by PairedSRDataset or OnTheFlyDataset')
+        counts = {key: lists.get(key, 1) for key in roots_of(dataset)}
+        if len(set(counts.values())) > 1:
+            self.fault(f'{where}.dataroot_gt', f'as many of each side are wanted, got {shown(counts)}')
+        for key in (key for key in ('meta_info_file', 'meta_info') if lists and dataset.get(key) is not None):
+            self.fault(f'{where}.{key}', 'does not go with a list of folders')
+
+    def curriculum(self, where: str, dataset: Options) -> None:
+        """Patches whose size goes by the iteration."""
+        steps = subsection(self.train, 'curriculum').get('gt_size')
+        if not isinstance(steps, dict):
+            return
+        if not self.draws(dataset):
+            self.fault('train.curriculum.gt_size', f'{dataset["type"]} cuts patches of one size; PairedSRDataset does')
+        for size in (size for size in steps.values() if whole(size) and self.scale and size % self.scale):
+            self.fault('train.curriculum.gt_size', f'{size} is no multiple of the scale, {self.scale}')
+
+    def draws(self, dataset: Options) -> bool:
+        """Whether a dataset is one of ours, whose patches are functions of the draw."""
+        return issubclass(dict(iter(DATASET_REGISTRY))[dataset['type']], (PairedSRDataset, OnTheFlyDataset))
+
+    def largest_patch(self, dataset: Options) -> int | None:
+        steps = subsection(subsection(self.train, 'curriculum'), 'gt_size')
+        return max((size for size in (dataset.get('gt_size'), *steps.values()) if whole(size)), default=None)
+
+    def weights(self, where: str, dataset: Options, parts: list[Options]) -> None:
+        wanted = dataset.get('picture_weights')
+        if wanted is not None and wanted != BY_GRADIENT:
+            try:
+                read_weights(Path(wanted), [name for part in parts for name in names_of(part, 'dataroot_gt')])
+            except UserError as error:
+                self.fault(f'{where}.picture_weights', str(error))
+
     def memory(self, where: str, phase: str, dataset: Options) -> None:
         if phase != 'train':
             self.fault(f'{where}.in_memory', 'is for training')
+        if dataset.get('bit_depth') == 16:
+            self.fault(f'{where}.bit_depth', '16 does not go with in_memory, which keeps 8 bits of a channel')
         for key in (key for key in ('color', 'mean', 'std') if dataset.get(key) is not None):
             self.fault(f'{where}.{key}', 'does not go with in_memory, whose pictures are RGB in [0, 1]')
 
     def additions(self, where: str, phase: str, dataset: Options) -> None:
         """What changes the patches of training, and a teacher's pictures beside them."""
-        for key in (key for key in ('colour_augment', 'synthetic') if dataset.get(key) and phase != 'train'):
+        for key in (key for key in _OF_TRAINING if dataset.get(key) and phase != 'train'):
             self.fault(f'{where}.{key}', 'is for training')
         if dataset.get('dataroot_teacher') is not None:
             if subsection(dataset, 'io_backend').get('type') != 'lmdb':

@@ -32,9 +32,11 @@ class TrainingCheck(Findings):
         own = issubclass(model, IAFMNetModel)
         if subsection(self.train, 'optim_g').get('type') == 'Muon' and not own:
             self.fault('train.optim_g.type', f'{model.__name__} knows no Muon, IAFMNetModel does')
+        name = subsection(self.opt, 'network_g').get('type')
+        arch = next((cls for key, cls in ARCH_REGISTRY if key == name), None)
+        if subsection(self.train, 'curriculum').get('k') and arch and 'k' not in inspect.signature(arch).parameters:
+            self.fault('train.curriculum.k', f'{arch.__name__} has no share of active sites')
         if self.train.get('ie_opt') and own:
-            name = subsection(self.opt, 'network_g').get('type')
-            arch = next((cls for key, cls in ARCH_REGISTRY if key == name), None)
             if arch is not None and 'return_density' not in inspect.signature(arch.forward).parameters:
                 self.fault('train.ie_opt', f'{arch.__name__} gives no density to take the entropy of')
 

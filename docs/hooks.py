@@ -1,7 +1,7 @@
 """What mkdocs calls: pages of the site whose files lie outside of docs/, and links to what is outside.
 
 On a repository's host a page links to `../weights/README.md`. The site shows that file as the page `weights.md`. A link
-to any other file outside of docs/ becomes the bare name of that file.
+to any other file outside of docs/ becomes the bare name of that file. The page `api.md` is made from docstrings.
 """
 
 import posixpath
@@ -13,6 +13,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTSIDE = {
+    'CHANGELOG.md': 'changelog.md',
     'CONTRIBUTING.md': 'contributing.md',
     'README.md': 'index.md',
     'datasets/README.md': 'data.md',
@@ -42,3 +43,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return text
 
     return LINK.sub(link, markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Names of functions and classes in docstrings as code, without the roles of Sphinx."""
+    return re.sub(r':(?:func|class|mod|data|meth|attr):<code>~?(?:[\w.]+\.)?([\w()]+)</code>', r'<code>\1</code>', html)

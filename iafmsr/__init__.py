@@ -29,7 +29,7 @@ _NAMES = {
     'upscale': 'tools.api',
 }
 __all__ = [*_MODULES, *_NAMES, 'register']
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 _ARCHS = ('IAFMNet', 'IMDN', 'RDESA', 'SAFMN', 'SMFANet', 'Spandrel')
 _LOSSES = ('FFTLoss', 'InformationEntropyLoss')

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing, then runs ruff, mypy and the tests.
+# Installs what is missing, then runs ruff, mypy, the build of the docs and the tests.
 # Usage: bash scripts/test.sh [--full] [pytest arguments]     (--full: the long forms of the tests)
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -18,4 +18,5 @@ export OMP_NUM_THREADS=1  # two workers on two cores
 .venv/bin/ruff check .
 .venv/bin/ruff format --check --quiet .
 .venv/bin/mypy
+bash scripts/docs.sh
 .venv/bin/python -m pytest -n 2 --durations=15 ${arguments[@]+"${arguments[@]}"}

@@ -185,3 +185,9 @@ def test_ctrl_c_is_quiet(capsys: pytest.CaptureFixture) -> None:
 def test_other_errors_pass() -> None:
     with pytest.raises(ZeroDivisionError), cli_errors():
         1 / 0  # noqa: B018
+
+
+def test_version_citation_and_changelog_agree(repo_root: Path) -> None:
+    texts = [(repo_root / name).read_text() for name in ('CITATION.cff', 'CHANGELOG.md')]
+    assert f'\nversion: {iafmsr.__version__}\n' in texts[0]
+    assert texts[1].split('\n## ')[1].startswith(iafmsr.__version__)

@@ -109,7 +109,7 @@ class IAFMNet(HubNet):
     Raises:
         ValueError: when an argument is out of its range.
 
-    Example:
+    Examples:
         >>> net = iafmsr.IAFMNet(scale=2, num_feat=8, num_block=1)
         >>> sr, density = net(torch.rand(1, 3, 9, 12), return_density=True)
         >>> sr.shape, density.idm.shape

@@ -24,7 +24,7 @@ class ARM(nn.Module):
     Raises:
         ValueError: when the mode is unknown.
 
-    Example:
+    Examples:
         >>> ARM(8)(torch.rand(1, 8, 6, 6), torch.rand(1, 1, 6, 6)).shape
         torch.Size([1, 8, 6, 6])
     """

@@ -17,7 +17,7 @@ class CGFN(nn.Module):
         num_feat (int): channels C.
         ffn_scale (float): h, the width of a and of b over C.
 
-    Example:
+    Examples:
         >>> CGFN(8, ffn_scale=3)(torch.rand(1, 8, 6, 6)).shape
         torch.Size([1, 8, 6, 6])
     """

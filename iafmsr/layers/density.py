@@ -100,7 +100,7 @@ def top_k_mask(idm: Tensor, k: float) -> Tensor:
     Returns:
         Tensor: bool, (B, 1, H, W), without gradient.
 
-    Example:
+    Examples:
         >>> top_k_mask(torch.tensor([[[[1.0, 3.0, 2.0, 0.0]]]]), k=0.5)
         tensor([[[[False,  True,  True, False]]]])
     """

@@ -18,7 +18,7 @@ class DifferenceConv2d(InFloat32):
         in_channels (int): of x.
         out_channels (int): of the result.
 
-    Example:
+    Examples:
         >>> conv = DifferenceConv2d(3, 8)
         >>> yellow = torch.tensor([1.0, 1.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
         >>> torch.allclose(conv(yellow), conv.bias.view(8, 1, 1), atol=1e-6)

@@ -23,7 +23,7 @@ class GDN(nn.Module):
         beta_min (float): the least beta.
         gamma_init (float): the diagonal of gamma at the start; off the diagonal it is 0, and beta is 1.
 
-    Example:
+    Examples:
         >>> x = torch.ones(1, 4, 2, 2)
         >>> round(GDN(4)(x)[0, 0, 0, 0].item(), 3)  # 1 / sqrt(1 + 0.1)
         0.953

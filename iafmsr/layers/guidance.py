@@ -23,7 +23,7 @@ class Guidance(nn.Module):
     Raises:
         ValueError: when the form is unknown.
 
-    Example:
+    Examples:
         >>> x = torch.rand(1, 8, 6, 6)
         >>> torch.equal(Guidance(8, 'neutral').multiply(x, torch.rand(1, 1, 6, 6)), x)  # before training
         True

@@ -71,7 +71,7 @@ class InformationDensity(InFloat32):
     Raises:
         ValueError: when an argument is out of its range.
 
-    Example:
+    Examples:
         >>> density = InformationDensity(8, k=0.25)(torch.rand(1, 8, 4, 6), torch.rand(1, 3, 4, 6))
         >>> density.idm.shape, density.mask.sum()
         (torch.Size([1, 1, 4, 6]), tensor(6))

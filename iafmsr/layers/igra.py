@@ -46,7 +46,7 @@ class IGRA(nn.Module):
     Raises:
         ValueError: when a keyword is unknown.
 
-    Example:
+    Examples:
         >>> sites = ActiveSites(torch.rand(1, 1, 9, 12) > 0.5)
         >>> igra, ssconv = IGRA(8), SubmanifoldConv2d(8, 3)
         >>> igra(torch.rand(1, 8, 9, 12), torch.rand(1, 1, 2, 2), sites, ssconv).shape

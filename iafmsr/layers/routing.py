@@ -96,7 +96,7 @@ class Router(InFloat32):
     Raises:
         ValueError: when ``low`` is out of its range.
 
-    Example:
+    Examples:
         >>> Router().eval()(torch.rand(1, 1, 6, 6), budget=1).all()
         tensor(True)
     """

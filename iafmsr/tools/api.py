@@ -46,7 +46,7 @@ def load(weights: str | os.PathLike[str] = DEFAULT, device: str | torch.device |
     Raises:
         UserError: there are no such weights, or they are of no network that is known.
 
-    Example:
+    Examples:
         >>> net = iafmsr.load('IAFMNet_x2')
         >>> net(torch.rand(1, 3, 8, 8)).shape
         torch.Size([1, 3, 16, 16])
@@ -110,7 +110,7 @@ def density(picture: P, weights: Weights = DEFAULT, *, device: str | torch.devic
     Raises:
         UserError: the network has no such map, or as :func:`upscale`.
 
-    Example:
+    Examples:
         >>> iafmsr.density(np.zeros((6, 9, 3), np.uint8)).shape
         (6, 9)
     """

@@ -35,7 +35,7 @@ def register(**forms: Any) -> None:
         forms: keywords of :class:`~iafmsr.archs.iafmnet_arch.IAFMNet` that leave no trace in weights (``k``, ``guide``
             and others), where those of your weights are not the defaults.
 
-    Example:
+    Examples:
         >>> import iafmsr
         >>> iafmsr.spandrel.register()
         >>> from spandrel import ModelLoader

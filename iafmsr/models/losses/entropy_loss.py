@@ -26,7 +26,7 @@ class InformationEntropyLoss(nn.Module):
     Raises:
         ValueError: when ``reduction`` is unknown.
 
-    Example:
+    Examples:
         >>> net, loss = iafmsr.IAFMNet(num_feat=8, num_block=1), iafmsr.InformationEntropyLoss()
         >>> sr, density = net(torch.rand(1, 3, 8, 8), return_density=True)
         >>> weighted, bits = loss(density)

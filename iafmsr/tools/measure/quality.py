@@ -31,7 +31,7 @@ def y_quality(sr: Tensor, hr: Tensor, border: int) -> Quality:
     Returns:
         PSNR (infinite for equal pictures) and SSIM (Wang et al., 2004, a Gaussian window of 11x11 with sigma 1.5).
 
-    Example:
+    Examples:
         >>> hr = torch.full((3, 32, 32), 100, dtype=torch.uint8)
         >>> round(y_quality(hr + 1, hr, 4).psnr, 2)
         49.45

@@ -31,7 +31,6 @@ _NAMES = {
 __all__ = [*_MODULES, *_NAMES, 'register']
 __version__ = '0.2.0'
 
-_ARCHS = ('IAFMNet', 'IMDN', 'RDESA', 'SAFMN', 'SMFANet', 'Spandrel')
 _LOSSES = ('FFTLoss', 'InformationEntropyLoss')
 # what cannot be imported without BasicSR registers itself
 _REGISTERED_BY_IMPORT = ('archs.edsr_idm_arch', 'data.on_the_fly', 'data.paired_dataset', 'models.real_model')
@@ -56,8 +55,9 @@ def _wire() -> None:
     from iafmsr.options.files import OptionLoader, parse_value
 
     compat.read_options_by(OptionLoader, parse_value)
-    for name in _ARCHS:
-        basicsr_api.ARCH_REGISTRY.register(getattr(import_module('iafmsr.archs'), name))
+    archs = import_module('iafmsr.archs')
+    for name in set(archs.__all__) - {'EDSRIDM'}:
+        basicsr_api.ARCH_REGISTRY.register(getattr(archs, name))
     for name in _LOSSES:
         basicsr_api.LOSS_REGISTRY.register(getattr(import_module('iafmsr.models.losses'), name))
     for name in _REGISTERED_BY_IMPORT:

@@ -33,7 +33,8 @@ for name in sys.argv[1:]:
             assert parse_options.__wrapped__
             known = [key for registry in (ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY)
                      for key, value in registry if value.__module__.startswith('iafmsr.')]
-            assert {'EDSRIDM', 'IAFMNet', 'IMDN', 'RDESA', 'SAFMN', 'SMFANet', 'Spandrel', 'OnTheFlyDataset',
+            from iafmsr import archs
+            assert {*archs.__all__, 'OnTheFlyDataset',
                     'PairedSRDataset', 'InformationEntropyLoss', 'FFTLoss', 'IAFMNetModel'} <= set(known), known
             os._exit(0)
         except BaseException as error:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from iafmsr import archs
 from iafmsr.archs.iafmnet_arch import IAFMNet
 from iafmsr.cli import main
 from iafmsr.errors import UserError
@@ -54,6 +55,13 @@ def test_any_number_and_size_of_pictures_gives_what_pytorch_gives(trained, conte
     assert largest_difference(trained.net, exported, LIMIT['float32']) < 1e-4
     for size in [(1, 1, 9), (4, 8, 8), (2, 40, 3), (1, 57, 64)]:
         assert difference(trained, exported, *size) < 1e-4
+
+
+@pytest.mark.parametrize('arch, keywords', [('RLFN', {'num_feat': 8}), ('ETDS', {'num_feat': 8})])
+def test_peers_are_exported(arch, keywords):
+    torch.manual_seed(0)
+    peer = TrainedNet(getattr(archs, arch)(scale=2, num_block=1, **keywords).eval().requires_grad_(False), arch, 2)
+    assert difference(peer, OnnxNet(session(to_onnx(peer))), 1, 21, 18) < 1e-4
 
 
 def test_ties_are_active_together_or_not_at_all_in_the_graph_too():

@@ -150,7 +150,7 @@ def test_any_width_is_told(arch: str, ffn_scale: float, tmp_path: Path) -> None:
     assert (trained.arch, trained.scale) == (arch, 3) and same(trained.net, net)
 
 
-@pytest.mark.parametrize('arch', ['IMDN', 'RDESA', 'SAFMN', 'SMFANet'])
+@pytest.mark.parametrize('arch', ['BSRN', 'ETDS', 'IMDN', 'RDESA', 'RLFN', 'SAFMN', 'SMFANet'])
 def test_peers_are_told_by_their_shapes(arch: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = getattr(archs, arch)(scale=4).eval()

@@ -6,11 +6,18 @@ from typing import Any
 from torch import nn
 
 _MODULES = {
+    'BSRN': 'bsrn_arch',
     'EDSRIDM': 'edsr_idm_arch',
+    'ELAN': 'elan_arch',
+    'ESRT': 'esrt_arch',
+    'ETDS': 'etds_arch',
     'IAFMNet': 'iafmnet_arch',
     'IMDN': 'imdn_arch',
+    'PAN': 'pan_arch',
     'RDESA': 'rdesa_arch',
+    'RLFN': 'rlfn_arch',
     'SAFMN': 'safmn_arch',
+    'ShuffleMixer': 'shufflemixer_arch',
     'SMFANet': 'smfanet_arch',
     'Spandrel': 'spandrel_arch',
 }

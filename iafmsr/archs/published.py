@@ -15,7 +15,8 @@ class PublishedNet(nn.Module):
     """A network whose ``load_state_dict`` also takes its authors' weights, whoever calls it: training, test, benchmark.
 
     Subclasses give ``published_names``: regular expressions of the authors' names (a whole name or its beginning or
-    end, marked by ``^`` and ``$``) and what takes their place. Names that are ours already stay as they are.
+    end, marked by ``^`` and ``$``) and what takes their place. Names that are ours already stay as they are, and what
+    has no name left is a constant here, and left out.
     """
 
     published_names: ClassVar[Mapping[str, str]] = {}
@@ -29,7 +30,7 @@ class PublishedNet(nn.Module):
                 name = re.sub(theirs, ours, name)
             return name
 
-        return {rename(name): value for name, value in state_dict.items()}
+        return {ours: value for name, value in state_dict.items() if (ours := rename(name))}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch's, under our names or the authors'."""

@@ -1,4 +1,8 @@
-"""RDESA: a small network of residual distillation blocks, fused under enhanced spatial attention."""
+"""RDESA: a small network of residual distillation blocks, fused under enhanced spatial attention.
+
+It is the network that the study of super-resolution behind this project drew as its own proposal. No weights of it are
+published; it is here as the plainest peer, and as the example of a network of one short file.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-class ESA(nn.Module):
-    """Enhanced spatial attention (Liu et al., RFANet, CVPR 2020): x * sigmoid(Conv1x1(far + near)).
-
-    near is a 1x1 convolution to a quarter of the channels; far sees a wide field of it through a strided convolution,
-    max pooling and a convolution, and comes back to full size bilinearly.
-    """
-
-    def __init__(self, num_feat: int) -> None:
-        super().__init__()
-        squeezed = num_feat // 4
-        self.squeeze = nn.Conv2d(num_feat, squeezed, 1)
-        self.near = nn.Conv2d(squeezed, squeezed, 1)
-        self.stride = nn.Conv2d(squeezed, squeezed, 3, stride=2, padding=1)
-        self.far = nn.Conv2d(squeezed, squeezed, 3, padding=1)
-        self.expand = nn.Conv2d(squeezed, num_feat, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        squeezed = self.squeeze(x)
-        far = F.max_pool2d(self.stride(squeezed), 7, stride=3, padding=3)  # padded: sizes from one pixel on have a pool
-        far = F.interpolate(self.far(far), size=x.shape[-2:], mode='bilinear', align_corners=False)
-        return x * torch.sigmoid(self.expand(far + self.near(squeezed)))
+from iafmsr.archs.rlfn_arch import ESA
 
 
 class ChannelAttention(nn.Module):
@@ -78,7 +61,7 @@ class RDESA(nn.Module):
         self.head = nn.Conv2d(3, num_feat, 3, padding=1)
         self.blocks = nn.ModuleList(ResidualDistillationBlock(num_feat) for _ in range(num_block))
         self.fuse = nn.Conv2d(num_block * num_feat, num_feat, 1)
-        self.esa = ESA(num_feat)
+        self.esa = ESA.plain(num_feat, num_feat // 4)
         self.tail = nn.Conv2d(num_feat, 3 * scale**2, 3, padding=1)
         self.upsample = nn.PixelShuffle(scale)
 

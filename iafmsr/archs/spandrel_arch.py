@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from iafmsr.archs.published import PublishedNet
+from iafmsr.bridge.importing import declare_torchvision_operators
 from iafmsr.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 def _registry() -> ArchRegistry:
     if find_spec('spandrel') is None:
         raise UserError("type Spandrel needs an extra: pip install -e '.[spandrel]'")
+    declare_torchvision_operators()
     from spandrel import MAIN_REGISTRY
 
+    if find_spec('spandrel_extra_arches') is not None:  # networks whose licences are not all free, SRFormer among them
+        import_module('spandrel_extra_arches').install(ignore_duplicates=True)
     return MAIN_REGISTRY
 
 
@@ -29,6 +33,7 @@ class Spandrel(PublishedNet):
     """A network of spandrel: SwinIR, Swin2SR, HAT, OmniSR, IPT, SeemoRe, SPAN, PLKSR, DITN, RCAN ...
 
     ``type: Spandrel``, ``id: SwinIR`` and the network's own keywords (``upscale: 4`` ...). Loads its authors' weights.
+    The package ``spandrel_extra_arches`` adds its networks, such as SRFormer, where it is installed.
     Pictures are padded to the size that the network wants, by their border pixels, and cut again.
 
     Args:
@@ -46,7 +51,7 @@ class Spandrel(PublishedNet):
         known = {support.architecture.id: support.architecture for support in _registry()}
         if id not in known:
             raise UserError(f'spandrel knows no id {id!r}, only {", ".join(sorted(known))}')
-        self.net = getattr(import_module(f'spandrel.architectures.{id}'), id)(**hyper)
+        self.net = getattr(import_module(type(known[id]).__module__), id)(**hyper)
         # spandrel reads off a network's weights what it is
         self._describe(known[id].load(dict(self.net.state_dict())))
 

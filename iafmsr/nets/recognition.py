@@ -34,7 +34,7 @@ def recognise(shapes: Shapes) -> Recognised | None:
             continue
         try:
             keywords = {'scale': _scale(ours), **told(ours)}
-        except (KeyError, IndexError, ValueError):
+        except (KeyError, IndexError, ValueError, StopIteration):
             return None
         return Recognised({'type': name, **keywords}, _UNTOLD.get(name, ()))
     return None
@@ -43,11 +43,12 @@ def recognise(shapes: Shapes) -> Recognised | None:
 def _scale(shapes: Shapes) -> int:
     """Nets of this project end in a convolution to (channels of the picture) scale^2 channels."""
     outputs, channels = shapes['tail.weight'][0], _head(shapes)[1]
+    channels = 3 if channels == 12 else channels  # BSRN takes the picture four times
     return next(scale for scale in (2, 3, 4, outputs) if outputs == channels * scale**2)
 
 
 def _head(shapes: Shapes) -> tuple[int, ...]:
-    return shapes['head.differences'] if 'head.differences' in shapes else shapes['head.weight']
+    return next(shapes[name] for name in ('head.differences', 'head.pw.weight', 'head.weight') if name in shapes)
 
 
 def _blocks(shapes: Shapes) -> int:
@@ -79,7 +80,21 @@ def _of_blocks(ffn: str) -> Callable[[Shapes], dict[str, Any]]:
 
 
 def _plain(shapes: Shapes) -> dict[str, Any]:
-    return {'num_feat': shapes['head.weight'][0], 'num_block': _blocks(shapes)}
+    return {'num_feat': _head(shapes)[0], 'num_block': _blocks(shapes)}
+
+
+def _rlfn(shapes: Shapes) -> dict[str, Any]:
+    return {**_plain(shapes), 'num_squeezed': shapes['blocks.0.esa.squeeze.weight'][0]}
+
+
+def _elan(shapes: Shapes) -> dict[str, Any]:
+    ratio = shapes['blocks.0.local.0.0.conv1x1.weight'][0] // _head(shapes)[0]
+    return {**_plain(shapes), 'ratio': ratio}
+
+
+def _etds(shapes: Shapes) -> dict[str, Any]:
+    width, num_copy = shapes['head.weight'][0], shapes['head_r.weight'][0]
+    return {'num_feat': width + num_copy, 'num_copy': num_copy, 'num_block': _blocks(shapes)}
 
 
 # arch -> a name that no other has, and its keywords
@@ -87,7 +102,11 @@ ARCHS: dict[str, tuple[str, Callable[[Shapes], dict[str, Any]]]] = {
     'IAFMNet': ('blocks.0.ifem.expand.weight', _iafmnet),
     'SMFANet': ('blocks.0.smfa.alpha', _of_blocks('blocks.0.pcfn.expand.weight')),
     'SAFMN': ('blocks.0.safm.aggregate.weight', _of_blocks('blocks.0.ccm.0.weight')),
-    'IMDN': ('smooth.weight', _plain),
+    'IMDN': ('blocks.0.refine.3.weight', _plain),
     'RDESA': ('esa.squeeze.weight', _plain),
+    'RLFN': ('blocks.0.esa.far.weight', _rlfn),
+    'BSRN': ('blocks.0.esa.far.0.pw.weight', _plain),
+    'ELAN': ('blocks.0.gmsa.0.project_out.weight', _elan),
+    'ETDS': ('head_r.weight', _etds),
 }
-_UNTOLD = {'IAFMNet': ('k', 'gain', 'guide', 'mask', 'norm', 'attention', 'num_routed')}
+_UNTOLD = {'IAFMNet': ('k', 'gain', 'guide', 'mask', 'norm', 'attention', 'num_routed'), 'ELAN': ('windows',)}

@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 
 from iafmsr.layers.density import information, quantise
-from iafmsr.layers.estimator import THETA_MIN, DeviationEstimator, LiteralEstimator, MomentEstimator
+from iafmsr.layers.estimator import THETA_MIN, ContextEstimator, DeviationEstimator, LiteralEstimator, MomentEstimator
 from iafmsr.layers.filters import laplacian, local_mean, local_std, neighbour_mean, sobel
 
 
-@pytest.mark.parametrize('estimator', [LiteralEstimator, DeviationEstimator])
+@pytest.mark.parametrize('estimator', [LiteralEstimator, DeviationEstimator, ContextEstimator])
 @pytest.mark.parametrize('gdn', [True, False])
 def test_theta_has_its_bound_and_every_parameter_learns(estimator, gdn):
     torch.manual_seed(0)
@@ -45,6 +45,18 @@ def test_entropy_alone_teaches_theta_where_the_detail_is():
     # a value minus the mean of its four neighbours has deviation 8 sqrt(1 + 1/4)
     assert theta[..., 10:].mean().item() == pytest.approx(8 * 1.25**0.5, rel=0.2)
     assert theta[..., :6].max() < 1
+
+
+def test_context_knows_of_a_position_what_came_before_it_alone():
+    """A change of one value changes mu and theta in the two rows below and to the right of it, and nowhere else."""
+    torch.manual_seed(0)
+    ide, features = ContextEstimator(3).double(), 10 * torch.randn(1, 3, 9, 9, dtype=torch.float64)
+    changed = features.clone()
+    changed[..., 4, 4] += 5
+    moved = sum((a - b).abs().sum(1)[0] for a, b in zip(ide(features), ide(changed), strict=True)) > 0
+    reached = torch.zeros(9, 9, dtype=torch.bool)
+    reached[4, 5:7] = reached[5:7, 2:7] = True
+    assert torch.equal(moved, reached)
 
 
 def test_moments_find_the_deviation_of_noise_without_learning():

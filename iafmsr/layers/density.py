@@ -117,9 +117,13 @@ def top_k_mask_of_batch(idm: Tensor, k: float) -> Tensor:
 
     Args, returns: as of :func:`top_k_mask`; a picture has as many active sites as are its own.
     """
+    return own_part(top_k_mask(from_all_processes(idm).view(1, 1, -1, idm.shape[-1]), k), idm)
+
+
+def own_part(mask: Tensor, idm: Tensor) -> Tensor:
+    """Of the mask of all processes' maps, one below the other, what belongs to this process's ``idm``."""
     b, _, h, w = idm.shape
     own = dist.get_rank() if parallel() else 0
-    mask = top_k_mask(from_all_processes(idm).view(1, 1, -1, w), k)
     return mask.view(-1, 1, h, w)[own * b : (own + 1) * b]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -68,6 +69,45 @@ class DeviationEstimator(nn.Module):
         return mu, lower_bound(F.softplus(self.theta(deviation)), THETA_MIN)
 
 
+class CausalDWConv2d(nn.Conv2d):
+    """A depthwise 5x5 convolution that sees only what comes before a position, row by row: 12 of the 25 places."""
+
+    seen: Tensor
+
+    def __init__(self, num_feat: int) -> None:
+        super().__init__(num_feat, num_feat, 5, padding=2, groups=num_feat)
+        self.register_buffer('seen', (torch.arange(25) < 12).view(5, 5), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return F.conv2d(x, self.weight * self.seen, self.bias, padding=2, groups=self.groups)
+
+
+class ContextEstimator(nn.Module):
+    """mu, theta = split(Conv1x1(GDN(CausalDWConv5x5(round(F))))): both from the quantised values before a position.
+
+    The conditional entropy that the paper names as future work. As in the context models of learned compression (Minnen
+    et al., NeurIPS 2018) a decoder has these values when it comes to the position, so the bits are those of a code.
+
+    Args:
+        num_feat (int): channels C.
+        gdn (bool): False leaves GDN out.
+    """
+
+    def __init__(self, num_feat: int, gdn: bool = True) -> None:
+        super().__init__()
+        self.context = nn.Sequential(
+            CausalDWConv2d(num_feat),
+            GDN(num_feat) if gdn else nn.Identity(),
+            nn.Conv2d(num_feat, 2 * num_feat, 1),
+        )
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, H, W) in quantisation bins -> mu, theta, both (B, C, H, W) in bins."""
+        mu, theta = self.context(features.round()).chunk(2, dim=1)
+        return mu, lower_bound(F.softplus(theta), THETA_MIN)
+
+
 class MomentEstimator(nn.Module):
     """mu of :class:`DeviationEstimator`, and the theta that its deviations give without learning.
 
@@ -81,17 +121,21 @@ class MomentEstimator(nn.Module):
         return mu, lower_bound(math.sqrt(math.pi / 2) * local_mean((features - mu).abs()), THETA_MIN)
 
 
-_ESTIMATORS = {'literal': LiteralEstimator, 'deviation': DeviationEstimator}
+_FORMS = ('literal', 'deviation', 'context', 'moments')
 
 
 def build_estimator(name: str, num_feat: int, kernel_size: int, gdn: bool) -> nn.Module:
-    """The estimator called ``name``: ``literal``, ``deviation`` or ``moments``, which has neither kernel nor GDN.
+    """The estimator called ``name``: ``literal``, ``deviation``, ``context`` or ``moments``.
+
+    Only the first two have a kernel of ``kernel_size``; ``moments`` has no GDN either.
 
     Raises:
         ValueError: for another name.
     """
+    if name not in _FORMS:
+        raise ValueError(f'ide must be one of {", ".join(_FORMS)}, got {name!r}')
     if name == 'moments':
         return MomentEstimator()
-    if name not in _ESTIMATORS:
-        raise ValueError(f'ide must be one of {", ".join(_ESTIMATORS)}, moments, got {name!r}')
-    return _ESTIMATORS[name](num_feat, kernel_size, gdn)
+    if name == 'context':
+        return ContextEstimator(num_feat, gdn)
+    return (LiteralEstimator if name == 'literal' else DeviationEstimator)(num_feat, kernel_size, gdn)

@@ -52,7 +52,7 @@ class InformationDensity(InFloat32):
             detail have many active sites and flat ones none, as the places of a whole picture do; or ``picture``, the
             same number in every patch: the sparse convolution then never learns what fully active places need
             (docs/experiments-log.md, section 11).
-        ide (str): ``literal``, ``deviation`` or ``moments``, see :mod:`iafmsr.layers.estimator`.
+        ide (str): ``literal``, ``deviation``, ``context`` or ``moments``, see :mod:`iafmsr.layers.estimator`.
         ide_kernel_size (int): of the estimator's first convolutions.
         gdn (bool): False leaves GDN out of the estimator.
         gain (float): F0 is multiplied by it before quantisation, so that the features span several bins.

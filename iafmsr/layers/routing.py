@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iafmsr.layers.density import from_all_processes, top_k_mask_of_batch
+from iafmsr.layers.density import from_all_processes, own_part, top_k_mask
 from iafmsr.layers.precision import InFloat32
 from iafmsr.ops.sites import ActiveSites
 
@@ -113,8 +113,9 @@ class Router(InFloat32):
     def forward(self, idm: Tensor, budget: float) -> Tensor:
         """Map (B, 1, H, W) -> bool mask of the same shape; the budget counts in evaluation."""
         if self.training:
-            self._follow(idm)
-            return top_k_mask_of_batch(idm, self._share(idm.device))
+            maps = from_all_processes(idm)
+            self._follow(maps)
+            return own_part(top_k_mask(maps.view(1, 1, -1, idm.shape[-1]), self._share(idm.device)), idm)
         return idm >= self.threshold(budget)
 
     def threshold(self, budget: float) -> Tensor:
@@ -131,6 +132,6 @@ class Router(InFloat32):
     @torch.no_grad()
     def _follow(self, idm: Tensor) -> None:
         shares = torch.arange(1, _LEVELS + 1, device=idm.device) / _LEVELS
-        found = torch.quantile(from_all_processes(idm).flatten(), 1 - shares)
+        found = torch.quantile(idm.flatten(), 1 - shares)
         # a picture that is not finite must not spoil those after it
         self.thresholds.lerp_(torch.where(found.isfinite(), found, self.thresholds), _MOMENTUM)

@@ -271,7 +271,7 @@ def test_what_means_the_same_is_taken(parse: Callable[..., Any]) -> None:
     opt = parse(others())
     assert opt['network_g'] == {'type': 'SAFMN', 'dim': 8, 'n_blocks': 1, 'scale': 4}
     assert opt['train']['fft_opt'] == {'type': 'FFTLoss', 'loss_weight': 0.05}
-    assert opt['train']['optim_g'] == {'type': 'Adam', 'lr': 1e-3, 'weight_decay': 0, 'betas': [0.9, 0.99]}
+    assert opt['train']['optim_g'] == {'type': 'AdamW', 'lr': 1e-3, 'weight_decay': 0, 'betas': [0.9, 0.99]}
     data = opt['datasets']['train']
     assert data['gt_size'] == 32 and data['dataroot_gt'].endswith('/data/gt.lmdb')
     assert not {'task', 'lq_size', 'accum_iter'} & data.keys()
@@ -294,12 +294,12 @@ def test_what_means_the_same_is_taken(parse: Callable[..., Any]) -> None:
         (
             'datasets.train.dataroot_gt',
             ['a', 'b'],
-            "datasets.train.dataroot_gt: the path of one folder or LMDB is wanted, got ['a', 'b']",
+            'datasets.train.dataroot_gt: a list is for training by PairedSRDataset or OnTheFlyDataset',
         ),
         ('datasets.train.accum_iter', 2, 'datasets.train.accum_iter: unknown key: write total_batch_size'),
-        ('train.optim_g.type', 'AdamW', "train.optim_g.type: 'AdamW' is not known: write Adam, which is the same with"),
+        ('train.optim_g.type', 'Adan', "train.optim_g.type: 'Adan' is not known: write AdamW, or Muon for a short"),
         ('train.losses', [], 'train.losses: unknown key: write a section for each loss'),
-        ('train.grad_clip', True, 'train.grad_clip: unknown key: leave it out'),
+        ('train.grad_clip', True, 'train.grad_clip: a number above 0 is wanted, got True'),
         ('use_amp', True, 'use_amp: unknown key: write `train: {autocast: bf16}`'),
         ('model_type', 'HATModel', "model_type: 'HATModel' is not known: write SRModel or IAFMNetModel"),
         (

@@ -31,13 +31,15 @@ def install() -> None:
     weights under the key that is asked for (and die of a KeyError under `ema_decay` where it lies bare), die of a
     tensor of another shape in spite of `strict_load_g: false`, and with weights of another network train from nothing
     without an error. And they do not tell DistributedDataParallel of parameters that no loss trains, on which it dies
-    at the second iteration.
+    at the second iteration. After a warm-up the schedules that go by the rate before (MultiStep) would stay below the
+    full rate.
     """
     BaseModel.save_network = save_network
     BaseModel.save_training_state = save_training_state
     BaseModel.resume_training = resume_training
     BaseModel.load_network = load_network
     BaseModel.model_to_device = announcing(BaseModel.model_to_device)
+    BaseModel.update_learning_rate = scheduled(BaseModel.update_learning_rate)
 
 
 def save_network(
@@ -80,6 +82,7 @@ def save_training_state(self: Any, epoch: int, current_iter: int | str) -> None:
             'epoch': epoch,
             'iter': current_iter,
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
+            'optimizer_types': _types(self.optimizers),
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
             'networks': networks,
             'best_metric_results': best,
@@ -98,6 +101,10 @@ def resume_training(self: Any, state: Options) -> None:
     path = self.opt['path'].get('resume_state')
     if len(state['optimizers']) != len(self.optimizers):
         raise UserError(f'{path}: has {len(state["optimizers"])} optimizers, the option file {len(self.optimizers)}')
+    if (types := state.get('optimizer_types', _types(self.optimizers))) != _types(self.optimizers):
+        raise UserError(
+            f'{path}: is of {" and ".join(types)}, the option file of {" and ".join(_types(self.optimizers))}'
+        )
     for optimizer, saved in zip(self.optimizers, state['optimizers'], strict=True):
         load_moments(optimizer, saved, path)
     # each step again, as a run without a stop has made them: some schedulers go by the rate before
@@ -111,6 +118,10 @@ def resume_training(self: Any, state: Options) -> None:
             part.load_state_dict(state['stateful'][name])
 
 
+def _types(optimizers: list[Any]) -> list[str]:
+    return [type(optimizer).__name__ for optimizer in optimizers]
+
+
 def load_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any], path: str | None) -> None:
     """Load an optimizer's moments; learning rates, betas and whatever else has been set stay as they are.
 
@@ -120,7 +131,7 @@ def load_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any], path: 
     groups = optimizer.state_dict()['param_groups']
     shapes = [parameter.shape for group in optimizer.param_groups for parameter in group['params']]
     if [len(group['params']) for group in groups] != [len(group['params']) for group in saved['param_groups']] or any(
-        value.dim() and value.shape != shapes[number]
+        isinstance(value, torch.Tensor) and value.dim() and not _fits(value.shape, shapes[number])
         for number, moments in saved['state'].items()
         for value in moments.values()
     ):
@@ -129,6 +140,11 @@ def load_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any], path: 
             'start from its weights by path.pretrain_network_g'
         )
     optimizer.load_state_dict({'state': saved['state'], 'param_groups': groups})
+
+
+def _fits(moments: torch.Size, shape: torch.Size) -> bool:
+    """Whether moments can be those of a parameter: of its shape, or, as Adafactor's, with sides of 1 in its place."""
+    return len(moments) == len(shape) and all(m in (1, n) for m, n in zip(moments, shape, strict=True))
 
 
 def load_network(
@@ -148,6 +164,19 @@ def load_network(
         f'{load_path}' + (f'; new are {some(left)}' if left else '')
     )
     net.load_state_dict(taken, strict=not left)
+
+
+def scheduled(wrapped: Callable[..., None]) -> Callable[..., None]:
+    """``BaseModel.update_learning_rate``, whose schedules step from the rate that they gave, not from the warm-up's."""
+
+    @functools.wraps(wrapped)
+    def update_learning_rate(self: Any, current_iter: int, warmup_iter: int = -1) -> None:
+        for optimizer, scheduler in zip(self.optimizers, self.schedulers, strict=False):
+            for group, rate in zip(optimizer.param_groups, scheduler.get_last_lr(), strict=True):
+                group['lr'] = rate
+        wrapped(self, current_iter, warmup_iter)
+
+    return update_learning_rate
 
 
 def announcing(wrapped: Callable[[Any, nn.Module], nn.Module]) -> Callable[[Any, nn.Module], nn.Module]:

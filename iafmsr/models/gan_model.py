@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from iafmsr.bridge.basicsr_api import MODEL_REGISTRY, SRGANModel, build_loss, build_network
-from iafmsr.models.guard import StepGuard
+from iafmsr.models.guard import StepGuard, guard_options
 from iafmsr.models.iafmnet_model import IAFMNetModel
 
 
@@ -34,7 +34,7 @@ class IAFMNetGANModel(IAFMNetModel, SRGANModel):
             self.load_network(self.net_d, file, path.get('strict_load_d', True), path.get('param_key_d', 'params'))
         self.net_d.train()
         self.cri_gan = build_loss(train['gan_opt']).to(self.device)
-        self.guard_d = StepGuard(self.device, False, train.get('max_bad_steps') or 10)
+        self.guard_d = StepGuard(self.device, False, **guard_options(train))
         super().init_training_settings()
         self.stateful['guard_d'] = self.guard_d
 
@@ -73,7 +73,8 @@ class IAFMNetGANModel(IAFMNetModel, SRGANModel):
             'l_d_real': half * self.cri_gan(real - mean_fake, True, is_disc=True),
             'l_d_fake': half * self.cri_gan(fake - mean_real, False, is_disc=True),
         }
-        self.guard_d.step(losses['l_d_real'] + losses['l_d_fake'], self.optimizer_d, current_iter, self.names)
+        self.guard_d.backward(losses['l_d_real'] + losses['l_d_fake'])
+        self.guard_d.step(self.optimizer_d, current_iter, self.names)
         measures = losses | {'out_d_real': real.mean(), 'out_d_fake': fake.mean()}
         self.values = self.values | {key: value.detach() for key, value in measures.items()}
 

@@ -36,28 +36,39 @@ class StepGuard:
     fault; one is counted when the loss itself is not finite or the scale has come down below 1.
 
     Args:
-        device: of the parameters. On CUDA the optimizer has to be fused, the kind that takes ``found_inf``.
+        device: of the parameters. On CUDA a fused optimizer, the kind that takes ``found_inf``, needs no host.
         scaled: scale the loss, for fp16.
         max_bad_steps: so many steps skipped in a row stop the run.
+        grad_clip: largest norm of all gradients together; larger ones are made as much smaller. None: any.
     """
 
-    def __init__(self, device: torch.device, scaled: bool, max_bad_steps: int) -> None:
+    def __init__(self, device: torch.device, scaled: bool, max_bad_steps: int, grad_clip: float | None = None) -> None:
         self.device = device
         self.scaler = grad_scaler(device.type, enabled=scaled)
-        self.max_bad_steps = max_bad_steps
+        self.max_bad_steps, self.grad_clip = max_bad_steps, grad_clip
+        self.bad_loss: Tensor | None = None  # of the backward passes since the last step
         self.skipped = 0
         self.in_a_row = 0
         self.steps: list[Step] = []
 
-    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer, iteration: int, names: list[str]) -> None:
-        """Backward pass and step of an iteration, whose batch is made of the files ``names``."""
-        bad_loss = loss.detach().isfinite().logical_not()
-        # the gradient of the loss by itself: 1, or NaN for all that follows from it
-        self.scaler.scale(loss).backward(torch.ones_like(loss).masked_fill_(bad_loss, torch.nan))
+    def backward(self, loss: Tensor, share: float = 1) -> None:
+        """Backward pass of a loss that is this share of the iteration's."""
+        bad = loss.detach().isfinite().logical_not()
+        self.bad_loss = bad if self.bad_loss is None else self.bad_loss | bad
+        # the gradient of the loss by itself: its share, or NaN for all that follows from it
+        self.scaler.scale(loss).backward(torch.full_like(loss, share).masked_fill_(bad, torch.nan))
+
+    def step(self, optimizer: torch.optim.Optimizer, iteration: int, names: list[str]) -> None:
+        """Step of an iteration after its backward passes; its batch is made of the files ``names``."""
+        bad_loss, self.bad_loss = self.bad_loss, None
+        assert bad_loss is not None, 'a backward pass comes first'
         self.scaler.unscale_(optimizer)
         gradients = [p.grad for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
         largest = torch.stack(torch._foreach_norm(gradients, torch.inf)).max()
         bad = (largest < MAX_GRADIENT).logical_not()  # NaN is bad, too
+        if self.grad_clip:
+            parameters = [p for group in optimizer.param_groups for p in group['params']]
+            torch.nn.utils.clip_grad_norm_(parameters, self.grad_clip)
         take_step(optimizer, bad)
         if self.scaler.is_enabled():
             self.scaler.update()
@@ -122,6 +133,11 @@ class StepGuard:
         self.skipped = state['skipped']
 
 
+def guard_options(train: dict[str, Any]) -> dict[str, Any]:
+    """Of a guard, by the section ``train``."""
+    return {'max_bad_steps': train.get('max_bad_steps') or 10, 'grad_clip': train.get('grad_clip')}
+
+
 def grad_scaler(device: str, enabled: bool) -> Any:
     """torch's scaler of losses; torch 2.2 has it for CUDA alone, and nothing is scaled on a CPU there."""
     if hasattr(torch.amp, 'GradScaler'):
@@ -132,9 +148,10 @@ def grad_scaler(device: str, enabled: bool) -> Any:
 def take_step(optimizer: torch.optim.Optimizer, bad: Tensor) -> None:
     """A step of the optimizer, which changes nothing, its own moments included, when ``bad`` (a bool scalar) is true.
 
-    On a CPU the flag is at hand. On CUDA it goes to the fused optimizer, which needs no answer from the host.
+    On a CPU the flag is at hand. On CUDA it goes to the fused optimizer, which needs no answer from the host; for other
+    optimizers the host waits for it.
     """
-    if bad.device.type == 'cpu':
+    if bad.device.type == 'cpu' or not getattr(optimizer, '_step_supports_amp_scaling', False):
         if not bad:
             optimizer.step()
     else:

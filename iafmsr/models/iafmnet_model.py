@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import OrderedDict
+from collections.abc import Generator
+from contextlib import closing, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -17,11 +19,13 @@ from iafmsr.layers.density import Density
 from iafmsr.layers.idm import InformationDensity
 from iafmsr.models.channels import channels_of, to_gray
 from iafmsr.models.compilation import compiled_or_not
-from iafmsr.models.guard import StepGuard
+from iafmsr.models.guard import StepGuard, guard_options
 from iafmsr.models.losses.terms import Losses, Seen
-from iafmsr.models.muon import Muon, has_fused
+from iafmsr.models.optimizers import build_optimizer
 from iafmsr.models.precision import usable
 from iafmsr.models.teacher import Teacher
+
+_PICTURES = ('lq', 'gt', 'gt_usm', 'taught')  # of a batch
 
 
 @MODEL_REGISTRY.register()
@@ -37,11 +41,13 @@ class IAFMNetModel(SRModel):
     ``train.teacher`` adds ``l_teacher``, the distance from a teacher's picture, see
     :class:`~iafmsr.models.teacher.Teacher`; its weight is a function of the iteration alone.
 
-    Further options: ``train.optim_g.type``, ``Adam`` or ``Muon``, see :class:`~iafmsr.models.muon.Muon`;
+    Further options: ``train.optim_g.type``, a name of torch.optim or ``Muon``, see
+    :class:`~iafmsr.models.muon.Muon`;
     ``train.autocast``, ``bf16`` (where the device has it) or ``fp16`` for the forward pass in training (the losses are
     computed in float32); ``train.channels_last``, the layout of weights and pictures in memory (equal up to rounding);
     ``train.compile``, torch.compile's mode, see :func:`~iafmsr.models.compilation.compiled_or_not`;
-    ``train.max_bad_steps`` (10), see :class:`~iafmsr.models.guard.StepGuard`.
+    ``train.max_bad_steps`` (10) and ``train.grad_clip``, see :class:`~iafmsr.models.guard.StepGuard`;
+    ``train.accumulate``, the parts of a batch that go through the network one after the other.
 
     A network of one channel is trained and validated on gray pictures: luma of the full range, 0 to 1.
 
@@ -71,7 +77,7 @@ class IAFMNetModel(SRModel):
         self.precision = usable(train.get('autocast'), self.device)
         self.compile_mode = train.get('compile')
         self.compiled_net: nn.Module | None = None
-        self.guard = StepGuard(self.device, self.precision == torch.float16, train.get('max_bad_steps') or 10)
+        self.guard = StepGuard(self.device, self.precision == torch.float16, **guard_options(train))
         self.taught: Tensor | None = None  # the teacher's picture that came with the batch
         self.stateful: dict[str, Any] = {'guard': self.guard}
         self.ema_decay = train.get('ema_decay', 0)
@@ -95,18 +101,16 @@ class IAFMNetModel(SRModel):
         return super().model_to_device(net.to(memory_format=self.memory_format))  # type: ignore[call-overload]
 
     def get_optimizer(self, optim_type: str, params: list[Tensor], lr: float, **kwargs: Any) -> torch.optim.Optimizer:
-        params = list(params)  # SRGANModel gives an iterator
-        if optim_type == 'Muon':
-            return Muon(params, lr, **kwargs)
-        # the fused kind can leave a step out without asking the host, and on a CPU takes a tenth of the time
-        return super().get_optimizer(optim_type, params, lr, fused=has_fused(params), **kwargs)
+        return build_optimizer(optim_type, list(params), lr, **kwargs)  # SRGANModel gives an iterator
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         super().resume_training(resume_state)
         for optimizer in self.optimizers:
             for parameter, moments in optimizer.state.items():
                 for name, value in moments.items():
-                    if value.shape == parameter.shape:  # in its layout: the fused kind goes by positions in memory
+                    if (
+                        isinstance(value, Tensor) and value.shape == parameter.shape
+                    ):  # in its layout: the fused kind goes by positions in memory
                         moments[name] = torch.empty_like(parameter).copy_(value)
 
     def feed_data(self, data: dict[str, Any]) -> None:
@@ -140,18 +144,41 @@ class IAFMNetModel(SRModel):
         if self.compile_mode:
             self.compile(current_iter)
         self.optimizer_g.zero_grad()
-        losses, measures = self.compute_losses(current_iter)
-        self.guard.step(_total(losses), self.optimizer_g, current_iter, self.names)
-        self.values = {key: value.detach() for key, value in (losses | measures).items()}
+        parts = int(self.opt['train'].get('accumulate') or 1)
+        values: list[dict[str, Tensor]] = []
+        for _ in self.parts(parts):
+            losses, measures = self.compute_losses(current_iter)
+            self.guard.backward(_total(losses), 1 / parts)
+            values.append({key: value.detach() for key, value in (losses | measures).items()})
+        self.guard.step(self.optimizer_g, current_iter, self.names)
+        self.values = {key: torch.stack([part[key] for part in values]).mean(0) for key in values[0]}
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+
+    def parts(self, count: int) -> Generator[int, None, None]:
+        """Let the batch be one of so many parts of it after another; processes meet in the last one's backward pass."""
+        whole = {
+            name: value for name in _PICTURES if isinstance(value := getattr(self, name, None), Tensor) and count > 1
+        }
+        try:
+            for number in range(count):
+                for name, value in whole.items():
+                    setattr(self, name, value.chunk(count)[number])
+                alone = self.opt['dist'] and number < count - 1
+                with self.net_g.no_sync() if alone else nullcontext():
+                    yield number
+        finally:
+            for name, value in whole.items():
+                setattr(self, name, value)
 
     def compile(self, current_iter: int) -> None:
         """Compile the network for the shapes of the first batch; later, let CUDA graphs know where a step begins."""
 
         def try_out(net: nn.Module) -> None:
             self.compiled_net = net
-            _total(self.compute_losses(current_iter)[0]).backward()
+            with closing(self.parts(int(self.opt['train'].get('accumulate') or 1))) as parts:
+                next(parts)
+                _total(self.compute_losses(current_iter)[0]).backward()
 
         if self.compiled_net is None:
             self.compiled_net = compiled_or_not(self.net_g, self.compile_mode, try_out)

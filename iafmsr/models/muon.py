@@ -60,6 +60,7 @@ class Muon(torch.optim.Optimizer):
             {'params': others},
         ]
         super().__init__(groups, self.adam.defaults)
+        self._step_supports_amp_scaling = True  # torch's word for: takes found_inf
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

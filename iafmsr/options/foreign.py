@@ -24,7 +24,6 @@ _INSTEAD = {
     'model_type=HATModel': 'write SRModel or IAFMNetModel',
     'network_g.type=HAT': 'write `type: Spandrel` and `id: HAT`',
     'network_g.type=SeemoRe': 'write `type: Spandrel` and `id: SeemoRe`',
-    'train.optim_g.type=AdamW': 'write Adam, which is the same with `weight_decay: 0`',
     'network_g.upscaling_factor': 'write scale',
     'use_amp': 'write `train: {autocast: bf16}`, or fp16',
     'amp_bf16': 'write `train: {autocast: bf16}`',
@@ -33,10 +32,13 @@ _INSTEAD = {
     'compile_mode': 'write `train: {compile: default}`, or another mode',
     'datasets.*.task': 'leave it out, all datasets are of super-resolution',
     'datasets.*.lq_size': 'write gt_size, which is lq_size times the scale',
-    'datasets.*.accum_iter': 'write total_batch_size',
+    'datasets.*.accum_iter': 'write total_batch_size, which is accum_iter times as large, and `train: {accumulate: N}`',
     'train.losses': 'write a section for each loss: pixel_opt, perceptual_opt, fft_opt, ie_opt',
-    'train.grad_clip': 'leave it out, steps that are not finite are left out (max_bad_steps)',
     'train.fft_opt.reduction': 'leave it out, FFTLoss is the mean',
+    **{
+        f'train.optim_g.type={name}': 'write AdamW, or Muon for a short training'
+        for name in ('Adan', 'AdanSF', 'adan', 'adan_sf', 'Lion', 'Prodigy')
+    },
     'val.val_enabled': 'leave out the section val for no validation',
     'val.metrics_enabled': 'leave out the section metrics for none',
     'val.tile_size': 'leave it out, validation is of whole pictures',
@@ -64,9 +66,6 @@ def translated(opt: Any) -> Any:
             opt[name] = _plain(opt[name], name)
     if isinstance(train.get('fft_opt'), dict) and train['fft_opt'].get('type', 'FFTLoss') == 'FFTLoss':
         opt['train']['fft_opt'] = _plain(train['fft_opt'], 'train.fft_opt')
-    for name in (name for name in train if str(name).startswith('optim_') and isinstance(train[name], dict)):
-        if train[name].get('type') == 'AdamW' and train[name].get('weight_decay') == 0:
-            opt['train'][name] = {**train[name], 'type': 'Adam'}
     network = opt.get('network_g')
     if isinstance(network, dict) and network.get('type') in _RENAMED_SCALE and 'scale' not in network:
         opt['network_g'] = {'scale' if key == 'upscaling_factor' else key: value for key, value in network.items()}

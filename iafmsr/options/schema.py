@@ -76,7 +76,9 @@ class Train(Section):
     total_iter: Iterations = key('iterations of the whole run')
     warmup_iter: Whole = key('iterations in which the rate rises from 0; -1 for none', -1)
     ema_decay: Share = key('decay of the moving average of the weights; 0 for no average', 0)
-    optim_g: Optimizer = key('optimizer of network_g: Adam, or Muon under IAFMNetModel')
+    optim_g: Optimizer = key(
+        'optimizer of network_g: Adam; under IAFMNetModel also Muon, AdamW and others of torch.optim'
+    )
     optim_d: Optimizer | None = key('optimizer of network_d', None, GAN)
     scheduler: Scheduler = key('learning rate over the iterations')
     pixel_opt: Loss | None = key('loss of the pixels; this or perceptual_opt is needed', None)
@@ -90,6 +92,8 @@ class Train(Section):
     relativistic: Flag = key('network_d compares with the mean of the other kind', False, OURS_GAN)
     net_d_iters: Count = key('iterations of network_d for one of network_g', 1, GAN)
     net_d_init_iters: Natural = key('iterations of network_d before the first of network_g', 0, GAN)
+    grad_clip: Positive | None = key('largest norm of the gradients; larger ones are made smaller', None, OURS)
+    accumulate: Count = key('parts in which a batch goes through the network, to save memory', 1, OURS)
     autocast: Annotated[Literal['bf16', 'fp16'], Kind('bf16 or fp16')] | None = key(
         'precision of the forward pass; float32 where it is left out', None, OURS
     )

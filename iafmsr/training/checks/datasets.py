@@ -63,6 +63,7 @@ class DatasetCheck(Findings):
             self.patches(where, dataset)
             self.curriculum(where, dataset)
             self.batches(where, dataset)
+            self.shares(where, dataset)
         if dataset.get('in_memory') is not None:
             self.memory(where, phase, dataset)
         self.additions(where, phase, dataset)
@@ -196,6 +197,15 @@ class DatasetCheck(Findings):
                 f'{where}.total_batch_size',
                 f'{total} wins over batch_size_per_gpu {each} (times {shares}): {total // shares} each',
             )
+
+    def shares(self, where: str, dataset: Options) -> None:
+        """What the batch of a process has to be large enough for."""
+        total, each = whole(dataset.get('total_batch_size')), whole(dataset.get('batch_size_per_gpu'))
+        size, parts = (total // self.loaders if total else each), whole(self.train.get('accumulate')) or 1
+        if size and size % parts:
+            self.fault('train.accumulate', f'{parts} parts of the {size} pictures that a process has in a batch')
+        for key in (key for key in MIXINGS if dataset.get(key) and size == 1):
+            self.fault(f'{where}.{key}', 'needs at least 2 pictures in the batch of each process')
 
     def epoch(self, where: str, dataset: Options, count: int) -> None:
         """An epoch has to fill one batch at least: what does not fill one is left out."""

@@ -9,11 +9,17 @@ from typing import Any
 
 import torch
 
-from iafmsr.bridge.basicsr_api import ARCH_REGISTRY, LOSS_REGISTRY, CosineAnnealingRestartLR, MultiStepRestartLR
+from iafmsr.bridge.basicsr_api import (
+    ARCH_REGISTRY,
+    LOSS_REGISTRY,
+    CosineAnnealingRestartLR,
+    MultiStepRestartLR,
+    SRGANModel,
+)
 from iafmsr.errors import UserError
 from iafmsr.models.channels import channels_of
 from iafmsr.models.iafmnet_model import IAFMNetModel
-from iafmsr.models.muon import Muon
+from iafmsr.models.optimizers import OPTIMIZERS
 from iafmsr.models.teacher import load_teacher
 from iafmsr.options.schema import Loss, Optimizer, Scheduler, Teacher, Train, section_class
 from iafmsr.training.checks.findings import Findings, Options, is_foreign, is_number, shown, subsection, whole
@@ -23,15 +29,18 @@ _SCHEDULERS = {
     'MultiStepRestartLR': MultiStepRestartLR,
     'CosineAnnealingRestartLR': CosineAnnealingRestartLR,
 }
-_OPTIMIZERS = {'Adam': torch.optim.Adam, 'Muon': Muon}
 
 
 class TrainingCheck(Findings):
     def match(self, model: type) -> None:
         """Optimizer and losses that not every model class and not every network can have."""
         own = issubclass(model, IAFMNetModel)
-        if subsection(self.train, 'optim_g').get('type') == 'Muon' and not own:
-            self.fault('train.optim_g.type', f'{model.__name__} knows no Muon, IAFMNetModel does')
+        for key in ('optim_g', 'optim_d'):
+            kind = subsection(self.train, key).get('type')
+            if kind in OPTIMIZERS and kind != 'Adam' and not own:
+                self.fault(f'train.{key}.type', f'{model.__name__} knows no {kind}, IAFMNetModel does')
+        if (whole(self.train.get('accumulate')) or 1) > 1 and issubclass(model, SRGANModel):
+            self.fault('train.accumulate', 'does not go with a discriminator, which sees the whole batch')
         name = subsection(self.opt, 'network_g').get('type')
         arch = next((cls for key, cls in ARCH_REGISTRY if key == name), None)
         if subsection(self.train, 'curriculum').get('k') and arch and 'k' not in inspect.signature(arch).parameters:
@@ -48,7 +57,7 @@ class TrainingCheck(Findings):
             if not section or kind is None:
                 continue
             if kind is Optimizer:
-                cls = self.constructor(where, section, _OPTIMIZERS, given=('params',))
+                cls = self.constructor(where, section, OPTIMIZERS, given=('params',))
                 if cls and len(self.report.faults) == found and is_number(section.get('lr')):
                     self.build(where, cls, section, [parameter])
             elif kind is Scheduler:

@@ -1,5 +1,6 @@
 """The download is resumable, counts and decodes, and says what to do by hand; against a server on this machine."""
 
+import hashlib
 import io
 import tarfile
 import threading
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from iafmsr.cli import main
 from iafmsr.errors import UserError
 from iafmsr.tools.prepare import download as module
-from iafmsr.tools.prepare.download import DF2K, Source, download
+from iafmsr.tools.prepare.download import download
+from iafmsr.tools.prepare.sources import BENCHMARKS, DF2K, Source
 
 
 def png(seed):
@@ -233,3 +236,46 @@ def test_a_full_disk_is_said_before_it_is_full(serve, tmp_path, monkeypatch):
 def test_df2k_is_3450_pictures_from_two_official_addresses():
     assert {s.name: s.count for s in DF2K} == {'DIV2K': 800, 'Flickr2K': 2650}
     assert [s.archive for s in DF2K] == ['DIV2K_train_HR.zip', 'Flickr2K.tar']
+
+
+def benchmark_archive():
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode='w') as file:
+        for name, count in {'Set5': 5, 'Set14': 14, 'B100': 100, 'Urban100': 100}.items():
+            for part in ('HR', 'LR_bicubic/X2', 'LR_bicubic/X3', 'LR_bicubic/X4'):
+                for number in range(count):
+                    info = tarfile.TarInfo(f'benchmark/{name}/{part}/{number}{part[-2:].lower()}.png')
+                    content = png(len(name))
+                    info.size = len(content)
+                    file.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def test_four_benchmarks_come_in_one_archive_to_where_the_commands_want_them(tmp_path, capsys):
+    """Whose sum is kept; it is not the one that is published, which is said."""
+    (tmp_path / 'benchmarks').mkdir()
+    (tmp_path / 'benchmarks/benchmark.tar').write_bytes(content := benchmark_archive())
+    assert main(['download', 'benchmarks', '--output', str(tmp_path)]) == 0
+    said = capsys.readouterr().err
+    for name, count in {'Set5': 5, 'Set14': 14, 'BSD100': 100, 'Urban100': 100}.items():
+        for part in ('HR', 'LR_bicubic/X2', 'LR_bicubic/X3', 'LR_bicubic/X4'):
+            assert len(list((tmp_path / 'benchmarks' / name / part).iterdir())) == count
+    found = hashlib.md5(content).hexdigest()
+    assert (tmp_path / 'benchmarks/benchmark.tar.md5').read_text() == f'{found}  benchmark.tar\n'
+    assert said.count(f'its MD5 is {found}, torchSR gives {BENCHMARKS[0].md5}') == 1 and 'www.manga109.org' in said
+
+
+def test_an_archive_that_has_changed_is_named(tmp_path):
+    (tmp_path / 'Set').mkdir()
+    (tmp_path / 'Set/set.zip').write_bytes(zip_archive())
+    (tmp_path / 'Set/set.zip.md5').write_text('0' * 32 + '  set.zip\n')
+    with pytest.raises(
+        UserError, match=r'set\.zip is damaged \(its MD5 is [0-9a-f]{32}, it was 0{32}\): delete it and'
+    ):
+        download(source('http://127.0.0.1:9'), tmp_path)
+
+
+def test_a_set_that_is_not_known_is_refused(capsys):
+    with pytest.raises(SystemExit) as error:
+        main(['download', 'benchmark'])
+    assert error.value.code == 2 and 'benchmark: no such set (did you mean benchmarks?)' in capsys.readouterr().err

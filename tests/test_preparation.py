@@ -10,6 +10,7 @@ import sys
 import time
 from fractions import Fraction
 
+import cv2
 import lmdb
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from iafmsr.files.picture import UnreadableError
 from iafmsr.files.reading import picture_size, read_picture
 from iafmsr.ops.resize import imresize, mod_crop
 from iafmsr.tools.prepare import forms, preparation, stores
+from iafmsr.tools.prepare.degradation import BLOCKS, BLUR, blockiness
 from iafmsr.tools.prepare.forms import SubImages, WholePictures
 from iafmsr.tools.prepare.preparation import prepare
 
@@ -453,3 +455,41 @@ def test_sets_whose_record_has_no_report_are_refused(pictures, tmp_path):
     path.write_text(json.dumps(record | {'report': None}))
     with pytest.raises(UserError, match='prepare.json is damaged'):
         prepare([pictures], tmp_path / 'out', [2], SMALL)
+
+
+# -- nested folders, and the report -----------------------------------------------------------------------------------
+def test_pictures_of_nested_folders_are_prepared(tmp_path):
+    """As ImageNet and LSDIR lay them out."""
+    for folder, name in (('train/n01', 'n01_1.JPEG'), ('train/n02', 'n02_7.JPEG'), ('train/n02/deep', '0000001.png')):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        save_picture(tmp_path / folder / name, 48, 48)
+    (tmp_path / 'train/notes.txt').write_text('no picture')
+    flags = ['--input', str(tmp_path / 'train'), '--output', str(tmp_path / 'out'), '--scale', '4']
+    sizes = ['--crop-size', '48', '--step', '24', '--min-size', '24']
+    with pytest.raises(SystemExit):
+        main(['prepare', *flags, *sizes])
+    assert main(['prepare', *flags, *sizes, '--recursive']) == 0
+    assert sorted(read_lmdb(tmp_path / 'out/HR_sub.lmdb')[0]) == ['0000001_s001', 'n01_1_s001', 'n02_7_s001']
+
+
+def test_blocks_are_found_wherever_their_grid_begins():
+    plain = np.add.outer(np.arange(64.0), np.arange(64.0))
+    assert blockiness(plain) == pytest.approx(0, abs=1e-6)
+    blocks = plain + 6 * np.add.outer(np.arange(64) // 8, np.arange(64) // 8)
+    assert min(blockiness(blocks[start:, start:]) for start in range(8)) > 1
+    assert blockiness(plain + 6 * (np.arange(64) // 8)) < 0.1  # stripes are no blocks
+
+
+@pytest.mark.parametrize(
+    ('kind', 'says'),
+    [('sharp', 'bicubic LR suits'), ('blocks', 'enlarge the JPEG blocks of'), ('blurred', 'enlarge the blur of')],
+)
+def test_the_report_says_whether_a_bicubic_net_suits_a_folder(tmp_path, capsys, kind, says):
+    for number in range(3):
+        noise = np.random.default_rng(number).integers(0, 256, (240, 240, 3), np.uint8)
+        picture = cv2.GaussianBlur(noise, (0, 0), 2.0 if kind == 'blurred' else 0.6)
+        Image.fromarray(picture).save(tmp_path / f'{number}.jpg', quality=30 if kind == 'blocks' else 100)
+    assert main(['prepare', '--input', str(tmp_path), '--report']) == 0
+    out = capsys.readouterr().out
+    assert out.startswith('3 of 3 pictures measured') and says in out
+    assert f'{BLOCKS:5.2f}' in out and f'{BLUR:5.2f}' in out

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from iafmsr.errors import UserError
 
-__all__ = ['PictureFile', 'is_picture_name', 'list_pictures', 'printable']
+__all__ = ['PictureFile', 'is_picture_name', 'list_pictures', 'nested', 'printable']
 
 _SUFFIXES = {
     '.png',
@@ -78,6 +78,15 @@ def list_pictures(folders: Sequence[Path]) -> list[PictureFile]:
             if other.path != path:
                 raise UserError(f'two pictures of one name: {printable(other.path)} and {printable(path)}; rename one')
     return list(found.values())
+
+
+def nested(folders: Sequence[Path]) -> list[Path]:
+    """The folders, and those in them at any depth, that hold pictures; a folder without any stays itself."""
+    found = []
+    for folder in folders:
+        inside = [Path(path) for path, _, names in os.walk(folder) if any(is_picture_name(Path(n)) for n in names)]
+        found += sorted(inside) or [folder]
+    return found
 
 
 def printable(path: Path) -> str:

@@ -61,6 +61,9 @@ class Board:
     def add_scalar(self, *args: Any) -> None:
         self._try(lambda writer: writer.add_scalar(*args))
 
+    def add_image(self, *args: Any) -> None:
+        self._try(lambda writer: writer.add_image(*args))
+
     def close(self) -> None:
         self._try(lambda writer: writer.close())
 

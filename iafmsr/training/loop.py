@@ -13,13 +13,7 @@ from typing import Any
 
 import torch
 
-from iafmsr.bridge.basicsr_api import (
-    AvgTimer,
-    build_model,
-    make_exp_dirs,
-    master_only,
-    mkdir_and_rename,
-)
+from iafmsr.bridge.basicsr_api import AvgTimer, build_model, make_exp_dirs, master_only, mkdir_and_rename
 from iafmsr.errors import UserError
 from iafmsr.files.lock import folder_lock
 from iafmsr.training.batches import Batches
@@ -31,7 +25,7 @@ from iafmsr.training.options import keep_options, parse_options
 from iafmsr.training.progress import Reports
 from iafmsr.training.saving import Saver
 from iafmsr.training.signals import RESUME_ME, StopSignal
-from iafmsr.training.validation import pictures_apart, val_loader, validate
+from iafmsr.training.validation import pictures_apart, show, val_loader, validate
 from iafmsr.training.waiting import waiting
 
 Options = dict[str, Any]
@@ -225,6 +219,8 @@ class Run:
         for loader in self.val_loaders:
             with pictures_apart(self.model.opt, loader, self.val_loaders):
                 validate(self.model, loader, self.iteration, self.board, self.opt['val']['save_img'])
+        if self.board and self.val_loaders:
+            show(self.model, self.val_loaders[0], self.iteration, self.board)
         if self.opt['rank'] != 0 or not self.opt['val'].get('metrics'):
             return
         if self.opt['logger'].get('keep_best') and self.is_best():

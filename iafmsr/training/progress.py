@@ -25,6 +25,7 @@ class Reports(AbstractContextManager['Reports']):
     """
 
     def __init__(self, opt: dict[str, Any], iteration: int, board: Any) -> None:
+        self.board = board
         self.messages = MessageLogger(opt, iteration, board)
         self.messages.max_iters = int(self.messages.max_iters) + 1  # it takes one off: the last time left was negative
         shown = opt['rank'] == 0 and _has_terminal()
@@ -47,6 +48,8 @@ class Reports(AbstractContextManager['Reports']):
 
     def losses(self, values: dict[str, Any]) -> None:
         """A report: ``epoch``, ``iter``, ``lrs``, ``time``, ``data_time``, and the losses by their names."""
+        if self.board is not None:
+            self.board.add_scalar('learning_rate', values['lrs'][0], values['iter'])
         if self.handler is None:
             self.messages(values)
             return

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from iafmsr.bridge.basicsr_api import build_dataloader, build_dataset, get_root_logger
 
@@ -29,6 +32,25 @@ def validate(model: Any, loader: Any, iteration: int | str, board: Any, save_img
         get_root_logger().error(f'The pictures of the validation could not be written: {error.strerror or error}')
         model.validation(loader, iteration, board, False)
         return False
+
+
+def show(model: Any, loader: Any, iteration: int, board: Any) -> None:
+    """Put the first picture of a set on TensorBoard: the result, and the map and mask of a network that has them."""
+    model.is_train = False  # the models of Real-ESRGAN degrade what they train on
+    model.feed_data(next(iter(loader)))
+    model.is_train = True
+    model.test()
+    result = model.get_current_visuals()['result'][0].clamp(0, 1)
+    name = loader.dataset.opt['name']
+    board.add_image(f'{name}/result', result, iteration)
+    net = getattr(model, 'net_g_ema', model.get_bare_model(model.net_g))
+    if 'return_density' in inspect.signature(net.forward).parameters:
+        was_training = net.training
+        with torch.no_grad():
+            density = net.eval()(model.lq, return_density=True)[1]
+        net.train(was_training)
+        board.add_image(f'{name}/idm', (density.idm / density.idm.amax().clamp(min=1e-9))[0].cpu(), iteration)
+        board.add_image(f'{name}/mask', density.mask[0].float().cpu(), iteration)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
   iafmsr prepare --input datasets/DIV2K/DIV2K_train_HR datasets/Flickr2K/Flickr2K_HR --output datasets/DF2K
   iafmsr prepare --input BSD100/original --output datasets/benchmarks/BSD100 --whole
+  iafmsr prepare --input ILSVRC/train --recursive --output datasets/ImageNet --scale 4
+  iafmsr prepare --input photos --report
 
 Pairs for training are sub-images in LMDBs. An interrupted call goes on where it stopped. The exit code is 1 where a
 picture could not be read. See datasets/README.md.
@@ -19,7 +21,14 @@ from iafmsr.errors import UserError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('--input', type=Path, nargs='+', required=True, metavar='DIR', help='folders with the original pictures')
-    add('--output', type=Path, required=True, metavar='DIR', help='folder for the pairs')
+    add('--recursive', action='store_true', help='take the pictures of all folders below as well')
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument('--output', type=Path, metavar='DIR', help='folder for the pairs')
+    what.add_argument(
+        '--report',
+        action='store_true',
+        help='make nothing, and say whether JPEG blocks or blur speak against a network trained on bicubic LR',
+    )
     add('--scale', nargs='+', type=int, choices=(2, 3, 4), default=[2, 3, 4], help='scales of LR, one or more')
     add('--whole', action='store_true', help='make whole pictures as PNG files, as benchmarks are laid out')
     add('--crop-size', type=int, default=480, metavar='N', help='side of a sub-image, in HR pixels')
@@ -54,15 +63,23 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: see :func:`iafmsr.tools.prepare.preparation.prepare`.
     """
+    from iafmsr.files.names import list_pictures, nested
     from iafmsr.tools.prepare.forms import SubImages, WholePictures
     from iafmsr.tools.prepare.preparation import prepare
 
+    if args.recursive:
+        args.input = nested(args.input)
+    if args.report:
+        from iafmsr.tools.prepare.degradation import report
+
+        print(report(list_pictures(args.input)))
+        return 0
     if args.teacher and args.whole:
         raise UserError('--teacher: for sub-images, not for --whole')
     form = WholePictures() if args.whole else SubImages(args.crop_size, args.step, args.min_size)
-    report = prepare(args.input, args.output, args.scale, form, args.workers)
+    made = prepare(args.input, args.output, args.scale, form, args.workers)
     if args.teacher and isinstance(form, SubImages):
         from iafmsr.tools.prepare.teacher_pictures import add_teacher
 
         print(add_teacher(args.input, args.output, form, args.teacher, args.ensemble))
-    return 1 if report.unreadable else 0
+    return 1 if made.unreadable else 0

@@ -1,10 +1,12 @@
-"""Download of DF2K: DIV2K's 800 training pictures and Flickr2K's 2,650, from the addresses their authors give.
+"""Download of archives of pictures.
 
-An interrupted download goes on where it stopped (HTTP ranges). There is no published checksum; instead all pictures are
-counted and decoded once, and only then does their folder get its name.
+An interrupted download goes on where it stopped (HTTP ranges). All pictures are counted and decoded once, and only then
+does their folder get its name. The archive's MD5 is kept beside it, and compared whenever it is unpacked; the log says
+where it is not the published one.
 """
 
 import functools
+import hashlib
 import shutil
 import sys
 import tarfile
@@ -12,7 +14,6 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -27,9 +28,11 @@ from iafmsr.files.lock import folder_lock
 from iafmsr.files.names import printable
 from iafmsr.files.picture import UnreadableError
 from iafmsr.files.reading import read_picture
+from iafmsr.files.whole import replace_file
+from iafmsr.tools.prepare.sources import Source
 from iafmsr.tools.prepare.stores import partial
 
-__all__ = ['DF2K', 'Source', 'download']
+__all__ = ['download']
 
 _TIMEOUT = 30  # seconds without a byte
 _ATTEMPTS = 5  # in a row without progress
@@ -39,34 +42,6 @@ _CHUNK = 1 << 20
 Member = tuple[PurePosixPath, int, Callable[[], IO[bytes]]]  # path, size in bytes, and how to open it
 
 
-@dataclass(frozen=True)
-class Source:
-    """An archive of pictures.
-
-    Args:
-        name: Folder of the data set.
-        url: Address of the archive, a zip or a tar file.
-        pictures: Folder of the pictures, in the archive and on the disk; others in the archive are passed over.
-        count: Number of the pictures.
-    """
-
-    name: str
-    url: str
-    pictures: str
-    count: int
-
-    @property
-    def archive(self) -> str:
-        """File name of the archive."""
-        return PurePosixPath(self.url).name
-
-
-DF2K = (
-    Source('DIV2K', 'https://data.vision.ee.ethz.ch/cvl/DIV2K/DIV2K_train_HR.zip', 'DIV2K_train_HR', 800),
-    Source('Flickr2K', 'https://cv.snu.ac.kr/research/EDSR/Flickr2K.tar', 'Flickr2K_HR', 2650),
-)
-
-
 def download(source: Source, output: Path) -> Path:
     """Get the pictures of a source, or what is missing of them.
 
@@ -74,7 +49,7 @@ def download(source: Source, output: Path) -> Path:
 
     Args:
         source: What to get.
-        output: Folder of all data sets; the pictures come to ``output / source.name / source.pictures``.
+        output: Folder of all data sets; the pictures come to their folder in ``output / source.name``.
 
     Returns:
         The folder of the pictures.
@@ -83,7 +58,8 @@ def download(source: Source, output: Path) -> Path:
         UserError: The archive cannot be had, with a word on what to fetch by hand; it is damaged or not the right one;
             another process downloads it; or the disk is full.
     """
-    folder, archive = output / source.name / source.pictures, output / source.name / source.archive
+    folder = output / source.name / (source.folder or source.pictures)
+    archive = output / source.name / source.archive
     if folder.exists():
         _check_count(source, folder)
         _say(f'{printable(folder)}: {source.count} pictures are there')
@@ -104,7 +80,8 @@ def _fetch_and_unpack(source: Source, archive: Path, folder: Path) -> None:
         archive.parent.mkdir(parents=True, exist_ok=True)
         _fetch(source, archive)
     unpacked = partial(folder)
-    unpacked.mkdir(exist_ok=True)
+    unpacked.mkdir(parents=True, exist_ok=True)
+    _check_sum(source, archive)
     _extract(source, archive, unpacked)
     _check_count(source, unpacked)
     _check_decodable(unpacked)
@@ -173,10 +150,11 @@ def _check_space(unfinished: Path, needed: int, total: int) -> None:
 
 def _extract(source: Source, archive: Path, folder: Path) -> None:
     """Unpack the pictures that are not there yet; a name in the archive decides nothing but the picture's own name."""
+    wanted = PurePosixPath(source.pictures).parts
     try:
         with _open_archive(archive) as members, tqdm(total=source.count, desc='unpacking', disable=None) as bar:
             for path, size, content in members:
-                if path.parent.name != source.pictures or path.suffix.lower() != '.png':
+                if path.parent.parts[-len(wanted) :] != wanted or path.suffix.lower() != '.png':
                     continue
                 target = folder / path.name
                 if not (target.exists() and target.stat().st_size == size):
@@ -210,6 +188,24 @@ def _content(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
     content = archive.extractfile(info)
     assert content is not None, 'a file has one'
     return content
+
+
+def _check_sum(source: Source, archive: Path) -> None:
+    """Write down the archive's MD5 at the first look, and hold it against that later."""
+    digest, record = hashlib.md5(usedforsecurity=False), archive.with_name(f'{archive.name}.md5')
+    with open(archive, 'rb') as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    found, before = digest.hexdigest(), record.read_text().split() if record.exists() else []
+    if before and before[0] != found:
+        raise UserError(
+            f'{printable(archive)} is damaged (its MD5 is {found}, it was {before[0]}): delete it and '
+            f'{record.name}, and run again'
+        )
+    if not before:
+        replace_file(record, f'{found}  {archive.name}\n'.encode())
+        if source.md5 not in (None, found):
+            _say(f'{printable(archive)}: its MD5 is {found}, torchSR gives {source.md5}; its pictures are checked')
 
 
 def _check_count(source: Source, folder: Path) -> None:

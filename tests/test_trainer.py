@@ -1,22 +1,28 @@
-"""The trainer's basics under every optimizer: clipping, parts of a batch, warm-up, skipped steps, exact resume."""
+"""The trainer's basics: clipping, parts of a batch, warm-up, skipped steps and exact resume under every optimizer; what
+TensorBoard shows; a second stage."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import option_cases
 import pytest
 import torch
-from option_cases import DELETE, changed
-from tiny import built
+import yaml
+from option_cases import DELETE, changed, flags
+from tiny import built, options
 from torch import nn
 
 from iafmsr.errors import UserError
 from iafmsr.models.guard import StepGuard
 from iafmsr.models.optimizers import OPTIMIZERS, build_optimizer
+from iafmsr.training.options import parse_options
+from iafmsr.training.progress import Reports
+from iafmsr.training.validation import show
 
 parse, refused, root = option_cases.parse, option_cases.refused, option_cases.root
 NAMES = sorted(OPTIMIZERS)
@@ -157,3 +163,63 @@ def test_adam_is_fused_unless_another_kind_is_asked_for() -> None:
 def test_what_cannot_be_is_refused(refused: Callable[..., list[str]], changes: dict[str, Any], culprit: str) -> None:
     (line,) = refused(changed(**changes))
     assert culprit in line
+
+
+class Board:
+    """What is put on TensorBoard."""
+
+    def __init__(self) -> None:
+        self.shown: dict[str, Any] = {}
+
+    def add_scalar(self, name: str, value: float, iteration: int) -> None:
+        self.shown[name] = value
+
+    def add_image(self, name: str, picture: torch.Tensor, iteration: int) -> None:
+        self.shown[name] = picture
+
+
+class Loader(list[dict[str, Any]]):
+    dataset = SimpleNamespace(opt={'name': 'val'})
+
+
+@pytest.mark.parametrize('decay', [0, 0.9])
+def test_result_map_and_mask_of_the_first_picture_are_shown(tmp_path: Path, decay: float) -> None:
+    model, board = built(tmp_path, train__ema_decay=decay), Board()
+    show(model, Loader([batch(1), batch(2)]), 7, board)
+    assert {name: tuple(picture.shape) for name, picture in board.shown.items()} == {
+        'val/result': (3, 32, 32),
+        'val/idm': (1, 8, 8),
+        'val/mask': (1, 8, 8),
+    }
+    assert all(0 <= picture.min() <= picture.max() <= 1 for picture in board.shown.values())
+    assert board.shown['val/mask'].unique().tolist() in ([0.0, 1.0], [0.0])
+    assert model.is_train and model.net_g.training
+    step(model, 1)
+
+
+def test_the_learning_rate_is_shown_with_the_losses() -> None:
+    board = Board()
+    opt = options('x', logger__use_tb_logger=True) | {'rank': 0, 'dist': False}
+    with Reports(opt, 0, board) as reports:
+        reports.losses(
+            {'epoch': 0, 'iter': 5, 'lrs': [0.25], 'time': 1.0, 'data_time': 0.0, 'l_pix': torch.tensor(2.0)}
+        )
+    assert board.shown == {'learning_rate': 0.25, 'losses/l_pix': 2.0}
+
+
+# -- stages -----------------------------------------------------------------------------------------------------------
+def test_a_second_stage_is_a_file_that_starts_from_the_first_ones_weights(root: Path) -> None:
+    """docs/strategies.md: `base`, another name, and the weights; then whatever differs."""
+    model = built(root)
+    model.save(0, -1)
+    (root / 'stage1.yml').write_text(yaml.safe_dump(changed(**{'network_g': model.opt['network_g']})))
+    (root / 'stage2.yml').write_text("""
+base: stage1.yml
+name: stage2
+path: {pretrain_network_g: experiments/run/models/net_g_latest.pth, param_key_g: params_ema}
+train: {total_iter: 10, optim_g: {type: SGD, lr: 0.01}, curriculum: {k: {5: 0.1}}}
+""")
+    (root / 'experiments/stage2').mkdir()
+    opt = parse_options(flags('-opt', str(root / 'stage2.yml')), str(root))
+    assert opt['train']['optim_g'] == {'type': 'SGD', 'lr': 0.01} and opt['train']['pixel_opt']['type'] == 'L1Loss'
+    assert opt['path']['pretrain_network_g'].endswith('experiments/run/models/net_g_latest.pth')

@@ -1,7 +1,7 @@
 """The page of ``iafmsr serve`` in a real browser without a screen: Chromium, driven by selenium.
 
-python tests/browser.py PICTURE --weights IAFMNet_x4 --output FILE.png drops a picture on the page and saves what is to
-be seen. Packages: the extras serve and browser.
+python tests/browser.py [PICTURE] --weights IAFMNet_x4 --output FILE.png drops a picture on the page, or takes the
+example, and saves what is to be seen. Packages: the extras serve and browser.
 """
 
 from __future__ import annotations
@@ -55,6 +55,9 @@ def chromium(width: int, height: int, downloads: Path) -> Iterator[webdriver.Chr
         for switch in (*_SWITCHES, f'--user-data-dir={profile}', f'--window-size={width},{height}'):
             options.add_argument(switch)
         browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+        if width < 500:  # no window is narrower: a telephone is emulated
+            size = {'width': width, 'height': height, 'deviceScaleFactor': 1, 'mobile': True}
+            browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', size)
         try:
             yield browser
         finally:
@@ -73,6 +76,7 @@ class Page:
         self.browser = browser
         browser.get(address)
         self._wait(lambda: self._all('#upload input[type=file]'))
+        self._wait(lambda: self.told)  # of the example
 
     def drop(self, picture: Path) -> None:
         """Hand a picture over, and wait for its result or for a message."""
@@ -103,11 +107,15 @@ class Page:
         """A computed style."""
         return self._all(selector)[0].value_of_css_property(name)
 
-    def slide(self, name: str, value: float) -> None:
-        """Set one of the sliders by its number field, as with the keyboard."""
+    def slide(self, name: str, value: float, key: str = Keys.TAB) -> None:
+        """Set one of the sliders by its number field, and leave it by a key."""
         field = self._all(f'#{name} input[type=number]')[0]
         field.send_keys(Keys.CONTROL, 'a')
-        field.send_keys(f'{value:g}', Keys.TAB)
+        field.send_keys(f'{value:g}', key)
+
+    def press(self, name: str, key: str) -> None:
+        """Move one of the sliders by a key."""
+        self._all(f'#{name} input[type=range]')[0].send_keys(key)
 
     def download(self, folder: Path) -> Path:
         """Press the button; the file that arrives in the browser's folder of downloads."""
@@ -135,12 +143,12 @@ class Page:
         WebDriverWait(self.browser, _SECONDS).until(lambda _: condition())
 
 
-def photograph(address: str, picture: Path, window: Size) -> bytes:
+def photograph(address: str, picture: Path | None, window: Size) -> bytes:
     """The page at ``address`` with a picture on it, as a PNG file of at most 256 colours.
 
     Args:
         address: of the page.
-        picture: that is dropped on it.
+        picture: that is dropped on it; None: the example.
         window: its width and height.
 
     Raises:
@@ -148,9 +156,10 @@ def photograph(address: str, picture: Path, window: Size) -> bytes:
     """
     with tempfile.TemporaryDirectory() as downloads, chromium(*window, Path(downloads)) as browser:
         page = Page(browser, address)
-        page.drop(picture)
-        if page.message:
-            raise UserError(page.message)
+        if picture:
+            page.drop(picture)
+            if page.message:
+                raise UserError(page.message)
         page.wait_until(
             lambda: browser.execute_script(
                 'return [...document.images].every(image => image.complete && image.naturalWidth)'
@@ -172,12 +181,12 @@ def main() -> None:
     from iafmsr.tools.serve.page import serving
 
     parser = Parser(description=__doc__)
-    parser.add_argument('picture', type=Path, help='picture to drop on the page')
+    parser.add_argument('picture', type=Path, nargs='?', help='picture to drop on the page (default: the example)')
     add_weights(parser, 'weights of a network with an information density map')
     parser.add_argument('--output', type=Path, required=True, metavar='FILE.png', help='file for what is to be seen')
-    parser.add_argument('--size', type=size, default=Size(1120, 1070), metavar='WxH', help='size of the window')
+    parser.add_argument('--size', type=size, default=Size(1120, 1460), metavar='WxH', help='size of the window')
     args = parser.parse_args()
-    with serving(load_net(*find_weights(args.weights)), '127.0.0.1', 0, 10**6) as app:
+    with serving(load_net(*find_weights(args.weights)), '127.0.0.1', 0, 200_000) as app:
         write_whole(args.output, photograph(app.local_url, args.picture, args.size))
 
 

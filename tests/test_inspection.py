@@ -253,13 +253,18 @@ def test_the_page_in_a_browser_reads_values_off_its_maps(found, tmp_path):
         place, value = panel.find_element(By.CSS_SELECTOR, '.value').text.split(': ')
         levels = colour_levels(found.idm, SHARE)
         assert place == f'column {column}, row {row}'
-        assert float(value.removeprefix('at least ')) == pytest.approx(
+        number, unit = value.removeprefix('at least ').split()
+        assert unit == 'bits' and float(number) == pytest.approx(
             min(float(found.idm[row, column]), levels.high), abs=(levels.high - levels.low) / 100
         )
 
-        Select(browser.find_element(By.ID, 'over')).select_by_visible_text('error')
+        chosen = Select(browser.find_element(By.ID, 'over'))
         over = browser.find_elements(By.CSS_SELECTOR, '#view img')[2]
-        assert over.is_displayed() and over.value_of_css_property('opacity') == '0.6'
+        assert chosen.first_selected_option.text == 'IDM' and over.is_displayed()
+        sides = [side.text for side in browser.find_elements(By.CSS_SELECTOR, '#view .side')]
+        assert sides == ['bicubic', 'result'] and over.value_of_css_property('opacity') == '0.45'
+        chosen.select_by_visible_text('error')
+        assert over.is_displayed()
         split = browser.find_element(By.CSS_SELECTOR, '#view .split')
         before = split.rect['x']
         view = browser.find_element(By.ID, 'view')

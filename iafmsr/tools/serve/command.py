@@ -1,9 +1,9 @@
 """Serve a page on which a picture is dropped and seen before and after, with the map that guided the net.
 
-The page is reached from this machine alone, loads nothing from elsewhere and sends nothing there; what was uploaded is
-removed at the end. Packages: the extra `serve`.
+The page is reached from this machine alone. It loads nothing from elsewhere and sends nothing there. What was uploaded
+is removed at the end. Packages: the extra `serve`.
 
-  iafmsr serve --weights IAFMNet_x4.pth
+  iafmsr serve --weights IAFMNet_x4
 """
 
 from __future__ import annotations
@@ -29,7 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='port to listen at; 0 takes the first that is free from 7860 on',
     )
-    add('--max-megapixels', type=float, default=1.0, metavar='N', help='largest picture that is taken, in megapixels')
+    add(
+        '--max-seconds',
+        type=number(1),
+        default=20,
+        metavar='N',
+        help='longest time that a picture may take; a larger picture is made smaller first, and the page says so',
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,16 +55,15 @@ def run(args: argparse.Namespace) -> int:
 
     if find_spec('gradio') is None:
         raise UserError("gradio is not installed; the extra 'serve' brings it")
-    if args.max_megapixels <= 0:
-        raise UserError(f'--max-megapixels {args.max_megapixels:g}: more than 0 is wanted')
     weights, given = find_weights(args.weights)
     trained = load_net(weights, given)
     if not is_exact(trained):
         raise UserError(f'{printable(weights)}: {trained.arch} has no information density map that is known beforehand')
 
     from iafmsr.tools.serve.page import serving
+    from iafmsr.tools.serve.work import pixels_within
 
-    with serving(trained, args.host, args.port, round(1e6 * args.max_megapixels)) as app:
+    with serving(trained, args.host, args.port, pixels_within(trained, args.max_seconds)) as app:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left behind
         print(f'{trained.arch} x{trained.scale}: {app.local_url} (Ctrl-C ends it)', flush=True)
         app.block_thread()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -25,13 +28,45 @@ from iafmsr.layers.idm import Maps
 from iafmsr.nets.trained import TrainedNet
 from iafmsr.ops.resize import imresize
 
-__all__ = ['Enlarged', 'enlarge', 'idm_view', 'read_upload', 'save', 'sites_view', 'summary']
+__all__ = [
+    'Enlarged',
+    'Superseded',
+    'Upload',
+    'enlarge',
+    'idm_view',
+    'pixels_within',
+    'read_upload',
+    'reduced',
+    'save',
+    'sites_view',
+    'summary',
+]
 
-_LONGEST = 16384  # of a side: browsers show no longer pictures, and a strip of a million blocks the page
+_LONGEST = 16384  # of a side of the result: browsers show no longer pictures
 _MOST_PIXELS = 178_956_970  # Pillow's limit for files of strangers, whatever the command was told
+_TRIAL = 128  # pixels: side of the picture by which the net's speed is measured
 _SHOWN = 960  # pixels: the longer side of the picture under a map
 _BUDGET = Lock()  # of the net that all visitors share
 _SHARE = 0.995  # of the map's values, over which its colours are spread
+
+
+class Superseded(Exception):
+    """A newer wish has come while a picture was computed."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A picture that was sent.
+
+    Attributes:
+        name: without ending.
+        picture: 8-bit RGB, as it is enlarged.
+        size: width and height of the file; larger than the picture's where that was made smaller.
+    """
+
+    name: str
+    picture: Picture
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -39,16 +74,14 @@ class Enlarged:
     """A picture before and after.
 
     Attributes:
-        name: without ending.
-        source: the picture that was sent, as 8-bit RGB.
+        upload: what was sent.
         sr: uint8 ``(3, s h, s w)``, RGB.
         idm: ``(1, 1, h, w)``, the information density map.
         k: share of the active sites.
         seconds: that the net took.
     """
 
-    name: str
-    source: Picture
+    upload: Upload
     sr: Tensor
     idm: Tensor
     k: float
@@ -61,7 +94,7 @@ class Enlarged:
     @property
     def lr(self) -> Tensor:
         """uint8 ``(3, h, w)``, RGB."""
-        return as_tensor(self.source)
+        return as_tensor(self.upload.picture)
 
     @property
     def bicubic(self) -> Tensor:
@@ -69,25 +102,51 @@ class Enlarged:
         return imresize(self.lr, self.scale)
 
 
-def read_upload(path: Path, most_pixels: int) -> Picture:
-    """A picture as 8-bit RGB, with its profile and resolution; its size is looked at before it is decoded.
+@torch.inference_mode()
+def pixels_within(trained: TrainedNet, seconds: float) -> int:
+    """How many pixels the net enlarges in a time on this machine, by the time that 128x128 take."""
+    net: Any = trained.net
+    lq = torch.rand(1, trained.channels, _TRIAL, _TRIAL, generator=torch.Generator().manual_seed(0))
+    times = []
+    for _ in range(2):  # the first one also warms up
+        start = time.perf_counter()
+        net(lq)
+        times.append(time.perf_counter() - start)
+    return max(_TRIAL**2, round(_TRIAL**2 * seconds / min(times)))
+
+
+def read_upload(path: Path, most_pixels: int, scale: int) -> Upload:
+    """A picture as 8-bit RGB, with its profile and resolution.
+
+    Its size is looked at before it is decoded. A picture of too many pixels for the page, or whose result would have
+    too long a side for a browser, is made smaller.
 
     Raises:
-        UserError: it is none, or has too many pixels.
+        UserError: it is no picture, or has more pixels than any photograph.
     """
-    most_pixels = min(most_pixels, _MOST_PIXELS)
     try:
         height, width = picture_size(path)
-        if max(height, width) > _LONGEST:
-            raise UserError(f'{path.name}: {width}x{height} pixels, sides of at most {_LONGEST} are taken here')
-        if height * width > most_pixels:
+        if height * width > _MOST_PIXELS:
             raise UserError(
-                f'{path.name}: {width}x{height} pixels, at most {most_pixels / 1e6:g} MP are taken '
-                'here; iafmsr upscale takes any size'
+                f'{path.name}: {width}x{height} pixels, at most {_MOST_PIXELS // 10**6} megapixels are taken here; '
+                'iafmsr upscale takes any size'
             )
-        return as_rgb8(read(path))
+        picture = as_rgb8(read(path))
     except UnreadableError as error:
         raise UserError(f'{path.name}: {error}') from None
+    height, width = picture.colour.shape[:2]
+    upload = Upload(path.stem, picture, (width, height))
+    return reduced(upload, max(1, math.sqrt(height * width / most_pixels), scale * max(height, width) / _LONGEST))
+
+
+def reduced(upload: Upload, factor: float) -> Upload:
+    """A picture that many times as narrow and as low, by bicubic reduction."""
+    if factor == 1:
+        return upload
+    height, width = upload.picture.colour.shape[:2]
+    size = max(1, round(width / factor)), max(1, round(height / factor))
+    small = Image.fromarray(upload.picture.colour).resize(size, Image.Resampling.BICUBIC)
+    return replace(upload, picture=replace(upload.picture, colour=np.array(small)))
 
 
 def save(found: Enlarged, picture: Tensor, path: Path) -> None:
@@ -96,40 +155,65 @@ def save(found: Enlarged, picture: Tensor, path: Path) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    write(replace(found.source, colour=picture.permute(1, 2, 0).numpy()), path)
+    write(replace(found.upload.picture, colour=picture.permute(1, 2, 0).numpy()), path)
 
 
 @torch.inference_mode()
-def enlarge(trained: TrainedNet, name: str, source: Picture, k: float, budget: float = 1) -> Enlarged:
+def enlarge(
+    trained: TrainedNet, upload: Upload, k: float, budget: float = 1, wanted: Callable[[], bool] = lambda: True
+) -> Enlarged:
     """Enlarge a picture with the share k of its sites active, whatever share the net was trained with.
 
-    The routed blocks, if the net has some, work at the share ``budget`` of the positions.
+    The routed blocks, if the net has some, work at the share ``budget`` of the positions. ``wanted`` is asked before
+    each block whether the result still is.
 
     Raises:
+        Superseded: it is not.
         UserError: the net fails, by memory mostly.
     """
     net: Any = trained.net
-    lq = as_tensor(source)[None].float() / 255
-    start = time.perf_counter()
+    lq = as_tensor(upload.picture)[None].float() / 255
     try:
-        with _BUDGET:
+        with _BUDGET, _asking(net, wanted):
+            start = time.perf_counter()
             if getattr(net, 'num_routed', 0):
                 net.budget = budget
             idm = net.density.maps(net.local_map(lq), lq).idm
             sr = net(lq, maps=Maps(idm, top_k_mask(idm, k)))
     except RuntimeError as error:
-        raise UserError(f'{name}: {str(error).splitlines()[0]}') from None
+        raise UserError(f'{upload.name}: {str(error).splitlines()[0]}') from None
     seconds = time.perf_counter() - start
-    return Enlarged(name, source, (sr[0].clamp(0, 1) * 255).round().to(torch.uint8), idm, k, seconds)
+    return Enlarged(upload, (sr[0].clamp(0, 1) * 255).round().to(torch.uint8), idm, k, seconds)
+
+
+@contextmanager
+def _asking(net: Any, wanted: Callable[[], bool]) -> Iterator[None]:
+    """A context in which each block of the net asks first, and raises :class:`Superseded` where the answer is no."""
+
+    def ask(*_: Any) -> None:
+        if not wanted():
+            raise Superseded
+
+    ask()
+    handles = [block.register_forward_pre_hook(ask) for block in net.blocks]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def summary(found: Enlarged) -> str:
-    """Sizes, time and sites in a line."""
+    """Sizes, time and sites in a line, and a note where the picture was made smaller first."""
     (height, width), (sr_height, sr_width) = found.lr.shape[1:], found.sr.shape[1:]
     active, threads = num_active(height, width, found.k), torch.get_num_threads()
+    was = 'x'.join(map(str, found.upload.size))
+    note = f' Reduced from {was} first, so that it takes seconds; `iafmsr upscale` takes it whole.'
     return (
         f'{width}x{height} → {sr_width}x{sr_height} in {found.seconds:.2f} s ({threads} '
-        f'thread{"s" * (threads > 1)}) · {active:,} of {height * width:,} sites active'
+        f'thread{"s" * (threads > 1)}) · {active:,} of {height * width:,} sites active.'
+        + note
+        * (found.upload.size != (width, height))
     )
 
 

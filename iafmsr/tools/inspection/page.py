@@ -20,7 +20,7 @@ __all__ = ['page']
 
 _CAPTION = (
     'IDM: the information density map, the bits that each place costs. Active sites: its highest values, where the '
-    "sparse convolution works. Levels are those of the brightness Y, from 0 to 255. The last colour of a map's bar also "
+    'sparse convolution works. Levels are those of the brightness Y, from 0 to 255. The last colour of a bar also '
     'stands for the highest 0.5 % of its values.'
 )
 _WITH_TRUTH = (

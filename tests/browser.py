@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument('picture', type=Path, nargs='?', help='picture to drop on the page (default: the example)')
     add_weights(parser, 'weights of a network with an information density map')
     parser.add_argument('--output', type=Path, required=True, metavar='FILE.png', help='file for what is to be seen')
-    parser.add_argument('--size', type=size, default=Size(1120, 1460), metavar='WxH', help='size of the window')
+    parser.add_argument('--size', type=size, default=Size(1120, 1210), metavar='WxH', help='size of the window')
     args = parser.parse_args()
     with serving(load_net(*find_weights(args.weights)), '127.0.0.1', 0, 200_000) as app:
         write_whole(args.output, photograph(app.local_url, args.picture, args.size))

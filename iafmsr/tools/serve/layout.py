@@ -91,10 +91,10 @@ def parts(trained: TrainedNet, forget: Any) -> Parts:
     opacity = gr.Slider(0, 100, _OPACITY, step=1, label='Opacity of the maps, %', elem_id='opacity')
     with gr.Row():
         with gr.Column(min_width=280):
-            gr.Markdown('**Information density map**, in bits: bright places hold much information')
+            gr.Markdown('**Information density map**, in bits: bright is much')
             idm = gr.HTML(elem_id='idm')
         with gr.Column(min_width=280):
-            gr.Markdown('**Active sites**: the bright places; all others are darkened')
+            gr.Markdown('**Active sites**: all other places are darkened')
             sites = gr.HTML(elem_id='sites')
     return Parts(upload, share, budget, opacity, turn, kept, slider, idm, sites, told, download)
 

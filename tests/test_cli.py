@@ -4,14 +4,13 @@ import argparse
 import os
 import subprocess
 import sys
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 import iafmsr
-from iafmsr.cli import COMMANDS, main
+from iafmsr.cli import COMMANDS, main, parser_of
 from iafmsr.cli.arguments import Parser, add_device
 from iafmsr.tools.profiling.command import FORMS
 
@@ -21,10 +20,7 @@ MEANS_THE_SAME = ('--device', '--threads', '--data')
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
     """The parser of every command and of every form of profile."""
-    found = {}
-    for name, (module, _) in COMMANDS.items():
-        found[name] = Parser(prog=f'iafmsr {name}')
-        import_module(module).add_arguments(found[name])
+    found: dict[str, argparse.ArgumentParser] = {name: parser_of(name) for name in COMMANDS}
     (forms,) = (action.choices for action in found['profile']._actions if isinstance(action.choices, dict))
     return found | {f'profile {name}': parser for name, parser in forms.items()}
 

@@ -7,15 +7,13 @@ import re
 import shlex
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
 from PIL import Image
 
-from iafmsr.cli import COMMANDS, main
-from iafmsr.cli.arguments import Parser
+from iafmsr.cli import COMMANDS, main, parser_of
 from iafmsr.tools.demo import EXAMPLE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,9 +52,7 @@ def sentences(page: Path) -> list[str]:
 def test_every_command_is_understood_and_its_option_files_are_there(page: Path) -> None:
     known = yaml.safe_load((ROOT / 'options/ablation.yml').read_text(encoding='utf-8'))
     for name, *arguments in commands(page):
-        parser = Parser(prog=f'iafmsr {name}')
-        import_module(COMMANDS[name][0]).add_arguments(parser)
-        args = parser.parse_args(arguments)
+        args = parser_of(name).parse_args(arguments)
         for word in arguments:
             assert not word.startswith('options/') or word == 'options/mine.yml' or list(ROOT.glob(word)), word
         if name == 'ablate' and page.stem != 'experiments-log':  # the log keeps names of its time
@@ -105,7 +101,5 @@ def test_numbers_begin_with_a_digit_and_sentences_end(page: Path) -> None:
 
 
 def test_numbers_begin_with_a_digit_in_the_help_of_every_command() -> None:
-    for name, (module, _) in COMMANDS.items():
-        parser = Parser(prog=name, description=import_module(module).__doc__)
-        import_module(module).add_arguments(parser)
-        assert not re.findall(r'(?<![\w.*])\.\d', parser.format_help()), name
+    for name in COMMANDS:
+        assert not re.findall(r'(?<![\w.*])\.\d', parser_of(name).format_help()), name

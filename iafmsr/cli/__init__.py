@@ -14,7 +14,7 @@ from iafmsr.cli.arguments import Parser
 from iafmsr.errors import UserError, cli_errors, did_you_mean
 from iafmsr.options.plugins import import_packages
 
-__all__ = ['COMMANDS', 'main', 'register']
+__all__ = ['COMMANDS', 'main', 'parser_of', 'register']
 
 # name -> the module and a line for the list of commands. A module's docstring is the command's help; the module has
 # add_arguments(parser), which must be quick (no torch at its top), and run(args), which returns the exit code.
@@ -59,6 +59,16 @@ def main(argv: list[str] | None = None) -> int:
         _general().parse_args([name])
     if name not in COMMANDS:
         raise UserError(f'no command is called {name!r}{did_you_mean(name, COMMANDS)}; iafmsr --help lists them')
+    args = parser_of(name).parse_args(argv[1:])
+    args.command, args.command_line = name, shlex.join(['iafmsr', *argv])
+    import_packages(args.packages or (), (Path.cwd(),), '--import')
+    if name != 'profile':  # which decides that for each of its processes
+        keep_freed_memory()
+    return import_module(COMMANDS[name][0]).run(args)
+
+
+def parser_of(name: str) -> Parser:
+    """The parser of a command's arguments."""
     command = import_module(COMMANDS[name][0])
     parser = Parser(prog=f'iafmsr {name}', description=command.__doc__)
     command.add_arguments(parser)
@@ -69,12 +79,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar='PACKAGE',
         help='a package of your own, whose archs become known; one that is installed, or in the working directory',
     )
-    args = parser.parse_args(argv[1:])
-    args.command, args.command_line = name, shlex.join(['iafmsr', *argv])
-    import_packages(args.packages or (), (Path.cwd(),), '--import')
-    if name != 'profile':  # which decides that for each of its processes
-        keep_freed_memory()
-    return command.run(args)
+    return parser
 
 
 @cli_errors()

@@ -73,7 +73,7 @@ def parts(trained: TrainedNet, forget: Any) -> Parts:
     )
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            upload = gr.File(label='A picture of yours', elem_id='upload', height=130)
+            upload = gr.File(label='A picture of yours', elem_id='upload', height=150)
             _refuse_addresses(upload)
             told = gr.Markdown(elem_id='told')
             download = gr.DownloadButton(

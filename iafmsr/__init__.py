@@ -31,9 +31,15 @@ _NAMES = {
 __all__ = [*_MODULES, *_NAMES, 'register']
 __version__ = '0.2.0'
 
-_LOSSES = ('FFTLoss', 'InformationEntropyLoss')
+_LOSSES = ('FFTLoss', 'InformationEntropyLoss', 'UncertaintyLoss')
 # what cannot be imported without BasicSR registers itself
-_REGISTERED_BY_IMPORT = ('archs.edsr_idm_arch', 'data.on_the_fly', 'data.paired_dataset', 'models.real_model')
+_REGISTERED_BY_IMPORT = (
+    'archs.edsr_idm_arch',
+    'data.on_the_fly',
+    'data.paired_dataset',
+    'models.losses.borrowed',
+    'models.real_model',
+)
 
 
 def register() -> None:

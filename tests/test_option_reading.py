@@ -298,7 +298,6 @@ def test_what_means_the_same_is_taken(parse: Callable[..., Any]) -> None:
         ),
         ('datasets.train.accum_iter', 2, 'datasets.train.accum_iter: unknown key: write total_batch_size'),
         ('train.optim_g.type', 'Adan', "train.optim_g.type: 'Adan' is not known: write AdamW, or Muon for a short"),
-        ('train.losses', [], 'train.losses: unknown key: write a section for each loss'),
         ('train.grad_clip', True, 'train.grad_clip: a number above 0 is wanted, got True'),
         ('use_amp', True, 'use_amp: unknown key: write `train: {autocast: bf16}`'),
         ('model_type', 'HATModel', "model_type: 'HATModel' is not known: write SRModel or IAFMNetModel"),

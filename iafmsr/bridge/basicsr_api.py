@@ -33,11 +33,14 @@ with _missing_named():
 
 from basicsr.archs import build_network  # noqa: E402
 from basicsr.archs.edsr_arch import EDSR  # noqa: E402
+from basicsr.archs.vgg_arch import VGGFeatureExtractor  # noqa: E402
 from basicsr.data import build_dataloader, build_dataset  # noqa: E402
 from basicsr.data.data_sampler import EnlargedSampler  # noqa: E402
 from basicsr.data.paired_image_dataset import PairedImageDataset  # noqa: E402
 from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher  # noqa: E402
 from basicsr.losses import build_loss  # noqa: E402
+from basicsr.losses.loss_util import get_refined_artifact_map  # noqa: E402
+from basicsr.metrics.psnr_ssim import _ssim_pth as ssim  # noqa: E402
 from basicsr.models import build_model  # noqa: E402
 from basicsr.models.base_model import BaseModel  # noqa: E402
 from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR  # noqa: E402
@@ -91,6 +94,7 @@ __all__ = [
     'RealESRNetModel',
     'SRGANModel',
     'SRModel',
+    'VGGFeatureExtractor',
     'bgr2ycbcr',
     'build_dataloader',
     'build_dataset',
@@ -99,6 +103,7 @@ __all__ = [
     'build_network',
     'check_resume',
     'get_env_info',
+    'get_refined_artifact_map',
     'get_root_logger',
     'get_time_str',
     'init_tb_logger',
@@ -108,6 +113,7 @@ __all__ = [
     'mkdir_and_rename',
     'normalize',
     'options',
+    'ssim',
 ]
 
 compat.apply()

@@ -22,7 +22,7 @@ from iafmsr.data.augmentation import Augmentation
 from iafmsr.data.parallel import in_order
 from iafmsr.data.pixels import Pixels, upload
 from iafmsr.data.reading import read_or_replace
-from iafmsr.data.sampling import EpochSampler, Patch
+from iafmsr.data.sampling import EpochSampler, Patch, SeededByDraw
 from iafmsr.data.shared_memory import available_bytes, from_everyone, neighbours, shared_bytes
 from iafmsr.files.picture import UnreadableError
 
@@ -184,7 +184,8 @@ def build_train_loader(
             batch_size = dataset_opt['batch_size_per_gpu'] * (1 if dist else max(1, num_gpu))
             return InMemoryLoader(TrainSetInMemory(dataset, place, target), batch_size, sampler)
         dataset = type(dataset)({**dataset.opt, 'in_memory': None})
-    return build_dataloader(dataset, dataset_opt, num_gpu, dist, sampler, seed)
+    drawn = dataset if hasattr(dataset, 'augmentation') else SeededByDraw(dataset)
+    return build_dataloader(drawn, dataset_opt, num_gpu, dist, sampler, seed)
 
 
 def _room(count: int, wanted: str, target: torch.device) -> torch.device | None:

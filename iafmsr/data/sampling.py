@@ -3,7 +3,8 @@
 No generator has a state that a checkpoint would have to hold: a run that resumes, with any number of workers or
 processes, sees the samples that it would have seen.
 
-A dataset takes part by drawing its patch from the index that the sampler hands it::
+A dataset of somebody else's takes part as a :class:`SeededByDraw`. One of ours draws its patch from the index that the
+sampler hands it::
 
     def __getitem__(self, index):
         random = sample_random(index)
@@ -16,11 +17,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 
 Array = TypeVar('Array', np.ndarray, torch.Tensor)
 
@@ -63,6 +64,23 @@ def sample_random(index: int, purpose: str = '') -> random.Random:
     key = index.key if isinstance(index, Draw) else (0, 0, index)
     # a string is hashed by SHA-512, the same in every process
     return random.Random(','.join(map(str, key)) + purpose)
+
+
+class SeededByDraw(Dataset[Any]):
+    """A dataset that draws from the generators of its process, such as BasicSR's: each draw seeds them first."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        seed = sample_random(index).getrandbits(32)
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        return self.dataset[index]
 
 
 @dataclass(frozen=True)

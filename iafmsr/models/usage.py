@@ -10,6 +10,7 @@ from torch import nn
 
 from iafmsr.bridge.basicsr_api import get_root_logger
 from iafmsr.models.channels import channels_of
+from iafmsr.models.losses.terms import trains_density
 
 _SIDE = 32
 
@@ -23,8 +24,9 @@ def announce_unused_parameters(opt: dict[str, Any], net: nn.Module) -> None:
     """
     if opt.get('find_unused_parameters') is not None:
         return
-    unused = unused_parameters(net, channels_of(opt['network_g']) or 3, bool(opt['train'].get('ie_opt')))
-    opt['find_unused_parameters'] = bool(unused)
+    losses = trains_density(opt['train'])
+    unused = unused_parameters(net, channels_of(opt['network_g']) or 3, bool(losses))
+    opt['find_unused_parameters'] = bool(unused) or any(loss.start_iter > 1 for loss in losses)
     if unused:
         get_root_logger().info(f'find_unused_parameters: true, no loss trains {", ".join(unused)}')
 

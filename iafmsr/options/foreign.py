@@ -33,7 +33,6 @@ _INSTEAD = {
     'datasets.*.task': 'leave it out, all datasets are of super-resolution',
     'datasets.*.lq_size': 'write gt_size, which is lq_size times the scale',
     'datasets.*.accum_iter': 'write total_batch_size, which is accum_iter times as large, and `train: {accumulate: N}`',
-    'train.losses': 'write a section for each loss: pixel_opt, perceptual_opt, fft_opt, ie_opt',
     'train.fft_opt.reduction': 'leave it out, FFTLoss is the mean',
     **{
         f'train.optim_g.type={name}': 'write AdamW, or Muon for a short training'

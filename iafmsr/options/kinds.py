@@ -36,6 +36,16 @@ class Kind:
             raise wanted(self.name) from None
 
 
+@dataclass(frozen=True)
+class ListKind(Kind):
+    """As :class:`Kind`, of a list; what is wrong in one of its entries is said of that entry."""
+
+    def _check(self, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        if not isinstance(value, list):
+            raise wanted(self.name)
+        return validate(value)
+
+
 def wanted(name: str) -> PydanticCustomError:
     return PydanticCustomError('wanted', 'wanted', {'name': name})
 

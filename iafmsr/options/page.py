@@ -79,7 +79,7 @@ def _below(path: str, cls: type[Section]) -> Iterator[tuple[str, type[Section]]]
     for name in cls.model_fields:
         inner = section_class(name, cls)
         if inner and inner.model_fields.keys() - {'type'}:
-            yield from _below(f'{path}.{name}' + '.*' * (name == 'metrics'), inner)
+            yield from _below(f'{path}.{name}' + '.*' * (name in ('metrics', 'losses')), inner)
 
 
 def _table(title: str, cls: type[Section], below: type[Section] | None = None, inherited: bool = True) -> str:

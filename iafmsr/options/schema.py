@@ -22,6 +22,7 @@ from iafmsr.options.kinds import (
     GPUs,
     Iterations,
     Kind,
+    ListKind,
     Natural,
     Number,
     Numbers,
@@ -59,6 +60,10 @@ class Loss(Registered):
     pass
 
 
+class ListedLoss(Loss):
+    start_iter: Natural = key('first iteration of the loss', 0)
+
+
 class Teacher(Section):
     weight: Positive = key("weight of the distance from the teacher's picture")
     until: Iterations | None = key('iteration at which the weight has fallen to 0', None)
@@ -81,10 +86,11 @@ class Train(Section):
     )
     optim_d: Optimizer | None = key('optimizer of network_d', None, GAN)
     scheduler: Scheduler = key('learning rate over the iterations')
-    pixel_opt: Loss | None = key('loss of the pixels; this or perceptual_opt is needed', None)
+    pixel_opt: Loss | None = key('loss of the pixels; this, perceptual_opt or losses is needed', None)
     perceptual_opt: Loss | None = key("loss of a VGG's features", None)
     ie_opt: Loss | None = key('information entropy loss', None, OURS)
     fft_opt: Loss | None = key('loss of the spectra', None, OURS)
+    losses: Annotated[list[ListedLoss], ListKind('a list of losses')] | None = key('further losses', None, OURS)
     teacher: Teacher | None = key('distillation', None, OURS)
     curriculum: Curriculum | None = key('what changes as the training goes on', None)
     gan_opt: Loss | None = key('adversarial loss', None, GAN)
@@ -233,6 +239,9 @@ def sections(
     yield where, opt, cls
     for name, value in opt.items():
         inner, path = section_class(name, cls), f'{where}.{name}'.lstrip('.')
+        if inner is not None and isinstance(value, list):
+            for number, entry in enumerate(entry for entry in value if isinstance(entry, dict)):
+                yield from sections(entry, inner, f'{path}.{number}')
         if inner is None or not isinstance(value, dict):
             continue
         if path in ('datasets', 'val.metrics'):

@@ -83,7 +83,9 @@ def data_order(opt: Options, total_batch: int, pictures: int, ratio: int, weight
         if key not in _LOADER_KEYS and not key.startswith(_FILES) and value is not None
     }
     losses = {
-        key: str(section) for key, section in train.items() if section and (key.endswith('_opt') or key == 'teacher')
+        key: str(section)
+        for key, section in train.items()
+        if section and (key.endswith('_opt') or key in ('losses', 'teacher'))
     }
     return DataOrder(
         seed=opt['manual_seed'],

@@ -137,7 +137,9 @@ def _path_keys(opt: Options) -> Iterator[tuple[Options, str]]:
         if dataset.get('picture_weights') not in (None, BY_GRADIENT):
             yield dataset, 'picture_weights'
     teacher = subsection(subsection(opt, 'train'), 'teacher')
-    yield from ((teacher, key) for key in teacher if key == 'weights')
+    losses = subsection(opt, 'train').get('losses')
+    listed = [entry for entry in losses if isinstance(entry, dict)] if isinstance(losses, list) else []
+    yield from ((section, 'weights') for section in (teacher, *listed) if 'weights' in section)
     path = subsection(opt, 'path')
     yield from ((path, key) for key in path if str(key).startswith(('pretrain_network', 'resume_state')))
 

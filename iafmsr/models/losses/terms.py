@@ -13,7 +13,7 @@ from torch import Tensor
 from iafmsr.bridge.basicsr_api import LOSS_REGISTRY, build_loss
 from iafmsr.layers.density import Density
 
-__all__ = ['Entry', 'Losses', 'Seen', 'entries', 'needs']
+__all__ = ['Entry', 'Losses', 'Seen', 'entries', 'needs', 'trains_density']
 
 # sections with one loss each, by the name in the log; their losses are summed in this order
 _SECTIONS = {'ie_opt': 'ie', 'pixel_opt': 'pix', 'fft_opt': 'fft', 'ldl_opt': 'ldl', 'perceptual_opt': 'percep'}
@@ -48,13 +48,14 @@ class Seen(NamedTuple):
 def entries(train: Mapping[str, Any]) -> list[Entry]:
     """All losses of a section ``train``: those of sections of their own, then those of ``losses``."""
     found = [
-        Entry(f'train.{key}', name, dict(train[key]), 0)
+        Entry(f'train.{key}', name, _ldl(train[key]) if key == 'ldl_opt' else dict(train[key]), 0)
         for key, name in _SECTIONS.items()
         if isinstance(train.get(key), dict)
     ]
     names = Counter(entry.name for entry in found)
-    for number, section in enumerate(train.get('losses') or ()):
-        section = dict(section)
+    listed = train.get('losses')
+    for number, section in enumerate(listed if isinstance(listed, list) else ()):
+        section = dict(section) if isinstance(section, dict) else {}
         start = int(section.pop('start_iter', None) or 0)
         name = str(section.get('type')).removesuffix('Loss').lower()
         names[name] += 1
@@ -63,11 +64,23 @@ def entries(train: Mapping[str, Any]) -> list[Entry]:
     return found
 
 
+def _ldl(section: dict[str, Any]) -> dict[str, Any]:
+    """BasicSR's ``ldl_opt``, the L1 loss of what its model weighs by the artifacts, as one loss."""
+    if section.get('type') != 'L1Loss':
+        return dict(section)
+    return {'type': 'LDLLoss', **{key: value for key, value in section.items() if key == 'loss_weight'}}
+
+
 def needs(entry: Entry, name: str) -> bool:
     """Whether a loss asks for a value of :class:`Seen`; one with ``weights`` takes the density of those."""
     cls = dict(iter(LOSS_REGISTRY)).get(str(entry.section.get('type')))
     named = cls is not None and name in inspect.signature(cls.forward).parameters
     return named and not (name == 'density' and bool(entry.section.get('weights')))
+
+
+def trains_density(train: Mapping[str, Any]) -> list[Entry]:
+    """The losses that train a network's density; UncertaintyLoss takes it as it is."""
+    return [e for e in entries(train) if needs(e, 'density') and e.section['type'] != 'UncertaintyLoss']
 
 
 class Losses:

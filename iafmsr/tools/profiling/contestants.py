@@ -13,7 +13,7 @@ __all__ = ['Contestant', 'contestants_of']
 
 Options = dict[str, Any]
 
-_OURS = ('ie_opt', 'fft_opt', 'autocast', 'channels_last', 'compile', 'max_bad_steps')
+_OURS = ('ie_opt', 'fft_opt', 'losses', 'autocast', 'channels_last', 'compile', 'max_bad_steps')
 _SWITCHES = ('autocast', 'channels_last', 'compile')
 
 

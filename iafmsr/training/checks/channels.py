@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 
-from iafmsr.bridge.basicsr_api import ARCH_REGISTRY
+from iafmsr.bridge.basicsr_api import ARCH_REGISTRY, RealESRGANModel, RealESRNetModel
 from iafmsr.models.channels import channels_of
 from iafmsr.models.iafmnet_model import IAFMNetModel
 from iafmsr.training.checks.findings import Findings, subsection
+
+_REAL = (RealESRNetModel, RealESRGANModel)  # their degradations are of three channels
 
 
 class ChannelCheck(Findings):
@@ -16,7 +18,7 @@ class ChannelCheck(Findings):
         taken = self.network_channels('network_g')
         if taken is None:
             return
-        makes_gray = issubclass(model, IAFMNetModel) and taken == 1
+        makes_gray = issubclass(model, IAFMNetModel) and taken == 1 and not issubclass(model, _REAL)
         for phase, dataset in subsection(self.opt, 'datasets').items():
             if not isinstance(dataset, dict):
                 continue

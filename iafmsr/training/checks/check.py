@@ -20,7 +20,7 @@ from iafmsr.nets.fine_tuning import weights_for
 from iafmsr.options.schema import Options as Schema
 from iafmsr.options.schema import readers, sections
 from iafmsr.training.checks.channels import ChannelCheck
-from iafmsr.training.checks.datasets import DatasetCheck
+from iafmsr.training.checks.degradation import DegradationCheck
 from iafmsr.training.checks.findings import (
     Options,
     Report,
@@ -102,7 +102,7 @@ def _unread(key: Any, cls: type, model: type) -> list[str]:
     return [] if is_foreign(model) or {base.__name__ for base in model.__mro__} & set(names) else names
 
 
-class _Check(TrainingCheck, DatasetCheck, ChannelCheck):
+class _Check(TrainingCheck, DegradationCheck, ChannelCheck):
     """One check of one option file; each method looks at one part and adds what it finds to the report."""
 
     def run(self) -> Report:
@@ -158,8 +158,8 @@ class _Check(TrainingCheck, DatasetCheck, ChannelCheck):
         if issubclass(model, SRGANModel):
             self.require('', self.opt, 'network_d')
             self.require('train', self.train, 'optim_d', 'gan_opt')
-        elif not (self.train.get('pixel_opt') or self.train.get('perceptual_opt')):
-            self.fault('train', 'a loss is missing: pixel_opt, perceptual_opt or both')
+        elif not any(self.train.get(key) for key in ('pixel_opt', 'perceptual_opt', 'losses')):
+            self.fault('train', 'a loss is missing: pixel_opt, perceptual_opt or losses')
         for where, section, cls in sections(self.opt):
             for key in (key for key, value in section.items() if value not in (None, False)):
                 if names := _unread(key, cls, model):
@@ -167,6 +167,7 @@ class _Check(TrainingCheck, DatasetCheck, ChannelCheck):
                         f'{where}.{key}'.lstrip('.'), f'{model.__name__} makes no use of it, {" or ".join(names)} does'
                     )
         self.match(model)
+        self.degradation(model)
 
     def network(self, where: str, section: Options) -> None:
         found = len(self.report.faults)

@@ -109,7 +109,8 @@ class DatasetCheck(Findings):
         return True
 
     def patches(self, where: str, dataset: Options) -> None:
-        self.require(where, dataset, 'gt_size', 'use_hflip', 'use_rot', 'num_worker_per_gpu')
+        sizes = () if dataset['type'] == 'RealESRGANDataset' else ('gt_size',)
+        self.require(where, dataset, *sizes, 'use_hflip', 'use_rot', 'num_worker_per_gpu')
         size = whole(dataset.get('gt_size'))
         if size and self.scale and size % self.scale:
             self.fault(f'{where}.gt_size', f'{size} is no multiple of the scale, {self.scale}')
@@ -198,10 +199,14 @@ class DatasetCheck(Findings):
                 f'{total} wins over batch_size_per_gpu {each} (times {shares}): {total // shares} each',
             )
 
+    def batch(self, dataset: Options) -> int | None:
+        """Pictures in a batch of one share."""
+        total = whole(dataset.get('total_batch_size'))
+        return total // self.loaders if total else whole(dataset.get('batch_size_per_gpu'))
+
     def shares(self, where: str, dataset: Options) -> None:
         """What the batch of a process has to be large enough for."""
-        total, each = whole(dataset.get('total_batch_size')), whole(dataset.get('batch_size_per_gpu'))
-        size, parts = (total // self.loaders if total else each), whole(self.train.get('accumulate')) or 1
+        size, parts = self.batch(dataset), whole(self.train.get('accumulate')) or 1
         if size and size % parts:
             self.fault('train.accumulate', f'{parts} parts of the {size} pictures that a process has in a batch')
         for key in (key for key in MIXINGS if dataset.get(key) and size == 1):

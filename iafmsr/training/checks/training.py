@@ -16,9 +16,11 @@ from iafmsr.bridge.basicsr_api import (
     MultiStepRestartLR,
     SRGANModel,
 )
+from iafmsr.bridge.vgg import check_vgg
 from iafmsr.errors import UserError
 from iafmsr.models.channels import channels_of
 from iafmsr.models.iafmnet_model import IAFMNetModel
+from iafmsr.models.losses.terms import entries, needs, trains_density
 from iafmsr.models.optimizers import OPTIMIZERS
 from iafmsr.models.teacher import load_teacher
 from iafmsr.options.schema import Loss, Optimizer, Scheduler, Teacher, Train, section_class
@@ -45,12 +47,29 @@ class TrainingCheck(Findings):
         arch = next((cls for key, cls in ARCH_REGISTRY if key == name), None)
         if subsection(self.train, 'curriculum').get('k') and arch and 'k' not in inspect.signature(arch).parameters:
             self.fault('train.curriculum.k', f'{arch.__name__} has no share of active sites')
-        if self.train.get('ie_opt') and own:
-            if arch is not None and 'return_density' not in inspect.signature(arch.forward).parameters:
-                self.fault('train.ie_opt', f'{arch.__name__} gives no density to take the entropy of')
+        self.density(own, arch)
+
+    def density(self, own: bool, arch: Any) -> None:
+        """That losses get what they ask for, and that a density is trained."""
+        network = subsection(self.opt, 'network_g')
+        with_density = arch is not None and 'return_density' in inspect.signature(arch.forward).parameters
+        for entry in entries(self.train) if own else ():
+            if arch is not None and needs(entry, 'density') and not with_density:
+                self.fault(entry.where, f'{arch.__name__} gives no density to take the entropy of')
+            if needs(entry, 'average') and not self.train.get('ema_decay'):
+                self.fault(entry.where, 'needs train.ema_decay above 0, for the result of the averaged network')
+        if with_density and not (own and trains_density(self.train)) and network.get('detach_idm', True):
+            self.warn(
+                'train',
+                f'no loss trains the density of {network["type"]}: its map and mask stay random; ie_opt under '
+                'IAFMNetModel, IAFMNetGANModel, IAFMNetRealModel or IAFMNetRealGANModel trains it',
+            )
 
     def training(self) -> None:
         parameter = torch.zeros(1, requires_grad=True)
+        listed = {entry.where: entry.section for entry in entries(self.train)}
+        for where, section in listed.items():
+            self.loss(where, section)
         for key in self.train:
             where, section, found = f'train.{key}', subsection(self.train, key), len(self.report.faults)
             kind = section_class(key, Train)
@@ -62,7 +81,7 @@ class TrainingCheck(Findings):
                     self.build(where, cls, section, [parameter])
             elif kind is Scheduler:
                 self.schedule(where, section, torch.optim.SGD([parameter]))
-            elif kind is Loss:
+            elif kind is Loss and where not in listed:
                 self.loss(where, section)
             elif kind is Teacher:
                 self.teacher(where, section)
@@ -76,7 +95,14 @@ class TrainingCheck(Findings):
             values = section[key].values() if isinstance(section[key], dict) else [section[key]]
             if any(is_number(value) and not 0 <= value < math.inf for value in values):
                 self.fault(f'{where}.{key}', f'a number from 0 is wanted, got {shown(section[key])}')
-        if len(self.report.faults) == found and cls.__name__ != 'PerceptualLoss':  # which loads a VGG
+        if len(self.report.faults) > found:
+            return
+        if isinstance(section.get('layer_weights'), dict):  # it loads a VGG
+            try:
+                check_vgg(str(section.get('vgg_type', 'vgg19')), [*section['layer_weights']], self.files)
+            except UserError as error:
+                self.fault(where, str(error))
+        elif self.files or not section.get('weights'):
             self.build(where, cls, section)
 
     def teacher(self, where: str, section: Options) -> None:

@@ -375,3 +375,17 @@ def test_the_slurm_launcher_trains_on_a_cpu(tmp_path: Path, repo_root: Path, mon
     opt = tiny.options('slurm', 2) | {'dist_params': {'backend': 'nccl', 'port': port}}
     code, log = tiny.train(tmp_path, opt, '--launcher', 'slurm')
     assert code == 0 and 'Traceback' not in log, log
+
+
+# ---------------------------------------------------------------- Real-ESRGAN
+
+
+def test_blur_takes_pictures_whose_channels_lie_last() -> None:
+    from basicsr.models import realesrgan_model, realesrnet_model
+
+    picture, kernel = torch.rand(2, 3, 40, 40), torch.rand(2, 21, 21)
+    last = picture.contiguous(memory_format=torch.channels_last)
+    for module in (realesrgan_model, realesrnet_model):
+        assert torch.equal(module.filter2D(last, kernel), module.filter2D(picture, kernel))
+        jpeg = module.DiffJPEG(differentiable=False)
+        assert jpeg.cuda() is jpeg and type(jpeg).__name__ == 'DiffJPEG'

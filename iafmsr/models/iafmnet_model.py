@@ -30,13 +30,13 @@ _PICTURES = ('lq', 'gt', 'gt_usm', 'taught')  # of a batch
 
 @MODEL_REGISTRY.register()
 class IAFMNetModel(SRModel):
-    """SRModel whose loss is the pixel (and perceptual) loss plus those of two more options.
+    """SRModel whose loss is the sum of any losses, those of sections of their own and those of ``train.losses``.
 
-    ``train.ie_opt`` is the information entropy loss, ``train.fft_opt`` a loss of SAFMN's and SMFANet's. With ``ie_opt``
-    the net has to answer ``net(lq, return_density=True)`` with ``(sr, density)``; without both any arch of BasicSR
-    trains here as under SRModel. Logged besides the losses: ``bpp`` (bits per LR pixel), ``active`` (share of active
-    sites) and ``idm_spread`` (standard deviation of the map over its mean, within a picture). They are averaged over
-    the processes, and read from the device, when they are asked for and not in every iteration.
+    ``train.ie_opt`` is the information entropy loss, ``train.fft_opt`` a loss of SAFMN's and SMFANet's. With a loss
+    that asks for the density the net has to answer ``net(lq, return_density=True)`` with ``(sr, density)``; without one
+    any arch of BasicSR trains here as under SRModel. Logged besides the losses: ``bpp`` (bits per LR pixel), ``active``
+    (share of active sites) and ``idm_spread`` (standard deviation of the map over its mean, within a picture). They are
+    averaged over the processes, and read from the device, when they are asked for and not in every iteration.
 
     ``train.teacher`` adds ``l_teacher``, the distance from a teacher's picture, see
     :class:`~iafmsr.models.teacher.Teacher`; its weight is a function of the iteration alone.
@@ -55,7 +55,7 @@ class IAFMNetModel(SRModel):
     whether a step is taken is decided there.
 
     Raises:
-        UserError: when ``ie_opt`` is set for an arch that gives no density.
+        UserError: when a loss asks for the density of an arch that gives none.
     """
 
     @property
@@ -71,7 +71,7 @@ class IAFMNetModel(SRModel):
         if self.teacher and self.teacher.net is not None:
             self.teacher.net.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
         forward = self.get_bare_model(self.net_g).forward
-        self.with_density = self.losses.need('density')
+        self.with_density, self.with_average = self.losses.need('density'), self.losses.need('average')
         if self.with_density and 'return_density' not in inspect.signature(forward).parameters:
             raise UserError(f'{self.with_density[0]}: {self.opt["network_g"]["type"]} gives no density; leave it out')
         self.precision = usable(train.get('autocast'), self.device)
@@ -216,7 +216,7 @@ class IAFMNetModel(SRModel):
     def seen(self, density: Density | None) -> Seen:
         """What the losses look at."""
         average = None
-        if self.losses.need('average'):
+        if self.with_average:
             with torch.no_grad():
                 average = self.net_g_ema(self.lq)
         return Seen(self.output, self.lq, density, average)

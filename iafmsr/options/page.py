@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from iafmsr.options.datasets import DATASETS, OtherDataset, Storage
+from iafmsr.options.datasets import DATASETS, Degradation, OtherDataset, Storage
 from iafmsr.options.kinds import Kind, Section
-from iafmsr.options.schema import Degradation, Options, readers, section_class
+from iafmsr.options.schema import Options, readers, section_class
 
 _DOCS = Path(__file__).resolve().parents[2] / 'docs'
 _HEAD = """# Options

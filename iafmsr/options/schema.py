@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field, create_model
 
-from iafmsr.options.datasets import DATASETS, AnyDataset, OtherDataset
+from iafmsr.options.datasets import DATASETS, AnyDataset, Degradation, OtherDataset
 from iafmsr.options.kinds import (
     ByName,
     Count,
@@ -41,7 +41,6 @@ from iafmsr.options.kinds import (
 OURS = ('IAFMNetModel',)
 GAN = ('SRGANModel',)
 OURS_GAN = ('IAFMNetGANModel',)
-REAL = ('RealESRNetModel', 'RealESRGANModel')
 
 
 # -- train ------------------------------------------------------------------------------------------------------------
@@ -164,33 +163,6 @@ class Logger(Section):
 class Distribution(Section):
     backend: Text | None = key("backend of torch.distributed, under Slurm's launcher", None)
     port: Count | None = key("port of the first process, under Slurm's launcher", None)
-
-
-class Degradation(Section):
-    """The second-order degradation of Real-ESRGAN, whose keys stand at the top level."""
-
-    high_order_degradation: Flag | None = key('degrade on the fly', None, REAL)
-    gt_usm: Flag | None = key('sharpen the ground truth', None, REAL[:1])
-    l1_gt_usm: Flag | None = key('sharpen the ground truth of the pixel loss', None, REAL[1:])
-    percep_gt_usm: Flag | None = key('sharpen the ground truth of the perceptual loss', None, REAL[1:])
-    gan_gt_usm: Flag | None = key('sharpen the ground truth of the adversarial loss', None, REAL[1:])
-    queue_size: Count | None = key('pictures in the pool that batches are drawn from', None, REAL)
-    gt_size: Count | None = key('size of a patch of ground truth', None, REAL)
-    resize_prob: Numbers | None = key('probabilities of enlarging, reducing, keeping', None, REAL)
-    resize_range: Numbers | None = key('least and greatest factor', None, REAL)
-    gaussian_noise_prob: Number | None = key('probability of Gaussian rather than Poisson noise', None, REAL)
-    noise_range: Numbers | None = key('standard deviation of Gaussian noise', None, REAL)
-    poisson_scale_range: Numbers | None = key('scale of Poisson noise', None, REAL)
-    gray_noise_prob: Number | None = key('probability of gray noise', None, REAL)
-    jpeg_range: Numbers | None = key('quality of JPEG', None, REAL)
-    second_blur_prob: Number | None = key('probability of a second blur', None, REAL)
-    resize_prob2: Numbers | None = key('as resize_prob, second round', None, REAL)
-    resize_range2: Numbers | None = key('as resize_range, second round', None, REAL)
-    gaussian_noise_prob2: Number | None = key('as gaussian_noise_prob, second round', None, REAL)
-    noise_range2: Numbers | None = key('as noise_range, second round', None, REAL)
-    poisson_scale_range2: Numbers | None = key('as poisson_scale_range, second round', None, REAL)
-    gray_noise_prob2: Number | None = key('as gray_noise_prob, second round', None, REAL)
-    jpeg_range2: Numbers | None = key('as jpeg_range, second round', None, REAL)
 
 
 class _Options(Degradation):

@@ -55,7 +55,9 @@ def entries(train: Mapping[str, Any]) -> list[Entry]:
     names = Counter(entry.name for entry in found)
     listed = train.get('losses')
     for number, section in enumerate(listed if isinstance(listed, list) else ()):
-        section = dict(section) if isinstance(section, dict) else {}
+        if not isinstance(section, dict):
+            continue
+        section = dict(section)
         start = int(section.pop('start_iter', None) or 0)
         name = str(section.get('type')).removesuffix('Loss').lower()
         names[name] += 1
@@ -94,6 +96,7 @@ class Losses:
     def __init__(self, train: Mapping[str, Any], device: torch.device) -> None:
         self.entries = entries(train)
         self.losses = [build_loss(entry.section).to(device) for entry in self.entries]
+        self.asked = [_asked(loss) for loss in self.losses]
 
     def need(self, name: str) -> list[str]:
         """Where the losses stand that ask for a value of :class:`Seen`."""
@@ -111,28 +114,28 @@ class Losses:
         """
         losses: dict[str, Tensor] = {}
         measures: dict[str, Tensor] = {}
-        for entry, loss in zip(self.entries, self.losses, strict=True):
+        for entry, loss, asked in zip(self.entries, self.losses, self.asked, strict=True):
             if iteration < entry.start_iter:
                 continue
-            for key, value in _named(entry.name, loss(*_arguments(loss, seen, target(entry.name)))):
+            values = seen._asdict() | {'target': target(entry.name)}
+            for key, value in _named(entry.name, loss(*[values[name] for name in asked])):
                 (losses if value.requires_grad else measures)[key] = value
         return losses, measures
 
 
-def _arguments(loss: Any, seen: Seen, target: Tensor) -> list[Any]:
+def _asked(loss: Any) -> list[str]:
     """What a loss is called with: what its parameters name, and result and target for the others without default."""
-    rest = iter((seen.output, target))
-    arguments: list[Any] = []
+    rest, asked = ['output', 'target'], list[str]()
     for parameter in inspect.signature(loss.forward).parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
-            return [*arguments, *rest]
+            return asked + rest
         if parameter.name in ('lq', 'density', 'average'):
-            arguments.append(getattr(seen, parameter.name))
+            asked.append(parameter.name)
         elif parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
-            arguments.append(next(rest))
+            asked.append(rest.pop(0))
         else:
             break
-    return arguments
+    return asked
 
 
 def _named(name: str, result: Any) -> Iterator[tuple[str, Tensor]]:

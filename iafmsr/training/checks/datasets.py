@@ -13,8 +13,7 @@ from iafmsr.data.on_the_fly import OnTheFlyDataset
 from iafmsr.data.paired_dataset import PairedSRDataset
 from iafmsr.data.weights import BY_GRADIENT, read_weights
 from iafmsr.errors import UserError
-from iafmsr.options.datasets import DATASETS, OtherDataset
-from iafmsr.options.schema import REAL
+from iafmsr.options.datasets import DATASETS, REAL, OtherDataset
 from iafmsr.training.checks.data_files import check_dataset, names_of, one_by_one, roots_of, same_names
 from iafmsr.training.checks.data_pixels import check_pixels
 from iafmsr.training.checks.findings import Findings, Options, is_folder_name, shown, subsection, whole

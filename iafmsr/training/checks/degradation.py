@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from iafmsr.options.datasets import DATASETS, OtherDataset
-from iafmsr.options.schema import REAL, Degradation, readers
+from iafmsr.options.datasets import DATASETS, REAL, Degradation, OtherDataset
+from iafmsr.options.schema import readers
 from iafmsr.training.checks.datasets import DatasetCheck
 from iafmsr.training.checks.findings import Options, shown, subsection, whole
 

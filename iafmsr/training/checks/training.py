@@ -70,6 +70,8 @@ class TrainingCheck(Findings):
         listed = {entry.where: entry.section for entry in entries(self.train)}
         for where, section in listed.items():
             self.loss(where, section)
+        if listed and all(entry.start_iter > 1 for entry in entries(self.train)):
+            self.fault('train.losses', 'none of the losses starts at the first iteration')
         for key in self.train:
             where, section, found = f'train.{key}', subsection(self.train, key), len(self.report.faults)
             kind = section_class(key, Train)

@@ -7,6 +7,7 @@ import inspect
 from iafmsr.bridge.basicsr_api import ARCH_REGISTRY, RealESRGANModel, RealESRNetModel
 from iafmsr.models.channels import channels_of
 from iafmsr.models.iafmnet_model import IAFMNetModel
+from iafmsr.models.losses.terms import entries
 from iafmsr.training.checks.findings import Findings, subsection
 
 _REAL = (RealESRNetModel, RealESRGANModel)  # their degradations are of three channels
@@ -38,8 +39,9 @@ class ChannelCheck(Findings):
         """What does not go with gray pictures: networks of three channels, and losses of colours."""
         if self.network_channels('network_d') not in (1, None):
             self.fault('network_d', 'takes 3 channels, network_g gives 1')
-        if self.train.get('perceptual_opt'):
-            self.fault('train.perceptual_opt', 'its network takes pictures of 3 channels, network_g gives 1')
+        for entry in entries(self.train):
+            if 'layer_weights' in entry.section:
+                self.fault(entry.where, 'its network takes pictures of 3 channels, network_g gives 1')
 
     def network_channels(self, where: str) -> int | None:
         """Of the pictures that a network takes; a fault where it gives others."""

@@ -238,8 +238,7 @@ class _Check(TrainingCheck, DegradationCheck, ChannelCheck):
     def machine(self) -> None:
         """What this machine lacks, and files that BasicSR opens late."""
         gpus, wanted = torch.cuda.device_count(), whole(self.opt.get('num_gpu'), 0)
-        # without any CUDA device a run goes to the CPU
-        if wanted and wanted > gpus > 0:
+        if wanted and wanted > gpus > 0:  # without any CUDA device a run goes to the CPU
             self.fault('num_gpu', f'{wanted}, but this machine has {gpus} CUDA devices (auto takes them all)')
         if self.is_train and isinstance(state := self.path.get('resume_state'), str):
             try:
@@ -248,3 +247,4 @@ class _Check(TrainingCheck, DegradationCheck, ChannelCheck):
                 )
             except UserError as error:
                 self.fault('path.resume_state', str(error))
+        self.weights_of_losses()

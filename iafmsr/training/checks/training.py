@@ -99,13 +99,23 @@ class TrainingCheck(Findings):
                 self.fault(f'{where}.{key}', f'a number from 0 is wanted, got {shown(section[key])}')
         if len(self.report.faults) > found:
             return
-        if isinstance(section.get('layer_weights'), dict):  # it loads a VGG
-            try:
-                check_vgg(str(section.get('vgg_type', 'vgg19')), [*section['layer_weights']], self.files)
-            except UserError as error:
-                self.fault(where, str(error))
+        if isinstance(section.get('layer_weights'), dict):
+            self.vgg(where, section, download=False)
         elif self.files or not section.get('weights'):
             self.build(where, cls, section)
+
+    def vgg(self, where: str, section: Options, download: bool) -> None:
+        """The VGG that a loss takes features of."""
+        try:
+            check_vgg(str(section.get('vgg_type', 'vgg19')), [*section['layer_weights']], download)
+        except UserError as error:
+            self.fault(where, str(error))
+
+    def weights_of_losses(self) -> None:
+        """Fetch what losses need, when nothing else is wrong: it is half a gigabyte."""
+        for entry in entries(self.train) if self.is_train and not self.report.faults else ():
+            if isinstance(entry.section.get('layer_weights'), dict):
+                self.vgg(entry.where, entry.section, download=True)
 
     def teacher(self, where: str, section: Options) -> None:
         weights, train_set = section.get('weights'), subsection(subsection(self.opt, 'datasets'), 'train')

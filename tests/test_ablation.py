@@ -12,7 +12,7 @@ import tiny
 import torch
 import yaml
 
-from iafmsr.archs import IAFMNet
+from iafmsr.archs import SAFMN, IAFMNet
 from iafmsr.errors import UserError
 from iafmsr.tools.ablation import tables
 from iafmsr.tools.ablation.measure import draw_maps, measure
@@ -32,6 +32,7 @@ NAMED = Ablations.read(ROOT / 'options/ablation.yml')
 @pytest.mark.parametrize('name', NAMED.overrides)
 def test_each_ablation_differs_from_the_base_in_the_net_or_the_entropy_loss_alone(name):
     rates = {'adam': 'base', 'adam4': 'base', 'lean_w4': 'lean', 'adam2_safmn': 'adam4_safmn'}  # the optimizer alone
+    rates['adam_safmn_no_norm_slow'] = 'adam_safmn_no_norm'
     optimizer = next((prefix for prefix in ('adam4', 'adam') if name.startswith(f'{prefix}_')), 'base')
     base, opt = NAMED.options(rates.get(name, optimizer)), NAMED.options(name)
     assert opt['name'] == f'ablation_{name}'
@@ -54,6 +55,38 @@ def test_nets_of_the_ablations_are_within_the_papers_ceilings():
         if network.pop('type') == 'IAFMNet' and name not in allowed:
             size = count(IAFMNet(**network), 4)
             assert size.params <= 220_000 and size.macs <= 11e9, name
+
+
+SAFMN_TABLE_3 = {
+    'no_safm': 225_408,
+    'no_ccm': 30_720,
+    'a': 239_520,
+    'b': 239_520,
+    'c': 228_864,
+    'ab': 239_520,
+    'ac': 228_864,
+    'abc': 228_864,
+    'avg': 239_520,
+    'nearest': 239_520,
+    'no_act': 239_520,
+    'sigmoid': 239_520,
+    'se': 260_976,
+    'mlp': 73_632,
+    'inverted': 245_280,
+    'no_norm': 238_368,
+    'batch_norm': 239_520,
+    'l2_norm': 238_368,
+}
+
+
+@pytest.mark.parametrize('name', SAFMN_TABLE_3)
+def test_ablations_of_safmn_have_the_parameters_of_its_table_and_train(name):
+    network = NAMED.options(f'adam_safmn_{name}')['network_g']
+    assert network.pop('type') == 'SAFMN'
+    assert sum(p.numel() for p in SAFMN(**network).parameters()) == SAFMN_TABLE_3[name]
+    net = SAFMN(**network | {'dim': 8, 'n_blocks': 1})
+    net(torch.rand(2, 3, 9, 12)).square().mean().backward()
+    assert all(p.grad.isfinite().all() for p in net.parameters())
 
 
 START = 'name: start\nnetwork_g: {type: A, width: 4, depth: 2}\ntrain: {loss: {weight: 1}}\n'

@@ -12,6 +12,7 @@ from iafmsr.layers.density import information, num_active
 from iafmsr.layers.filters import laplacian, luma, sobel
 from iafmsr.layers.idm import InformationDensity
 from iafmsr.layers.igra import down, up
+from iafmsr.layers.upsampler import UPSAMPLERS
 from iafmsr.models.losses import InformationEntropyLoss
 
 SMALL = {'num_feat': 8, 'num_block': 2}
@@ -151,7 +152,7 @@ def test_the_map_reaches_the_image_through_figure_three():
     lq = torch.rand(1, 3, 9, 9)
     f0 = net.head(lq)
     density = net.density(f0, lq)
-    expected = F.pixel_shuffle(net.tail(f0 * density.theta.mean(1, keepdim=True) + density.mu / 2), 4)
+    expected = net.tail(f0 * density.theta.mean(1, keepdim=True) + density.mu / 2)
     torch.testing.assert_close(net(lq), expected)
 
 
@@ -178,6 +179,34 @@ def test_the_map_reaches_the_image_through_figure_three():
 def test_bad_arguments_are_named(options, name):
     with pytest.raises(ValueError, match=name):
         IAFMNet(**options)
+
+
+@pytest.mark.parametrize('scale', [1, 2, 3, 8])
+@pytest.mark.parametrize('upsampler', ['pixelshuffle', 'transposed', 'nearest_conv', 'decomposed'])
+def test_each_upsampler_at_each_scale(scale, upsampler):
+    net, lq = IAFMNet(scale=scale, upsampler=upsampler, **SMALL), torch.rand(1, 3, 9, 12)
+    sr = net(lq)
+    assert sr.shape == (1, 3, 9 * scale, 12 * scale)
+    for parameter in net.tail.parameters():
+        torch.nn.init.zeros_(parameter)
+    base = F.interpolate(lq, scale_factor=scale, mode='bicubic')
+    torch.testing.assert_close(net(lq), lq if scale == 1 else base)
+    if scale == 1:
+        assert torch.equal(net(lq), lq)
+
+
+def test_a_transposed_convolution_can_be_the_sub_pixel_layer():
+    """Its kernel of 3s x 3s pixels is that of 3x3 positions with s^2 pixels each."""
+    s, x = 3, torch.rand(1, 4, 6, 7)
+    shuffle, transposed = (UPSAMPLERS.find(name)(4, 2, s) for name in ('pixelshuffle', 'transposed'))
+    kernel = shuffle.weight.view(2, s, s, 4, 3, 3).flip(4, 5).permute(3, 0, 4, 1, 5, 2).reshape(4, 2, 3 * s, 3 * s)
+    bias = torch.rand(2)
+    with torch.no_grad():
+        shuffle.bias.copy_(bias.repeat_interleave(s * s))
+        transposed.bias.copy_(bias)
+        transposed.weight.copy_(kernel)
+    torch.testing.assert_close(transposed(x), shuffle(x))
+    assert transposed.weight.numel() == shuffle.weight.numel()
 
 
 def test_registered():

@@ -129,7 +129,10 @@ def test_a_bare_file_that_could_be_several_nets_is_refused(changes: dict[str, An
     """The forms leave no trace in the weights, or others do not: which one it is has to be said."""
     torch.save(tiny(**changes).state_dict(), tmp_path / 'bare.pth')
     line = refused(tmp_path / 'bare.pth')
-    assert 'k, gain, guide, mask, norm, attention, num_routed leave no trace' in line and 'FILE:key=value' in line
+    assert (
+        'k, gain, guide, mask, norm, attention, num_routed, upsampler leave no trace' in line
+        and 'FILE:key=value' in line
+    )
     for name in ('mine', 'IAFMNet'):  # a name says nothing of k
         with pytest.raises(UserError, match='leave no trace'):
             parse_nets([f'{name}={tmp_path}/bare.pth'], 2, tmp_path)

@@ -178,10 +178,10 @@ def test_wrong_value_is_refused(refused: Callable[..., list[str]], key: str, val
     assert any(culprit in line for line in refused(changed(**{key: value})))
 
 
-@pytest.mark.parametrize('scale', [1, 5, 8])
-def test_scale_other_than_2_3_4_is_refused(refused: Callable[..., list[str]], scale: int) -> None:
+@pytest.mark.parametrize('scale', [5, 7, 16])
+def test_scale_of_no_network_is_refused(refused: Callable[..., list[str]], scale: int) -> None:
     lines = refused(changed(**{'scale': scale, 'network_g.scale': scale}))
-    assert f'x.yml: scale: 2, 3 or 4 is wanted, got {scale}' in lines
+    assert f'x.yml: scale: 1, 2, 3, 4 or 8 is wanted, got {scale}' in lines
 
 
 def test_all_faults_are_listed_at_once(refused: Callable[..., list[str]]) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from iafmsr import archs
 from iafmsr.errors import UserError
 from iafmsr.options.files import load_options
 from iafmsr.options.plugins import import_packages
@@ -77,6 +78,42 @@ def test_basicsrs_own_trainer_takes_an_option_file_of_ours(folder: Path) -> None
     done = python(folder, 'train.py', '-opt', 'mine.yml', '--force_yml', *DATA, 'train:total_iter=2')
     assert done.returncode == 0, done.stdout + done.stderr
     assert (folder / 'experiments/mine/models/net_g_latest.pth').is_file()
+
+
+def test_forms_of_a_package_are_options_of_iafmnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention, guide, feed-forward network and upsampler: a step trains the parameters of each."""
+    monkeypatch.setattr(sys, 'path', [*sys.path])
+    (tmp_path / 'my_forms.py').write_text(
+        'from torch import nn\n'
+        'from iafmsr.layers import ATTENTIONS, FFNS, GUIDES, UPSAMPLERS\n\n'
+        '@ATTENTIONS.register("mine")\n'
+        'class Attention(nn.Conv2d):\n'
+        '    guided = True\n'
+        '    def __init__(self, num_feat): super().__init__(num_feat, num_feat, 1)\n'
+        '    def forward(self, x, guide, guidance): return guidance.add(super().forward(x), guide)\n\n'
+        '@GUIDES.register("mine")\n'
+        'class Guide(nn.Conv2d):\n'
+        '    per_channel = False\n'
+        '    def __init__(self): super().__init__(1, 1, 3, padding=1)\n'
+        '    def forward(self, known): return super().forward(known.map("idm")).sigmoid()\n\n'
+        '@FFNS.register("mine")\n'
+        'class FFN(nn.Conv2d):\n'
+        '    def __init__(self, num_feat, ffn_scale): super().__init__(num_feat, num_feat, 1)\n'
+        '    def forward(self, x, route): return super().forward(x)\n\n'
+        '@UPSAMPLERS.register("mine")\n'
+        'class Upsampler(nn.Sequential):\n'
+        '    def __init__(self, num_feat, num_out_ch, scale):\n'
+        '        super().__init__(nn.Upsample(scale_factor=scale), nn.Conv2d(num_feat, num_out_ch, 1))\n'
+    )
+    import_packages(['my_forms'], [tmp_path], '--import')
+    forms = dict.fromkeys(('attention', 'guide', 'ffn', 'upsampler'), 'mine')
+    net = archs.find('IAFMNet')(scale=2, num_feat=8, num_block=1, guidance='product', **forms)
+    assert net(torch.rand(2, 3, 9, 12)).shape == (2, 3, 18, 24)
+    net(torch.rand(2, 3, 16, 16)).square().mean().backward()
+    parts = (net.blocks[0].ifem.igra.attention, net.density.form, net.blocks[0].cgfn, net.tail[1])
+    assert all(part.weight.grad.abs().sum() > 0 for part in parts)
+    with pytest.raises(ValueError, match="upsampler must be one of pixelshuffle, .*, mine, got 'yours'"):
+        archs.find('IAFMNet')(upsampler='yours')
 
 
 def test_a_package_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 import re
 import resource
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -20,6 +22,7 @@ import torch
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
+import iafmsr
 from iafmsr.archs import SAFMN, IAFMNet
 from iafmsr.cli import main
 from iafmsr.errors import UserError
@@ -258,6 +261,22 @@ def test_the_result_is_what_the_net_makes(tmp_path: Path, upscale: Upscale, weig
 
 
 # ---------------------------------------------------------------- many pictures
+
+
+def test_any_scale_is_the_nets_result_resized(tmp_path: Path, upscale: Upscale, weights: Path, capsys) -> None:
+    write(Picture(noise()), tmp_path / 'a.png')
+    upscale(tmp_path / 'a.png', tmp_path / 'net.png')
+    upscale(tmp_path / 'a.png', tmp_path / 'sr.png', '--scale', '1.5')
+    net, sr = (np.asarray(Image.open(tmp_path / name)) for name in ('net.png', 'sr.png'))
+    factor = Fraction(3, 2) / Fraction(net.shape[0], noise().shape[0])
+    expected = imresize(torch.from_numpy(net).permute(2, 0, 1).float(), factor).clamp(0, 255).round()
+    assert sr.shape[0] == math.ceil(1.5 * noise().shape[0])
+    assert np.abs(sr - expected.permute(1, 2, 0).numpy()).max() == 0
+    assert np.array_equal(iafmsr.upscale(noise(), weights, scale=1.5), sr)
+    for scale in ('0', 'x', '1.234', '17'):
+        with pytest.raises(SystemExit):
+            main(['upscale', 'a.png', '--output', 'b.png', '--scale', scale])
+        assert f'--scale {scale}: a scale in (0, 16] is wanted' in capsys.readouterr().err
 
 
 def test_files_folders_and_patterns(tmp_path: Path, upscale: Upscale) -> None:

@@ -5,15 +5,31 @@ from __future__ import annotations
 import copy
 import inspect
 import os
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from torch import nn
 
 from iafmsr.errors import UserError
 
-__all__ = ['HubNet']
+__all__ = ['HubNet', 'also_of']
 
 Net = TypeVar('Net', bound='HubNet')
+Init = TypeVar('Init', bound=Callable[..., None])
+
+
+def also_of(*parts: Any) -> Callable[[Init], Init]:
+    """A decorator of a constructor whose ``**keywords`` are those of its parts: its signature names each of them."""
+
+    def name_all(init: Init) -> Init:
+        signature = inspect.signature(init)
+        named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        for part in parts:
+            named += [p for p in inspect.signature(part).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        init.__signature__ = signature.replace(parameters=named)  # type: ignore[attr-defined]
+        return init
+
+    return name_all
 
 
 class HubNet(nn.Module):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import inspect
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iafmsr.archs.hub import HubNet
+from iafmsr.archs.hub import HubNet, also_of
 from iafmsr.layers.arm import ARM
-from iafmsr.layers.cgfn import CGFN
+from iafmsr.layers.cgfn import FFNS
 from iafmsr.layers.density import Density
 from iafmsr.layers.difference import DifferenceConv2d
 from iafmsr.layers.guidance import Guidance
@@ -18,33 +19,20 @@ from iafmsr.layers.idm import MAPS, InformationDensity, Maps
 from iafmsr.layers.igra import IGRA, down
 from iafmsr.layers.norm import build_norm
 from iafmsr.layers.precision import ExactConv2d, in_autocast
-from iafmsr.layers.routing import EVERYWHERE, Gathered, Masked, Route, Router
+from iafmsr.layers.routing import Gathered, Guided, Masked, Router
+from iafmsr.layers.upsampler import UPSAMPLERS
 from iafmsr.ops.sites import ActiveSites
 from iafmsr.ops.submanifold import SubmanifoldConv2d
 from iafmsr.ops.torch_names import is_compiling
 
+_SCALES = (1, 2, 3, 4, 8)
 _SSCONVS = ('shared', 'own', 'none')
-
-
-class Guided(NamedTuple):
-    """What follows from the density of a batch, computed once and used by every block.
-
-    Attributes:
-        guide (Tensor): (B, C or 1, H, W).
-        guide_down (Tensor): Down(guide), (B, C or 1, ceil(H/8), ceil(W/8)).
-        sites (ActiveSites): the active sites of the mask M.
-    """
-
-    guide: Tensor
-    guide_down: Tensor
-    sites: ActiveSites
-    route: Route = EVERYWHERE
 
 
 class IFEM(nn.Module):
     """Information-guided feature enhancement: F1, F2 = split(Conv1x1(x)); IGRA(F1) + ARM(F2)."""
 
-    def __init__(self, num_feat: int, num_guide: int, attention: str, guidance: str, arm: str) -> None:
+    def __init__(self, num_feat: int, num_guide: int, guidance: str, attention: str, arm: str) -> None:
         super().__init__()
         self.expand = nn.Conv2d(num_feat, 2 * num_feat, 1)
         self.igra = IGRA(num_feat, attention, guidance, num_guide)
@@ -60,16 +48,30 @@ class IFEM(nn.Module):
 class IFEB(nn.Module):
     """Information-guided feature enhancement block: x = x + IFEM(norm(x)); x = x + CGFN(norm(x))."""
 
-    def __init__(self, num_feat: int, ffn_scale: float, norm: str, **ifem: Any) -> None:
+    def __init__(
+        self,
+        num_feat: int,
+        num_guide: int,
+        guidance: str,
+        *,
+        ffn_scale: float = 3.2,
+        norm: str = 'l2',
+        attention: str = 'figure',
+        arm: str = 'full',
+        ffn: str = 'cgfn',
+    ) -> None:
         super().__init__()
         self.norm1, self.norm2 = build_norm(norm, num_feat), build_norm(norm, num_feat)
-        self.ifem = IFEM(num_feat, **ifem)
-        self.cgfn = CGFN(num_feat, ffn_scale)
+        self.ifem = IFEM(num_feat, num_guide, guidance, attention, arm)
+        self.cgfn = FFNS.find(ffn)(num_feat, ffn_scale)
 
     def forward(self, x: Tensor, by: Guided, ssconv: SubmanifoldConv2d | None) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         x = x + self.ifem(self.norm1(x), by, ssconv)
         return x + self.cgfn(self.norm2(x), by.route)
+
+
+_OF_BLOCK = {p.name for p in inspect.signature(IFEB).parameters.values() if p.kind is p.KEYWORD_ONLY}
 
 
 class IAFMNet(HubNet):
@@ -78,25 +80,29 @@ class IAFMNet(HubNet):
     ::
 
         lq -> head -> F0 -> InformationDensity -> mu, theta, guide, mask
-              F0 -> N x IFEB(., guide, mask) -> (.) guide -> (+) mu -> tail -> PixelShuffle -> sr
+              F0 -> N x IFEB(., guide, mask) -> (.) guide -> (+) mu -> upsampler -> sr
 
     Where the paper is silent or its literal form does not work (docs/method.md), the defaults are ours; figure 3
     to the letter is ``literal`` of ``options/ablation.yml``.
 
     Args:
-        scale (int): 2, 3 or 4.
+        scale (int): 1 (restoration), 2, 3, 4 or 8.
         num_in_ch, num_out_ch (int): image channels.
         num_feat (int): width C.
         num_block (int): number N of IFEBs.
-        ffn_scale (float): hidden width of the CGFN over C.
         k (float): share of active sites, in (0, 1]; 0.05 in the paper.
         ide, ide_kernel_size, gdn, gain, idm_unit, detach_idm, detach_features, guide, mask, k_of: of the density, see
             :class:`~iafmsr.layers.idm.InformationDensity`.
         guidance (str): how the guide enters, see :class:`~iafmsr.layers.guidance.Guidance`.
+        ssconv (str): the sparse kernel: one ``shared`` by all blocks, each block's ``own``, or ``none``.
+        ffn_scale (float): hidden width of the CGFN over C.
         norm (str): before IFEM and CGFN: ``none`` (as drawn), ``l2`` or ``layer``.
         attention (str): ``figure``, ``text`` or ``no_idm``, see :class:`~iafmsr.layers.igra.IGRA`.
-        ssconv (str): the sparse kernel: one ``shared`` by all blocks, each block's ``own``, or ``none``.
         arm (str): ``full``, ``no_idm`` or ``off``, see :class:`~iafmsr.layers.arm.ARM`.
+        ffn (str): ``cgfn``. Packages add forms of it, as of attention, guide and upsampler, see
+            :class:`~iafmsr.layers.registry.Forms`.
+        upsampler (str): ``pixelshuffle``, ``transposed``, ``nearest_conv`` or ``decomposed``, see
+            :mod:`iafmsr.layers.upsampler`.
         residual (bool): True: the net sees differences of pixels alone, and adds what it makes of them to the
             bicubic enlargement, so that a flat picture stays flat whatever its colour. False: as drawn.
         num_routed (int): so many of the last blocks work only at positions that a map picks,
@@ -116,6 +122,7 @@ class IAFMNet(HubNet):
         (torch.Size([1, 3, 18, 24]), torch.Size([1, 1, 9, 12]))
     """
 
+    @also_of(InformationDensity, IFEB)
     def __init__(
         self,
         scale: int = 4,
@@ -123,83 +130,35 @@ class IAFMNet(HubNet):
         num_out_ch: int = 3,
         num_feat: int = 40,
         num_block: int = 6,
-        ffn_scale: float = 3.2,
         k: float = 0.05,
-        ide: str = 'deviation',
-        ide_kernel_size: int = 1,
-        gdn: bool = True,
-        gain: float = 64.0,
-        idm_unit: str = 'bits',
-        detach_idm: bool = True,
-        detach_features: bool = True,
-        guide: str = 'bounded',
-        mask: str = 'idm',
-        k_of: str = 'batch',
         guidance: str = 'neutral',
-        norm: str = 'l2',
-        attention: str = 'figure',
         ssconv: str = 'shared',
-        arm: str = 'full',
         residual: bool = True,
+        upsampler: str = 'pixelshuffle',
         num_routed: int = 0,
         least_budget: float = 0.2,
         route_map: str = 'idm',
         budget: float = 1.0,
         sparse_backend: str = 'auto',
+        **parts: Any,
     ) -> None:
         super().__init__()
-        if scale not in (2, 3, 4):
-            raise ValueError(f'scale must be 2, 3 or 4, got {scale}')
-        if ssconv not in _SSCONVS:
-            raise ValueError(f'ssconv must be one of {", ".join(_SSCONVS)}, got {ssconv!r}')
-        if not 0 <= num_routed <= num_block:
-            raise ValueError(f'num_routed must be from 0 to num_block, {num_block}, got {num_routed}')
-        if route_map not in MAPS:
-            raise ValueError(f'route_map must be one of {", ".join(MAPS)}, got {route_map!r}')
+        _check(scale, ssconv, num_routed, num_block, route_map)
         self.sparse_backend = sparse_backend
         self.scale, self.residual = scale, residual
         self.num_block, self.num_routed, self.route_map = num_block, num_routed, route_map
         self.budget = budget
         if num_routed:
             self.router = Router(least_budget)
-        # zeros beyond the border would pass for detail, and draw the mask there
-        self.head: nn.Module
-        if residual:
-            self.head = DifferenceConv2d(num_in_ch, num_feat)
-        else:
-            self.head = ExactConv2d(num_in_ch, num_feat, 3, padding=1, padding_mode='replicate')
-        self.density = InformationDensity(
-            num_feat,
-            k,
-            ide=ide,
-            ide_kernel_size=ide_kernel_size,
-            gdn=gdn,
-            gain=gain,
-            idm_unit=idm_unit,
-            detach_idm=detach_idm,
-            detach_features=detach_features,
-            guide=guide,
-            mask=mask,
-            k_of=k_of,
-        )
-        self.blocks = nn.ModuleList(
-            IFEB(
-                num_feat,
-                ffn_scale,
-                norm,
-                num_guide=self.density.num_guide,
-                attention=attention,
-                guidance=guidance,
-                arm=arm,
-            )
-            for _ in range(num_block)
-        )
-        self.ssconvs = nn.ModuleList(
-            SubmanifoldConv2d(num_feat, 3, sparse_backend)
-            for _ in range({'shared': 1, 'own': num_block, 'none': 0}[ssconv])
-        )
-        self.fusion = Guidance(num_feat, guidance, self.density.num_guide)
-        self.tail = nn.Conv2d(num_feat, num_out_ch * scale**2, 3, padding=1)
+        self.head = _head(num_in_ch, num_feat, residual)
+        of_block = {name: parts.pop(name) for name in _OF_BLOCK & parts.keys()}
+        self.density = InformationDensity(num_feat, k, **parts)
+        num_guide = self.density.num_guide
+        self.blocks = nn.ModuleList(IFEB(num_feat, num_guide, guidance, **of_block) for _ in range(num_block))
+        kernels = {'shared': 1, 'own': num_block, 'none': 0}[ssconv]
+        self.ssconvs = nn.ModuleList(SubmanifoldConv2d(num_feat, 3, sparse_backend) for _ in range(kernels))
+        self.fusion = Guidance(num_feat, guidance, num_guide)
+        self.tail = UPSAMPLERS.find(upsampler)(num_feat, num_out_ch, scale)
 
     def forward(
         self, lq: Tensor, return_density: bool = False, maps: Maps | None = None
@@ -212,7 +171,9 @@ class IAFMNet(HubNet):
             lq = lq.contiguous(memory_format=torch.channels_last)
         f0 = self.head(lq)
         density = self.density(f0, lq, maps)
-        dtype = self.tail.weight.dtype  # the density stays in float32 where the weights are in half precision
+        dtype = next(
+            self.tail.parameters()
+        ).dtype  # the density stays in float32 where the weights are in half precision
         x, guide, mu = in_autocast(f0.to(dtype)), density.guide.to(dtype), density.mu.to(dtype)
         by = Guided(guide, down(guide), ActiveSites(density.mask))
         steps = list(zip(self.blocks, self._kernels(), strict=True))
@@ -225,10 +186,9 @@ class IAFMNet(HubNet):
                 routed = block(routed, by, ssconv)
             x = by.route.leave(routed, x)
         y = self.fusion.multiply(x, guide) + mu / self.density.gain
-        # the picture in the ordinary layout, which discriminators and other losses expect
-        sr = F.pixel_shuffle(self.tail(y).contiguous(), self.scale)
+        sr = self.tail(y)
         if self.residual:
-            sr = sr + F.interpolate(lq, scale_factor=self.scale, mode='bicubic')
+            sr = sr + (F.interpolate(lq, scale_factor=self.scale, mode='bicubic') if self.scale > 1 else lq)
         return (sr, density) if return_density else sr
 
     def _kernels(self) -> list[SubmanifoldConv2d | None]:
@@ -264,3 +224,18 @@ class IAFMNet(HubNet):
     def local_map(self, lq: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> the learned map (B, 1, H, W); each value depends on 9x9 pixels at most."""
         return self.density.local_map(self.head(lq))
+
+
+def _head(num_in_ch: int, num_feat: int, residual: bool) -> nn.Module:
+    """Zeros beyond the border would pass for detail, and draw the mask there: either form repeats the border."""
+    if residual:
+        return DifferenceConv2d(num_in_ch, num_feat)
+    return ExactConv2d(num_in_ch, num_feat, 3, padding=1, padding_mode='replicate')
+
+
+def _check(scale: int, ssconv: str, num_routed: int, num_block: int, route_map: str) -> None:
+    if not 0 <= num_routed <= num_block:
+        raise ValueError(f'num_routed must be from 0 to num_block, {num_block}, got {num_routed}')
+    for name, value, known in (('scale', scale, _SCALES), ('ssconv', ssconv, _SSCONVS), ('route_map', route_map, MAPS)):
+        if value not in known:
+            raise ValueError(f'{name} must be one of {", ".join(map(str, known))}, got {value!r}')

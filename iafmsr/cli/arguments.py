@@ -9,6 +9,7 @@ import argparse
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from iafmsr.errors import UserError, did_you_mean
@@ -69,6 +70,17 @@ def size(text: str) -> Size:
     if not re.fullmatch(r'[1-9]\d{0,4}x[1-9]\d{0,4}', text):
         raise argparse.ArgumentTypeError(f'{text}: WIDTHxHEIGHT is wanted, such as 320x180')
     return Size(*map(int, text.split('x')))
+
+
+def exact_scale(text: str) -> Fraction:
+    """A reader of a scale such as 2.5 or 7/3: the fraction that is meant."""
+    with suppress(ValueError, ZeroDivisionError):
+        scale = Fraction(text)
+        if 0 < scale <= 16 and scale.denominator <= 100:
+            return scale
+    raise argparse.ArgumentTypeError(
+        f'{text}: a scale in (0, 16] is wanted, of two decimals at most, or a fraction such as 7/3'
+    )
 
 
 def number(least: int, most: int | None = None) -> Callable[[str], int]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zlib
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,7 @@ KINDS = {
 }
 
 
-def check_kind(path: Path, picture: Picture, scale: int = 1) -> None:
+def check_kind(path: Path, picture: Picture, scale: Fraction | int = 1) -> None:
     """Whether a kind of file can hold a picture at a scale; known before hours of work.
 
     Raises:
@@ -57,7 +59,7 @@ def check_kind(path: Path, picture: Picture, scale: int = 1) -> None:
     suffix, name = path.suffix.lower(), printable(path)
     if suffix not in KINDS:
         raise UserError(f'{name}: no kind of file that is written; known: {" ".join(KINDS)}')
-    kind, (height, width) = KINDS[suffix], (scale * side for side in picture.colour.shape[:2])
+    kind, (height, width) = KINDS[suffix], (math.ceil(scale * side) for side in picture.colour.shape[:2])
     if max(height, width) > kind.longest:
         raise UserError(f'{name}: {suffix} cannot hold {width}x{height} pixels; .png can')
     if picture.alpha is not None and not kind.alpha:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from iafmsr.layers.registry import Forms
 from iafmsr.layers.routing import EVERYWHERE, Route
 
+FFNS = Forms('ffn')  # each built of (num_feat, ffn_scale), and called as CGFN
 
+
+@FFNS.register('cgfn')
 class CGFN(nn.Module):
     """Conv1x1(GELU(DWConv3x3(a)) * b) with a, b = split(Conv1x1(x)).
 

@@ -9,18 +9,16 @@ from torch import Tensor
 
 from iafmsr.layers.density import (
     Density,
-    information,
     quantise,
     top_k_mask,
     top_k_mask_of_batch,
 )
 from iafmsr.layers.estimator import build_estimator
 from iafmsr.layers.filters import laplacian, local_mean, luma, sobel
+from iafmsr.layers.guide import GUIDES, Known
 from iafmsr.layers.precision import InFloat32, at_least_float32, full_precision
 
 _UNITS = ('theta', 'bits', 'normalised')
-_CHANNEL_GUIDES = ('deviation', 'bounded', 'bits', 'density')  # of every channel its own
-_GUIDES = (*_CHANNEL_GUIDES, 'idm', 'sobel', 'laplacian', 'constant')
 MAPS = ('idm', 'sobel', 'laplacian', 'mean_laplacian', 'random')
 _WHOLES = ('batch', 'picture')
 _STEPS = 2**15  # of a bit
@@ -60,11 +58,9 @@ class InformationDensity(InFloat32):
             ``normalised``: the latter over the mean of the picture's map. The map is the mean over the channels.
         detach_idm (bool): True keeps the image's loss from training theta through the map.
         detach_features (bool): True keeps the estimator, hence the entropy loss, from training F0.
-        guide (str): what guides the network. With a channel for each of F0's: ``deviation``, log2(1 + |gain F0 - mu|),
-            the length of what mu does not know; ``bounded``, d / (1 + d) of the same d = |gain F0 - mu|, which no
-            picture takes out of [0, 1); ``bits``, its cost -log2 p under theta; ``density``, which is either's
-            expectation and no sharper than theta. Or one map: ``idm`` (the mean density), ``sobel``, ``laplacian`` or
-            ``constant`` (1 everywhere).
+        guide (str): what guides the network, one of the forms of :mod:`iafmsr.layers.guide`. With a channel for each of
+            F0's: ``deviation``, ``bounded``, ``bits`` or ``density``. Or one map: ``idm`` (the mean density),
+            ``sobel``, ``laplacian`` or ``constant`` (1 everywhere).
         mask (str): the map whose top k is active: ``idm``, ``sobel``, ``laplacian``, ``mean_laplacian`` (averaged over
             3x3) or ``random``.
 
@@ -100,17 +96,17 @@ class InformationDensity(InFloat32):
             raise ValueError(f'gain must be positive, got {gain}')
         for name, value, known in (
             ('idm_unit', idm_unit, _UNITS),
-            ('guide', guide, _GUIDES),
             ('mask', mask, MAPS),
             ('k_of', k_of, _WHOLES),
         ):
             if value not in known:
                 raise ValueError(f'{name} must be one of {", ".join(known)}, got {value!r}')
-        if guide in _CHANNEL_GUIDES and idm_unit == 'normalised':
+        self.form = GUIDES.find(guide)()
+        if self.form.per_channel and idm_unit == 'normalised':
             raise ValueError("idm_unit 'normalised' is of one map: guide must be 'idm'")
         self.k, self.k_of, self.gain, self.idm_unit, self.guide, self.mask = k, k_of, gain, idm_unit, guide, mask
         self.detach_idm, self.detach_features = detach_idm, detach_features
-        self.num_guide = num_feat if self._per_channel else 1  # channels of the guide
+        self.num_guide = num_feat if self.form.per_channel else 1  # channels of the guide
         self.estimator = build_estimator(ide, num_feat, ide_kernel_size, gdn)
 
     def forward(self, f0: Tensor, lq: Tensor, maps: Maps | None = None) -> Density:
@@ -121,8 +117,14 @@ class InformationDensity(InFloat32):
         with full_precision(f0):
             features, mu, theta = self._estimate(f0)
             idm, mask = self.maps(self._local_map(theta), lq) if maps is None else maps
-            guide = self._channel_guide(features, mu, theta) if self._per_channel else self.choose(self.guide, idm, lq)
-            return Density(quantise(features, self.training), mu, theta, idm, mask, guide)
+            known = Known(
+                features.detach(),
+                mu.detach(),
+                theta.detach() if self.detach_idm else theta,
+                lambda: self._density(theta),
+                lambda name: self.choose(name, idm, lq),
+            )
+            return Density(quantise(features, self.training), mu, theta, idm, mask, self.form(known))
 
     def local_map(self, f0: Tensor) -> Tensor:
         """F0 (B, C, H, W) -> the learned map (B, 1, H, W) in float32, as far as each place's surroundings decide it."""
@@ -140,11 +142,6 @@ class InformationDensity(InFloat32):
             # in steps, so that rounding errors on flat ground are ties, which are not active
             return Maps(idm, top_k(torch.round(_STEPS * self.choose(self.mask, idm, lq)), self.k))
 
-    @property
-    def _per_channel(self) -> bool:
-        """Whether the guide has a channel for each of F0's."""
-        return self.guide in _CHANNEL_GUIDES
-
     def _estimate(self, f0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """F0 in quantisation bins, its mu and its theta: (B, C, H, W) each."""
         features = self.gain * at_least_float32(f0.detach() if self.detach_features else f0)
@@ -157,14 +154,6 @@ class InformationDensity(InFloat32):
 
     def _local_map(self, theta: Tensor) -> Tensor:
         return self._density(theta).mean(dim=1, keepdim=True)
-
-    def _channel_guide(self, features: Tensor, mu: Tensor, theta: Tensor) -> Tensor:
-        if self.guide == 'density':
-            return self._density(theta)
-        if self.guide == 'bits':
-            return information(features.detach(), mu.detach(), theta.detach() if self.detach_idm else theta)
-        deviation = (features - mu).detach().abs()
-        return torch.log2(1 + deviation) if self.guide == 'deviation' else deviation / (1 + deviation)
 
     def choose(self, name: str, idm: Tensor, lq: Tensor) -> Tensor:
         """The map called ``name``, (B, 1, H, W): the ``idm`` that is given, or a fixed one of lq in its unit."""

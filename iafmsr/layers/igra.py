@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iafmsr.layers.guidance import Guidance
+from iafmsr.layers.registry import Forms
 from iafmsr.ops.sites import ActiveSites
 from iafmsr.ops.submanifold import SubmanifoldConv2d
 
-_ATTENTIONS = ('figure', 'text', 'no_idm')
+ATTENTIONS = Forms('attention')
 POOL_SIZE = 8  # side of the cells in which the attention is computed, in LR pixels
 
 
@@ -28,6 +29,45 @@ def up(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, scale_factor=POOL_SIZE, mode='nearest')[..., : size[0], : size[1]]
 
 
+@ATTENTIONS.register('figure')
+class FigureAttention(nn.Conv2d):
+    """g(x) (+) guide with a depthwise 3x3 convolution g, as in figure 3.
+
+    A form of attention is built of num_feat. Where ``guided`` is False, no guidance is made for it.
+    """
+
+    guided = True
+
+    def __init__(self, num_feat: int) -> None:
+        super().__init__(num_feat, num_feat, 3, padding=1, groups=num_feat)
+
+    def forward(self, x: Tensor, guide: Tensor, guidance: Guidance | None) -> Tensor:  # type: ignore[override]
+        """Down(F_ssc) (B, C, h, w) and Down(guide) (B, C or 1, h, w) -> (B, C, h, w)."""
+        g = super().forward(x)
+        return g + 1 if guidance is None else guidance.add(g, guide)
+
+
+@ATTENTIONS.register('no_idm')
+class UnguidedAttention(FigureAttention):
+    """g(x) + 1."""
+
+    guided = False
+
+
+@ATTENTIONS.register('text')
+class TextAttention(nn.Conv2d):
+    """Conv1x1(x (+) guide), as the paper's text writes it."""
+
+    guided = True
+
+    def __init__(self, num_feat: int) -> None:
+        super().__init__(num_feat, num_feat, 1)
+
+    def forward(self, x: Tensor, guide: Tensor, guidance: Guidance) -> Tensor:  # type: ignore[override]
+        """As of the figure's."""
+        return super().forward(guidance.add(x, guide))
+
+
 class IGRA(nn.Module):
     """Hard branch of IFEM: sparse convolution at the active sites, then attention guided by the density.
 
@@ -37,9 +77,9 @@ class IGRA(nn.Module):
 
     Args:
         num_feat (int): channels C.
-        attention (str): ``figure``: g is a depthwise 3x3 convolution of Down(F_ssc); ``text``: A = Up(Conv1x1(
-            Down(F_ssc) + Down(guide))), as the paper's text writes it; ``no_idm``: the figure's without the guide,
-            A = Up(g(Down(F_ssc)) + 1), which is ``neutral`` with a = 0.
+        attention (str): a form of ``ATTENTIONS``. ``figure``: g is a depthwise 3x3 convolution of Down(F_ssc);
+            ``text``: A = Up(Conv1x1(Down(F_ssc) + Down(guide))), as the paper's text writes it; ``no_idm``: the
+            figure's without the guide, A = Up(g(Down(F_ssc)) + 1), which is ``neutral`` with a = 0.
         guidance (str): how the guide is added, see :class:`~iafmsr.layers.guidance.Guidance`.
         num_guide (int): channels of the guide, C or 1.
 
@@ -55,14 +95,9 @@ class IGRA(nn.Module):
 
     def __init__(self, num_feat: int, attention: str = 'figure', guidance: str = 'product', num_guide: int = 1) -> None:
         super().__init__()
-        if attention not in _ATTENTIONS:
-            raise ValueError(f'attention must be one of {", ".join(_ATTENTIONS)}, got {attention!r}')
-        self.form = attention
-        self.guidance = Guidance(num_feat, guidance, num_guide) if attention != 'no_idm' else None
-        if attention == 'text':
-            self.attention = nn.Conv2d(num_feat, num_feat, 1)
-        else:
-            self.attention = nn.Conv2d(num_feat, num_feat, 3, padding=1, groups=num_feat)
+        form = ATTENTIONS.find(attention)
+        self.guidance = Guidance(num_feat, guidance, num_guide) if form.guided else None
+        self.attention = form(num_feat)
 
     def forward(self, f1: Tensor, guide_down: Tensor, sites: ActiveSites, ssconv: SubmanifoldConv2d | None) -> Tensor:
         """F1 (B, C, H, W), Down(guide) (B, C or 1, ceil(H/8), ceil(W/8)) -> F_refined (B, C, H, W).
@@ -70,11 +105,5 @@ class IGRA(nn.Module):
         ``ssconv`` is the sparse convolution, this block's own or one that the blocks share; None leaves it out.
         """
         f_ssc = f1 if ssconv is None else ssconv(f1, sites)
-        return up(self._attention(down(f_ssc), guide_down), f_ssc.shape[-2:]) * f_ssc
-
-    def _attention(self, pooled: Tensor, guide_down: Tensor) -> Tensor:
-        if self.guidance is None:
-            return self.attention(pooled) + 1
-        if self.form == 'text':
-            return self.attention(self.guidance.add(pooled, guide_down))
-        return self.guidance.add(self.attention(pooled), guide_down)
+        attention = self.attention(down(f_ssc), guide_down, self.guidance)
+        return up(attention, f_ssc.shape[-2:]) * f_ssc

@@ -9,7 +9,7 @@ it and holds the chosen positions alone, laid out as the rows of a matrix.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -81,6 +81,21 @@ class Gathered(Route):
 
 
 EVERYWHERE = Route()
+
+
+class Guided(NamedTuple):
+    """What follows from the density of a batch, computed once and used by every block.
+
+    Attributes:
+        guide (Tensor): (B, C or 1, H, W).
+        guide_down (Tensor): Down(guide), (B, C or 1, ceil(H/8), ceil(W/8)).
+        sites (ActiveSites): the active sites of the mask M.
+    """
+
+    guide: Tensor
+    guide_down: Tensor
+    sites: ActiveSites
+    route: Route = EVERYWHERE
 
 
 class Router(InFloat32):

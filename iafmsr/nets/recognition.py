@@ -44,7 +44,7 @@ def _scale(shapes: Shapes) -> int:
     """Nets of this project end in a convolution to (channels of the picture) scale^2 channels."""
     outputs, channels = shapes['tail.weight'][0], _head(shapes)[1]
     channels = 3 if channels == 12 else channels  # BSRN takes the picture four times
-    return next(scale for scale in (2, 3, 4, outputs) if outputs == channels * scale**2)
+    return next(scale for scale in (1, 2, 3, 4, 8, outputs) if outputs == channels * scale**2)
 
 
 def _head(shapes: Shapes) -> tuple[int, ...]:
@@ -109,4 +109,7 @@ ARCHS: dict[str, tuple[str, Callable[[Shapes], dict[str, Any]]]] = {
     'ELAN': ('blocks.0.gmsa.0.project_out.weight', _elan),
     'ETDS': ('head_r.weight', _etds),
 }
-_UNTOLD = {'IAFMNet': ('k', 'gain', 'guide', 'mask', 'norm', 'attention', 'num_routed'), 'ELAN': ('windows',)}
+_UNTOLD = {
+    'IAFMNet': ('k', 'gain', 'guide', 'mask', 'norm', 'attention', 'num_routed', 'upsampler'),
+    'ELAN': ('windows',),
+}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import os
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar, Union
 
@@ -12,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from iafmsr.cli.arguments import exact_scale
 from iafmsr.errors import UserError
 from iafmsr.files.picture import Picture, UnreadableError, fill_hidden
 from iafmsr.files.pillow import as_image, from_image
@@ -20,7 +23,7 @@ from iafmsr.nets.files import find_weights
 from iafmsr.nets.loading import load_net
 from iafmsr.nets.trained import TrainedNet, set_budget, trained
 from iafmsr.tools.inference.tiles import DEFAULT_TILE, Enlarger, is_exact
-from iafmsr.tools.inference.upscale import Upscaler
+from iafmsr.tools.inference.upscale import Upscaler, resized
 
 __all__ = ['density', 'load', 'upscale']
 
@@ -63,8 +66,9 @@ def upscale(
     precision: str = 'fp32',
     budget: float | None = None,
     ensemble: bool = False,
+    scale: float | str | Fraction | None = None,
 ) -> Any:
-    """A picture at the scale of a network; the result is of the kind of the picture.
+    """A picture at the scale of a network, or another one; the result is of the kind of the picture.
 
     Args:
         picture: a file's name or a Pillow picture (the result is a Pillow picture: gray stays gray, transparency is
@@ -76,6 +80,7 @@ def upscale(
         precision: ``fp32``, ``bf16`` or ``fp16``, the network's arithmetic.
         budget: share of the positions that routed blocks work at, in (0, 1].
         ensemble: take the mean over the eight flips and rotations.
+        scale: of the result, such as 2.5 or '7/3'; the network's result is resized to it by bicubic interpolation.
 
     Raises:
         UserError: the weights, the picture or a keyword is wrong, or memory does not suffice.
@@ -85,15 +90,25 @@ def upscale(
         (24, 36, 3)
         >>> iafmsr.upscale(torch.rand(1, 3, 6, 9), 'IAFMNet_x2', tile=0).shape
         torch.Size([1, 3, 12, 18])
-        >>> iafmsr.upscale(Image.new('L', (9, 6)), iafmsr.load('IAFMNet_x3')).size
-        (27, 18)
+        >>> iafmsr.upscale(Image.new('L', (9, 6)), iafmsr.load('IAFMNet_x3'), scale=2.5).size
+        (23, 15)
     """
     if precision not in _DTYPES:
         raise UserError(f'precision {precision!r}: one of {", ".join(_DTYPES)} is wanted')
+    try:
+        wanted = None if scale is None else exact_scale(str(scale))
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f'scale {error}') from None
     enlarger = _enlarger(weights, device, _DTYPES[precision], budget)
     if isinstance(picture, (np.ndarray, Tensor)):
-        return _each(picture, lambda pixels: enlarger(pixels, tile, ensemble))
-    return as_image(Upscaler(enlarger, tile, ensemble, say=lambda line: None)(_picture(picture)))
+        factor = (wanted or enlarger.trained.scale) / Fraction(enlarger.trained.scale)
+
+        def made(pixels: np.ndarray) -> np.ndarray:
+            result = enlarger(pixels, tile, ensemble)
+            return result if factor == 1 else resized(result, factor)
+
+        return _each(picture, made)
+    return as_image(Upscaler(enlarger, tile, ensemble, say=lambda line: None, scale=wanted)(_picture(picture)))
 
 
 def density(picture: P, weights: Weights = DEFAULT, *, device: str | torch.device | None = None) -> Any:

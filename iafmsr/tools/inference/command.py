@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iafmsr.cli.arguments import add_budget, add_device, add_weights, number, use_device
+from iafmsr.cli.arguments import add_budget, add_device, add_weights, exact_scale, number, use_device
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('inputs', nargs='+', metavar='IN', help='files, folders (the pictures in them) and glob patterns')
     add_weights(parser)
     add('--output', required=True, metavar='OUT', help='folder for the results, or file for that of a single picture')
+    add(
+        '--scale',
+        metavar='S',
+        type=exact_scale,
+        help="scale of the results, such as 2.5 or 7/3 (default: the network's); the network's result is resized to it "
+        'by bicubic interpolation',
+    )
     add('--recursive', action='store_true', help='take the sub-folders of folders too, and make the same ones in OUT')
     add(
         '--format',
@@ -141,7 +148,7 @@ def _upscaler(
         say(f'--precision {precision}: this CPU has no arithmetic for it and would be slower; fp32 instead')
         precision = 'fp32'
     dtype = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}[precision]
-    return Upscaler(Enlarger(trained, device, dtype), args.tile, args.ensemble, say)
+    return Upscaler(Enlarger(trained, device, dtype), args.tile, args.ensemble, say, args.scale)
 
 
 def _bar() -> tqdm:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from iafmsr.ops.resize import imresize
 from iafmsr.tools.inference.jobs import Job
 from iafmsr.tools.inference.tiles import Enlarger
 
-__all__ = ['Upscaler', 'enlarged_alpha', 'upscale_all']
+__all__ = ['Upscaler', 'resized', 'upscale_all']
 
 _LEAST_TILE = 32
 _OUT_OF_MEMORY = ('out of memory', "can't allocate memory", 'not enough memory', 'std::bad_alloc')
@@ -36,17 +37,25 @@ class Upscaler:
         tile: side of the tiles in pixels; 0: none. It is halved when memory does not suffice.
         ensemble: the mean over eight flips and rotations.
         say: is told in a line of a smaller tile.
+        scale: of the results, where it is another than the net's: they are resized by bicubic interpolation.
     """
 
-    def __init__(self, enlarger: Enlarger, tile: int, ensemble: bool, say: Callable[[str], None]) -> None:
-        self.enlarger, self.tile, self.ensemble, self.say = enlarger, tile, ensemble, say
+    def __init__(
+        self,
+        enlarger: Enlarger,
+        tile: int,
+        ensemble: bool,
+        say: Callable[[str], None],
+        scale: Fraction | None = None,
+    ) -> None:
+        self.enlarger, self.tile, self.ensemble, self.say, self.wanted = enlarger, tile, ensemble, say, scale
 
     @property
     def scale(self) -> int:
         return self.enlarger.trained.scale
 
     def __call__(self, picture: Picture, progress: Callable[[float], None] = lambda share: None) -> Picture:
-        """The picture at the net's scale.
+        """The picture at the net's scale, or the one that is wanted.
 
         Args:
             picture: any.
@@ -56,7 +65,10 @@ class Upscaler:
             UserError: memory does not suffice for the result, or for the least tile.
         """
         colour = self._in_memory(fill_hidden(picture).colour, progress)
-        alpha = None if picture.alpha is None else enlarged_alpha(picture.alpha, self.scale)
+        if self.wanted is not None and self.wanted != self.scale:
+            colour = resized(colour, self.wanted / self.scale)
+        # it is flat but for an edge, which no net has learned to sharpen
+        alpha = None if picture.alpha is None else resized(picture.alpha, self.wanted or self.scale)
         return replace(picture, colour=colour, alpha=alpha)
 
     def _in_memory(self, pixels: np.ndarray, progress: Callable[[float], None]) -> np.ndarray:
@@ -86,15 +98,17 @@ class Upscaler:
             done = 0.0
 
 
-def enlarged_alpha(alpha: np.ndarray, scale: int) -> np.ndarray:
-    """Alpha at a scale, by bicubic interpolation: it is flat but for an edge, which no net has learned to sharpen.
+def resized(pixels: np.ndarray, scale: Fraction | int) -> np.ndarray:
+    """Pixels at a scale, by MATLAB's bicubic interpolation.
 
     Args:
-        alpha: (H, W, 1), uint8 or uint16.
-        scale: of the result, (scale H, scale W, 1) of the same kind.
+        pixels: (H, W, C), uint8, uint16 or floating-point numbers in [0, 1].
+        scale: of the result, (ceil(scale H), ceil(scale W), C) of the same kind.
     """
-    values = imresize(torch.from_numpy(alpha[..., 0].astype(np.float32)), scale)
-    return values.round_().clamp_(0, np.iinfo(alpha.dtype).max).numpy().astype(alpha.dtype)[..., None]
+    whole = np.issubdtype(pixels.dtype, np.integer)
+    planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32))
+    values = imresize(planes, scale).clamp_(0, np.iinfo(pixels.dtype).max if whole else 1)
+    return np.ascontiguousarray((values.round_() if whole else values).numpy().transpose(1, 2, 0).astype(pixels.dtype))
 
 
 def upscale_all(
@@ -127,7 +141,7 @@ def upscale_all(
                 picture = _awaited(read_now, reading, reader, jobs[number + 1 : number + 2])
                 if picture.frames > 1:
                     say(f'{printable(job.source)}: the first of {picture.frames} frames')
-                check_kind(job.target, picture, upscaler.scale)
+                check_kind(job.target, picture, upscaler.wanted or upscaler.scale)
                 result = upscaler(picture, partial(_advance, bar, sizes[job]))
                 _settle(writing, failures)  # not more than one result waits
                 writing.append((job, writer.submit(write, result, job.target, quality)))

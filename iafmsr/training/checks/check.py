@@ -186,8 +186,8 @@ class _Check(TrainingCheck, DegradationCheck, ChannelCheck):
                 self.checkpoint(where, net)
 
     def scales(self, where: str, cls: Any, section: Options) -> None:
-        if is_ours(cls) and self.scale not in (None, 2, 3, 4):
-            self.fault('scale', f'2, 3 or 4 is wanted, got {self.scale}')
+        if is_ours(cls) and self.scale not in (None, 1, 2, 3, 4, 8):
+            self.fault('scale', f'1, 2, 3, 4 or 8 is wanted, got {self.scale}')
         parameters = inspect.signature(cls).parameters
         for word in ('scale', 'upscale'):
             if word in parameters and self.scale:

@@ -38,6 +38,7 @@ _REGISTERED_BY_IMPORT = (
     'data.on_the_fly',
     'data.paired_dataset',
     'models.losses.borrowed',
+    'models.metrics',
     'models.real_model',
 )
 

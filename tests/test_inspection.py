@@ -16,6 +16,7 @@ from iafmsr.archs.smfanet_arch import SMFANet
 from iafmsr.cli import main
 from iafmsr.errors import UserError
 from iafmsr.files.figures import PALETTE, colour_levels
+from iafmsr.tools.inspection.attribution import attribution, diffusion_index, receptive_field
 from iafmsr.tools.inspection.figure import SHARE, densest, draw
 from iafmsr.tools.inspection.inputs import find_sources
 from iafmsr.tools.inspection.page import page
@@ -271,3 +272,58 @@ def test_the_page_in_a_browser_reads_values_off_its_maps(found, tmp_path):
         ActionChains(browser).move_to_element_with_offset(view, view.size['width'] // 4, 0).click().perform()
         assert split.rect['x'] - before == pytest.approx(view.size['width'] / 4, abs=2)
         assert [entry for entry in browser.get_log('browser') if entry['level'] == 'SEVERE'] == []
+
+
+# -- attribution ------------------------------------------------------------------------------------------------------
+def convolution() -> torch.nn.Module:
+    """Of one kernel, whose answers are known: [[1, 2, 1], [2, 4, 2], [1, 2, 1]] / 16 of each channel."""
+    conv = torch.nn.Conv2d(3, 3, 3, padding=1, groups=3, bias=False)
+    row = torch.tensor([1.0, 2.0, 1.0])
+    conv.weight.data[:] = torch.outer(row, row) / 16
+    return conv
+
+
+def test_the_receptive_field_of_a_convolution_is_its_kernel():
+    shares = receptive_field(convolution(), torch.rand(1, 3, 9, 11), x=6, y=3)
+    expected = torch.zeros(9, 11)
+    expected[2:5, 5:8] = convolution().weight[0, 0]
+    torch.testing.assert_close(shares, expected.detach())
+
+
+def test_the_attribution_of_a_convolution_ends_a_pixel_outside_of_the_box():
+    lq = torch.rand(1, 3, 16, 18)
+    lam = attribution(convolution(), lq, (6, 4, 10, 9), steps=20)
+    assert lam.sum() == pytest.approx(1) and lam.min() >= 0 and lam[4:9, 6:10].min() > 0
+    lam[3:10, 5:11] = 0
+    assert not lam.any()
+
+
+def test_the_attribution_of_an_edge_is_where_its_detail_ends():
+    """Of the identity: differences within a ramp cancel, and the columns at its ends decide, each by a half."""
+    flat = torch.full((1, 3, 8, 8), 0.4)
+    assert not attribution(torch.nn.Identity(), flat, (2, 2, 6, 6)).any()
+    edge = flat.clone()
+    edge[..., 4:] = 0.9
+    lam = attribution(torch.nn.Identity(), edge, (2, 2, 6, 6))
+    assert lam[2:6, 2].sum() == pytest.approx(0.5, abs=1e-3) == lam[2:6, 5].sum()
+
+
+def test_the_diffusion_index_is_one_less_gini():
+    one = torch.zeros(10, 10)
+    one[3, 4] = 1
+    assert diffusion_index(one) == pytest.approx(100 * 1 / 100)
+    assert diffusion_index(torch.full((10, 10), 0.01)) == pytest.approx(100)
+    half = torch.tensor([0.0, 0.0, 0.5, 0.5])
+    assert diffusion_index(half) == pytest.approx(50)
+    assert diffusion_index(torch.zeros(3)) == 0
+
+
+def test_lam_of_a_picture_is_a_figure_and_an_index(tmp_path, net, capsys):
+    torch.save({'params': net.state_dict(), 'network_g': {'type': 'IAFMNet', **net.keywords}}, tmp_path / 'net.pth')
+    Image.fromarray(noise(13, 17).permute(1, 2, 0).numpy()).save(tmp_path / 'a.png')
+    words = ['inspect', str(tmp_path / 'a.png'), '--weights', str(tmp_path / 'net.pth'), '--output', str(tmp_path)]
+    assert main([*words, '--lam', '20,11']) == 0
+    assert Image.open(tmp_path / 'a_lam.png').width > 600
+    assert re.search(r'^a: diffusion index \d+\.\d\d at 20,11$', capsys.readouterr().out, re.M)
+    assert main([*words, '--lam', '34,0']) == 1
+    assert '--lam 34,0: a is enlarged to 34x26 pixels' in capsys.readouterr().err

@@ -49,7 +49,7 @@ LIBRARIES = {
     'ops': {'torch', 'spconv'},
     'layers': {'torch'},
     'archs': {'torch', 'spandrel', 'huggingface_hub', 'safetensors'},
-    'models': {'torch'},
+    'models': {'torch', 'numpy', 'piq'},
     '__init__': set(),
     'bridge': {'torch', 'yaml', 'basicsr', 'torchvision', 'setuptools'},
     'files': {'torch', 'numpy', 'cv2', 'PIL', 'tifffile'},

@@ -95,19 +95,12 @@ def upscale(
     """
     if precision not in _DTYPES:
         raise UserError(f'precision {precision!r}: one of {", ".join(_DTYPES)} is wanted')
-    try:
-        wanted = None if scale is None else exact_scale(str(scale))
-    except argparse.ArgumentTypeError as error:
-        raise UserError(f'scale {error}') from None
+    wanted = _exact(scale)
     enlarger = _enlarger(weights, device, _DTYPES[precision], budget)
     if isinstance(picture, (np.ndarray, Tensor)):
         factor = (wanted or enlarger.trained.scale) / Fraction(enlarger.trained.scale)
-
-        def made(pixels: np.ndarray) -> np.ndarray:
-            result = enlarger(pixels, tile, ensemble)
-            return result if factor == 1 else resized(result, factor)
-
-        return _each(picture, made)
+        made = _each(picture, lambda pixels: enlarger(pixels, tile, ensemble))
+        return made if factor == 1 else _each(made, lambda pixels: resized(pixels, factor))
     return as_image(Upscaler(enlarger, tile, ensemble, say=lambda line: None, scale=wanted)(_picture(picture)))
 
 
@@ -141,6 +134,13 @@ def density(picture: P, weights: Weights = DEFAULT, *, device: str | torch.devic
     if isinstance(picture, np.ndarray):
         return _of_array(picture, map_of).reshape(picture.shape[:2])
     return map_of(fill_hidden(_picture(picture)).colour)[..., 0]
+
+
+def _exact(scale: float | str | Fraction | None) -> Fraction | None:
+    try:
+        return None if scale is None else exact_scale(str(scale))
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f'scale {error}') from None
 
 
 def _trained(weights: Weights) -> TrainedNet:

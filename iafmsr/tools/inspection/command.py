@@ -22,6 +22,9 @@ from typing import TYPE_CHECKING
 from iafmsr.cli.arguments import add_weights
 
 if TYPE_CHECKING:
+    from PIL import Image
+    from torch import nn
+
     from iafmsr.nets.trained import TrainedNet
     from iafmsr.tools.inspection.picture import Inspection
 
@@ -42,6 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--downscale',
         action='store_true',
         help='the pictures are the true ones: make small ones of them by bicubic reduction, and enlarge those',
+    )
+    parser.add_argument(
+        '--lam',
+        type=_pixel,
+        metavar='X,Y',
+        help='pixel of the result: NAME_lam.png shows on which pixels of the picture its surroundings depend (local '
+        'attribution map, diffusion index, effective receptive field)',
     )
     parser.add_argument(
         '--output', type=Path, metavar='DIR', default=Path('inspection'), help='folder for the figures and pages'
@@ -77,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
     for source in sources:
         try:
             found = inspect_picture(source.name, trained.net, trained.scale, *source.load(trained.scale), earlier)
+            if args.lam:
+                _write_attribution(found, args.output, trained.net, *args.lam)
             write(found, args.output)
         except UserError as error:
             print(f'iafmsr: error: {error}', file=sys.stderr)
@@ -109,13 +121,33 @@ def load_with_map(entry: str) -> TrainedNet:
     return trained
 
 
+def _pixel(text: str) -> tuple[int, int]:
+    x, _, y = text.partition(',')
+    if not (x.isdigit() and y.isdigit()):
+        raise argparse.ArgumentTypeError(f'{text}: two numbers of pixels are wanted, such as 40,25')
+    return int(x), int(y)
+
+
 def write(found: Inspection, folder: Path) -> None:
     """The figure and the page of a picture."""
     from iafmsr.files.whole import write_whole
     from iafmsr.tools.inspection.figure import draw
     from iafmsr.tools.inspection.page import page
 
-    content = io.BytesIO()
-    draw(found).save(content, 'PNG')
-    write_whole(folder / f'{found.name}_inspect.png', content.getvalue())
+    write_whole(folder / f'{found.name}_inspect.png', _png(draw(found)))
     write_whole(folder / f'{found.name}_inspect.html', page(found).encode())
+
+
+def _write_attribution(found: Inspection, folder: Path, net: nn.Module, x: int, y: int) -> None:
+    from iafmsr.files.whole import write_whole
+    from iafmsr.tools.inspection.figure import draw_attribution
+
+    image, index = draw_attribution(found, net, x, y)
+    print(f'{found.name}: diffusion index {index:.2f} at {x},{y}')
+    write_whole(folder / f'{found.name}_lam.png', _png(image))
+
+
+def _png(image: Image.Image) -> bytes:
+    content = io.BytesIO()
+    image.save(content, 'PNG')
+    return content.getvalue()

@@ -6,16 +6,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
+from iafmsr.errors import UserError
 from iafmsr.files.figures import Panel, colour_panel, draw_figure, enlarge, frame, image_panel
+from iafmsr.tools.inspection.attribution import attribution, diffusion_index, receptive_field
 from iafmsr.tools.inspection.picture import Inspection
 
-__all__ = ['SHARE', 'caption', 'densest', 'draw', 'in_units']
+__all__ = ['SHARE', 'caption', 'densest', 'draw', 'draw_attribution', 'in_units']
 
 SHARE = 0.995  # of a map's values, over which the colours are spread: a few extreme ones leave the rest dark
 _BOX = (320, 240)  # greatest width and height of a panel
 _LEAST = 48  # pixels: of a side, also where the picture is a strip
+_LAM = 16  # pixels of the result: side of the box whose attribution is shown
 _DETAIL = 28  # LR pixels: the shorter side of the detail
 
 
@@ -27,6 +30,30 @@ def draw(found: Inspection) -> Image.Image:
     columns, history = len(rows[0]), panels.history()
     history = history[len(history) % columns if len(history) > columns else 0 :]  # full rows, up to the last
     return draw_figure([*rows, *(history[i : i + columns] for i in range(0, len(history), columns))], caption(found))
+
+
+def draw_attribution(found: Inspection, net: nn.Module, x: int, y: int) -> tuple[Image.Image, float]:
+    """A row of result, IDM, LAM and effective receptive field about a pixel of the result; and the diffusion index.
+
+    Raises:
+        UserError: the pixel lies outside of the result.
+    """
+    height, width = found.sr.shape[1:]
+    if not (0 <= x < width and 0 <= y < height):
+        raise UserError(f'--lam {x},{y}: {found.name} is enlarged to {width}x{height} pixels')
+    left, top = (min(max(0, at - _LAM // 2), max(0, side - _LAM)) for at, side in ((x, width), (y, height)))
+    lq = found.lr[None].float() / 255
+    lam = attribution(net, lq, (left, top, left + _LAM, top + _LAM))
+    panels, index = _Panels(found), diffusion_index(lam)
+    panels.rectangle = [top, left, min(_LAM, height), min(_LAM, width)]
+    size = panels.height, panels.width, SHARE, '% of all'
+    row = [
+        panels.framed(panels.whole('result\n', found.sr)),
+        panels.coloured('IDM', found.idm),
+        colour_panel(f'LAM of the frame\ndiffusion index {index:.2f}', 100 * lam, *size),
+        colour_panel(f'receptive field of {x},{y}\n', 100 * receptive_field(net, lq, x, y), *size),
+    ]
+    return draw_figure([row], f'{found.name}, x{found.scale}: on which pixels the frame and its pixel depend.'), index
 
 
 def in_units(name: str, values: Tensor) -> tuple[Tensor, str]:

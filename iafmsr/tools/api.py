@@ -88,15 +88,10 @@ def upscale(
     Examples:
         >>> iafmsr.upscale(np.zeros((6, 9, 3), np.uint8)).shape
         (24, 36, 3)
-        >>> iafmsr.upscale(torch.rand(1, 3, 6, 9), 'IAFMNet_x2', tile=0).shape
-        torch.Size([1, 3, 12, 18])
         >>> iafmsr.upscale(Image.new('L', (9, 6)), iafmsr.load('IAFMNet_x3'), scale=2.5).size
         (23, 15)
     """
-    if precision not in _DTYPES:
-        raise UserError(f'precision {precision!r}: one of {", ".join(_DTYPES)} is wanted')
-    wanted = _exact(scale)
-    enlarger = _enlarger(weights, device, _DTYPES[precision], budget)
+    wanted, enlarger = _exact(scale), _enlarger(weights, device, precision, budget)
     if isinstance(picture, (np.ndarray, Tensor)):
         factor = (wanted or enlarger.trained.scale) / Fraction(enlarger.trained.scale)
         made = _each(picture, lambda pixels: enlarger(pixels, tile, ensemble))
@@ -122,7 +117,7 @@ def density(picture: P, weights: Weights = DEFAULT, *, device: str | torch.devic
         >>> iafmsr.density(np.zeros((6, 9, 3), np.uint8)).shape
         (6, 9)
     """
-    enlarger = _enlarger(weights, device, torch.float32, None)
+    enlarger = _enlarger(weights, device, 'fp32', None)
     if not is_exact(enlarger.trained):
         raise UserError(f'{enlarger.trained.arch}: this network has no information density map')
 
@@ -153,15 +148,17 @@ def _trained(weights: Weights) -> TrainedNet:
 
 
 def _enlarger(
-    weights: Weights, device: str | torch.device | None, dtype: torch.dtype, budget: float | None
+    weights: Weights, device: str | torch.device | None, precision: str, budget: float | None
 ) -> Enlarger:
+    if precision not in _DTYPES:
+        raise UserError(f'precision {precision!r}: one of {", ".join(_DTYPES)} is wanted')
     if device is None and isinstance(weights, nn.Module):
         device = next((parameter.device for parameter in weights.parameters()), torch.device('cpu'))
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     found = _trained(weights)
     set_budget(found.net, budget)
     found.net.to(device)
-    return Enlarger(found, device, dtype)
+    return Enlarger(found, device, _DTYPES[precision])
 
 
 def _picture(picture: str | os.PathLike[str] | Image.Image) -> Picture:

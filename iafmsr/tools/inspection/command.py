@@ -82,20 +82,18 @@ def run(args: argparse.Namespace) -> int:
     earlier = {iteration: load_net(path, given).net for iteration, path in checkpoints(Path(args.weights)).items()}
     sources = find_sources(args.images, args.hr, args.downscale, trained.scale)
     check_writable(args.output / 'inspect.json')
-
     figures, failed = [], 0
     for source in sources:
         try:
             found = inspect_picture(source.name, trained.net, trained.scale, *source.load(trained.scale), earlier)
-            if args.lam:
-                _write_attribution(found, args.output, trained.net, *args.lam)
+            _write_attribution(found, args.output, trained.net, args.lam)
             write(found, args.output)
         except UserError as error:
             print(f'iafmsr: error: {error}', file=sys.stderr)
             failed += 1
-            continue
-        print(f'{printable(args.output / source.name)}_inspect.png, .html', file=sys.stderr)
-        figures.append(Figures.of(found))
+        else:
+            print(f'{printable(args.output / source.name)}_inspect.png, .html', file=sys.stderr)
+            figures.append(Figures.of(found))
     if figures and figures[0].correlation:
         print(as_text(figures))
         write_whole(args.output / 'inspect.json', as_json(figures, str(weights), trained.scale).encode())
@@ -138,12 +136,15 @@ def write(found: Inspection, folder: Path) -> None:
     write_whole(folder / f'{found.name}_inspect.html', page(found).encode())
 
 
-def _write_attribution(found: Inspection, folder: Path, net: nn.Module, x: int, y: int) -> None:
+def _write_attribution(found: Inspection, folder: Path, net: nn.Module, lam: tuple[int, int] | None) -> None:
+    """The figure of ``--lam``, where it was asked for."""
     from iafmsr.files.whole import write_whole
     from iafmsr.tools.inspection.figure import draw_attribution
 
-    image, index = draw_attribution(found, net, x, y)
-    print(f'{found.name}: diffusion index {index:.2f} at {x},{y}')
+    if lam is None:
+        return
+    image, index = draw_attribution(found, net, *lam)
+    print(f'{found.name}: diffusion index {index:.2f} at {lam[0]},{lam[1]}')
     write_whole(folder / f'{found.name}_lam.png', _png(image))
 
 

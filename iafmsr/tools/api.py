@@ -147,9 +147,7 @@ def _trained(weights: Weights) -> TrainedNet:
     return trained('weights', net, {'type': type(weights).__name__})
 
 
-def _enlarger(
-    weights: Weights, device: str | torch.device | None, precision: str, budget: float | None
-) -> Enlarger:
+def _enlarger(weights: Weights, device: str | torch.device | None, precision: str, budget: float | None) -> Enlarger:
     if precision not in _DTYPES:
         raise UserError(f'precision {precision!r}: one of {", ".join(_DTYPES)} is wanted')
     if device is None and isinstance(weights, nn.Module):

@@ -30,7 +30,7 @@ def commands(page: Path) -> list[list[str]]:
     """The calls of `iafmsr` in a page's blocks of commands, as arguments."""
     found = []
     for kind, block in BLOCK.findall(page.read_text(encoding='utf-8')):
-        for line in block.replace('\\\n', ' ').splitlines() if kind in ('', 'bash') else ():
+        for line in re.split(r'\n|&&', block.replace('\\\n', ' ')) if kind in ('', 'bash') else ():
             words = (
                 shlex.split(line, comments=True) if re.match(r'\s*(\w+=\S+ |taskset \S+ \S+ )*iafmsr ', line) else []
             )

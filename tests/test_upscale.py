@@ -300,7 +300,7 @@ def test_what_exists_is_not_made_again(tmp_path: Path, upscale: Upscale, capsys:
     (tmp_path / 'out/a.png').write_bytes(b'mine')
     assert upscale(tmp_path / 'in', tmp_path / 'out') == 0
     assert (tmp_path / 'out/a.png').read_bytes() == b'mine'
-    assert '1 upscaled, 1 there already, 0 failed' in capsys.readouterr().out
+    assert '1 upscaled, 1 skipped (they exist), 0 failed' in capsys.readouterr().out
     assert upscale(tmp_path / 'in', tmp_path / 'out', '--overwrite') == 0
     assert (tmp_path / 'out/a.png').read_bytes() == (tmp_path / 'out/b.png').read_bytes()
 
@@ -369,7 +369,7 @@ def test_only_the_pair_of_one_name_is_refused(tmp_path: Path, upscale: Upscale, 
         save(tmp_path / name, noise())
     assert upscale(tmp_path / 'one', tmp_path / 'two', tmp_path / 'out') == 2
     captured = capsys.readouterr()
-    assert files(tmp_path / 'out') == ['b.png'] and '1 upscaled, 0 there already, 2 failed' in captured.out
+    assert files(tmp_path / 'out') == ['b.png'] and '1 upscaled, 0 skipped (they exist), 2 failed' in captured.out
     assert [line.split(':')[2].rpartition('/')[0][-3:] for line in captured.err.splitlines()] == ['one', 'two']
     assert captured.err.count('would both become') == 2
 
@@ -398,7 +398,7 @@ def test_a_tree_is_mirrored_and_its_results_are_no_inputs(
         save(tmp_path / 'in' / name, noise())
     for there in (0, 3):
         assert upscale(tmp_path / 'in', tmp_path / 'in/out', '--recursive') == 0
-        assert f'{3 - there} upscaled, {there} there already, 0 failed' in capsys.readouterr().out
+        assert f'{3 - there} upscaled, {there} skipped (they exist), 0 failed' in capsys.readouterr().out
     out = tmp_path / 'in/out'
     assert sorted(str(path.relative_to(out)) for path in out.rglob('*') if path.is_file()) == names[:3]
 
@@ -521,7 +521,7 @@ def test_each_bad_picture_has_a_line_and_the_rest_goes_on(
     bad_inputs(tmp_path / 'in')
     assert upscale(tmp_path / 'in', tmp_path / 'out') == 7
     out, err = capfd.readouterr()
-    assert '3 upscaled, 0 there already, 7 failed' in out
+    assert '3 upscaled, 0 skipped (they exist), 7 failed' in out
     lines = [line for line in err.splitlines() if line.startswith('iafmsr: error: ')]
     named = [re.fullmatch(r'iafmsr: error: \S+/in/(\S+): \S.+', line)[1] for line in lines]
     assert named == ['cut.jpg', 'cut.png', 'empty.png', 'float.tif', 'page.jpg', 'raw.tif', 'text.png']

@@ -32,7 +32,7 @@ COMMANDS = {
     'profile': ('iafmsr.tools.profiling.command', 'measure where time goes, in inference and in training'),
     'complexity': ('iafmsr.tools.measure.command', 'count parameters, multiply-accumulates and activations'),
     'prepare': ('iafmsr.tools.prepare.command', 'make training or validation pairs of folders of pictures'),
-    'download': ('iafmsr.tools.prepare.download_command', 'download DF2K'),
+    'download': ('iafmsr.tools.prepare.download_command', 'download DF2K, or the benchmarks'),
     'env': ('iafmsr.tools.env', 'print versions, device and folders, as a bug report needs them'),
 }
 
@@ -77,7 +77,8 @@ def parser_of(name: str) -> Parser:
         dest='packages',
         action='append',
         metavar='PACKAGE',
-        help='a package of your own, whose archs become known; one that is installed, or in the working directory',
+        help='a package of your own, whose archs become known; one that is installed, or in the working directory '
+        '(default: none)',
     )
     return parser
 

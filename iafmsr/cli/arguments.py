@@ -109,8 +109,8 @@ def add_budget(parser: argparse.ArgumentParser) -> None:
         '--budget',
         type=_budget,
         metavar='B',
-        help='share of the positions that the routed blocks of a network work at, such as 0.4, counted on the pictures '
-        'it was trained with: a flat picture takes less work than a rich one (default: 1, all positions)',
+        help='share of the positions at which the routed blocks of a network work, such as 0.4; it is the mean over '
+        'the training pictures, and a flat picture takes less (default: 1, all positions)',
     )
 
 

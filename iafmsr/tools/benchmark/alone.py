@@ -1,4 +1,4 @@
-"""Something in a process of its own, as whoever uses it runs it."""
+"""Runs a network in a process of its own, as its users do."""
 
 from __future__ import annotations
 

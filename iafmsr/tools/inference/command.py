@@ -6,7 +6,7 @@
 
 Gray pictures stay gray, 16 bits stay 16, transparency is enlarged too, EXIF's orientation is applied. Colour profile,
 EXIF and resolution (dots per inch) are kept in every format that can hold them; CMYK becomes RGB. Results that exist
-are not made again. The exit code is the number of pictures that failed, 100 at most; each has a line that says why.
+are left as they are. The exit code is the number of pictures that failed, 100 at most; each has a line that says why.
 """
 
 from __future__ import annotations
@@ -57,16 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         type=_tile,
         default=1024,
-        help='side of the tiles in input pixels; 0 computes the whole picture at once. The result is '
-        'the same: each tile is computed with the margin that decides it, 104 pixels for a net of '
-        '6 blocks, which is up to 45%% more work at 1024, 21%% at 2048, 98%% at 512. Memory grows '
-        'with N squared',
+        help='side of the tiles in input pixels; 0 computes the whole picture at once. The result is the same. Smaller '
+        'tiles take less memory and more work: 45%% more at 1024, 98%% more at 512',
     )
     add_budget(parser)
     add('--ensemble', action='store_true', help='take the mean over the 8 flips and rotations: 8 times the work')
     add('--precision', choices=('fp32', 'bf16', 'fp16'), default='fp32', help='arithmetic of the network')
     add_device(parser)
-    add('--overwrite', action='store_true', help='make results again that exist')
+    add('--overwrite', action='store_true', help='replace results that exist')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -104,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
             upscaler = _upscaler(weights, new, device, args, _say)
             failed = upscale_all(new, upscaler, bar, _say, args.quality)
     print(
-        f'{len(new) - failed} upscaled, {len(planned.jobs) - len(new)} there already, '
+        f'{len(new) - failed} upscaled, {len(planned.jobs) - len(new)} skipped (they exist), '
         f'{failed + len(planned.faults)} failed: {printable(Path(args.output))}'
     )
     return min(failed + len(planned.faults), 100)

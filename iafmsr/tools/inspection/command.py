@@ -1,14 +1,14 @@
 """Show where a network spends its work, and whether that is where the picture is hard.
 
-For each IMAGE two files: NAME_inspect.png, a figure, and NAME_inspect.html, a page that any browser opens without a
-connection. With the true pictures (--hr or --downscale) the error is shown too, and the rank correlation of the
-information density map, of Sobel, Laplacian and local deviation with it is printed and kept in inspect.json.
+Two files are written for each IMAGE: NAME_inspect.png is a figure, and NAME_inspect.html is a page that any browser
+opens without a connection. With the true pictures (--hr or --downscale) the error is shown too. A table then tells how
+well the information density map and fixed filters follow the error (rank correlation). It is kept in inspect.json.
 
-  iafmsr inspect photo.png --weights IAFMNet_x4.pth
-  iafmsr inspect originals/ --downscale --weights IAFMNet_x4.pth --output maps
+  iafmsr inspect photo.png --weights IAFMNet_x4
+  iafmsr inspect originals/ --downscale --weights IAFMNet_x4 --output maps
   iafmsr inspect Set5/LR_bicubic/X4 --hr Set5/HR --weights experiments/train_IAFMNet_x4
 
-Of a run's folder the map at up to 8 of its checkpoints is shown too.
+If the weights are those of a run's folder, the map at up to 8 checkpoints of the run is shown too.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--hr',
         type=Path,
         metavar='PATH',
-        help='true picture, or folder of the true pictures, by name: of NAMEx4 NAME or NAMEx4 (default: none)',
+        help='true picture of a single IMAGE, or folder of true pictures; that of NAMEx4 is called NAMEx4 or NAME '
+        '(default: none)',
     )
     truth.add_argument(
         '--downscale',

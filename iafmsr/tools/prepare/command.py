@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--scale', nargs='+', type=int, choices=(2, 3, 4), default=[2, 3, 4], help='scales of LR, one or more')
     add('--whole', action='store_true', help='make whole pictures as PNG files, as benchmarks are laid out')
     add('--crop-size', type=int, default=480, metavar='N', help='side of a sub-image, in HR pixels')
-    add('--step', type=int, default=240, metavar='N', help='from one sub-image to the next, in HR pixels')
+    add('--step', type=int, default=240, metavar='N', help='distance from one sub-image to the next, in HR pixels')
     add(
         '--min-size',
         type=int,

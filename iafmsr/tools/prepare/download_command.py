@@ -3,7 +3,7 @@
   iafmsr download
   iafmsr download benchmarks
 
-What is there already is not downloaded again, and an interrupted download goes on. See datasets/README.md.
+Files that exist are not downloaded again, and an interrupted download goes on. See datasets/README.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
   iafmsr profile sparse-conv --size 320x180 --channels 40 --weights IAFMNet_x4 --output sparse.json
   iafmsr profile training -opt options/demo_IAFMNet_x4.yml
 
-What is compared takes turns, so that whatever else the machine does meets all alike.
+The candidates take turns, so that other work on the machine slows all of them alike.
 """
 
 from __future__ import annotations

@@ -15,7 +15,9 @@ from option_cases import flags
 from test_models import ADAM, IAFMNET, batch, options
 
 from iafmsr.data.sampling import Draw, SeededByDraw
+from iafmsr.errors import UserError
 from iafmsr.options.files import load_options
+from iafmsr.tools.profiling.contestants import contestants_of
 from iafmsr.training.checks.check import check_options
 from iafmsr.training.loop import train
 
@@ -206,3 +208,9 @@ def test_scale_3_does_not_divide_what_the_dataset_gives(repo_root: Path) -> None
         'scale: RealESRGANDataset gives 400x400 pixels, no multiple of 3'
         in check_options(opt, True, '', files=False).faults
     )
+
+
+def test_profiling_says_that_it_does_not_degrade(repo_root: Path) -> None:
+    opt = small(repo_root, 'Real')
+    with pytest.raises(UserError, match='the degradations of Real-ESRGAN are not profiled'):
+        contestants_of(opt, on_gpu=False)

@@ -7,6 +7,7 @@ import inspect
 from typing import Any, NamedTuple
 
 from iafmsr.bridge.basicsr_api import ARCH_REGISTRY
+from iafmsr.errors import UserError
 from iafmsr.models.compilation import MODES
 
 __all__ = ['Contestant', 'contestants_of']
@@ -71,6 +72,8 @@ def _stock(opt: Options, plain: Options) -> Options:
         optimizer = {'type': 'Adam', 'lr': optimizer['lr']}
     stock = _changed(plain, model_type='SRModel', train__=dict.fromkeys(_OURS) | {'optim_g': optimizer})
     data = stock['datasets']['train']
+    if data['type'] == 'RealESRGANDataset':
+        raise UserError('the degradations of Real-ESRGAN are not profiled: BasicSR makes them within its models')
     if data['type'] == 'PairedSRDataset':
         data['type'] = 'PairedImageDataset'
     return stock

@@ -98,8 +98,8 @@ def profile_training(file: str, root: Path, iterations: int = 3, turns: int = 5)
     """
     opt = options_of_training(file, root)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    floors = floor_of(opt, device)
     contestants = contestants_of(opt, device.type == 'cuda')
+    floors = floor_of(opt, device)
     with ExitStack() as stack:
         processes = {}
         for keeps in (False, True):  # freed memory is kept by a process as a whole

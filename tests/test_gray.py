@@ -17,10 +17,14 @@ from option_cases import DELETE, changed
 from PIL import Image
 from tiny import built, options, train, write_data
 
+import iafmsr
 from iafmsr.archs import IAFMNet
 from iafmsr.cli import main
-from iafmsr.models.channels import channels_of, to_gray
+from iafmsr.files.picture import Picture
+from iafmsr.models.channels import channels_of
 from iafmsr.nets.loading import load_net
+from iafmsr.nets.trained import in_rgb, to_gray
+from iafmsr.tools.serve.work import enlarge
 
 parse, refused, root = option_cases.parse, option_cases.refused, option_cases.root
 GRAY = {'network_g.num_in_ch': 1, 'network_g.num_out_ch': 1}
@@ -91,6 +95,55 @@ def gray_folders(root: Path, phase: str) -> None:
     for number in range(10 if phase == 'train' else 2):
         coarse = Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8))
         coarse.resize((64, 64), Image.Resampling.BICUBIC).save(root / f'{phase}_gt/{number:03d}.png')
+
+
+@pytest.fixture
+def gray_weights(tmp_path: Path) -> Path:
+    network = {'scale': 2, 'num_feat': 8, 'num_block': 1, 'num_in_ch': 1, 'num_out_ch': 1}
+    weights = {'params': IAFMNet(**network).state_dict(), 'network_g': {'type': 'IAFMNet', **network}}
+    torch.save(weights, tmp_path / 'gray.pth')
+    (tmp_path / 'x.yml').write_text(f'scale: 2\nnetwork_g: {weights["network_g"] | {"type": "IAFMNet"}}\n')
+    (tmp_path / 'in').mkdir()
+    pixels = np.random.default_rng(2).integers(0, 256, (24, 32, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'in/a.png')
+    return tmp_path / 'gray.pth'
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        'inspect in --downscale --output out',
+        'export --output out.onnx',
+        'export --output out.pth',
+        'benchmark --data . --sets in --scale 2 --no-cache --drawn',
+        'complexity -opt x.yml',
+    ],
+)
+def test_every_command_takes_a_gray_net(
+    tmp_path: Path, gray_weights: Path, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command, *rest = words.split()
+    named = {'complexity': [], 'benchmark': [f'g={gray_weights}']}.get(command, ['--weights', str(gray_weights)])
+    assert main([command, *named, *rest]) == 0
+    if rest[-1] == 'out.onnx':
+        exported, own = load_net(tmp_path / 'out.onnx'), load_net(gray_weights)
+        lq = torch.rand(1, 1, 9, 13)
+        assert exported.channels == 1 and torch.allclose(exported.net(lq), own.net(lq), atol=1e-5)
+
+
+def test_a_gray_net_in_python(gray_weights: Path) -> None:
+    """Given as a module, too; the map, and what is compared with colours, are those of the luma."""
+    net = iafmsr.load(gray_weights)
+    colours = torch.rand(1, 3, 12, 16)
+    gray = to_gray(colours)
+    made = in_rgb(net)(colours)
+    assert made.shape == (1, 3, 24, 32) and torch.equal(made[:, :1], net(gray))
+    assert torch.equal(in_rgb(net)(colours, return_density=True)[1].idm, net(gray, return_density=True)[1].idm)
+    assert torch.equal(iafmsr.density(colours, net), iafmsr.density(gray, net))
+    assert torch.allclose(iafmsr.upscale(gray, net), net(gray).clamp(0, 1))
+    source = Picture((255 * colours[0]).permute(1, 2, 0).to(torch.uint8).numpy())
+    assert enlarge(load_net(gray_weights), 'x', source, 0.05).sr.shape == (3, 24, 32)
 
 
 # -- the option check ------------------------------------------------------------------------------------------------

@@ -373,6 +373,15 @@ def _other_key(name: str, old: str, new: str) -> Callable[[Path], None]:
     return rename
 
 
+def _into_subfolder(name: str) -> Callable[[Path], None]:
+    def move(data: Path) -> None:
+        (data / name).rename(data / 'sub')
+        (data / name).mkdir()
+        (data / 'sub').rename(data / name / 'sub')
+
+    return move
+
+
 @pytest.mark.parametrize(
     'damage, culprits',
     [
@@ -386,7 +395,7 @@ def _other_key(name: str, old: str, new: str) -> Callable[[Path], None]:
         ),
         (_other_key('lq.lmdb', '03', '03.v2'), ['lq.lmdb', '03.v2: a key with a dot']),
         (_other_key('lq.lmdb', '03', '02.v2'), ['lq.lmdb', '02.v2: a key with a dot']),
-        (_other_key('lq.lmdb', '03', '13'), ['8 keys', 'only in one of them: 03, 13']),
+        (_other_key('lq.lmdb', '03', '03x4'), ['8 keys', 'only in one of them: 03, 03x4; a pair has one key in both']),
         (_replace('lq.lmdb/meta_info.txt', '07.png (16,12,3) 1\n', ''), ['lq.lmdb', '8 pictures', '7 in meta_info']),
         (
             _replace('lq.lmdb/meta_info.txt', '(16,12,3)', '(16,16,3)'),
@@ -396,6 +405,11 @@ def _other_key(name: str, old: str, new: str) -> Callable[[Path], None]:
         (_write('gt.lmdb/data.mdb', b'no database'), ['train.dataroot_gt', 'gt.lmdb', 'cannot be opened']),
         (_remove('val_lq/bx4.png'), ['val.dataroot_lq: 1 pictures, dataroot_gt has 2']),
         (lambda data: (data / 'val_lq/bx4.png').rename(data / 'val_lq/b.png'), ['val.dataroot_lq', 'bx4.png: no such']),
+        (
+            lambda data: (data / 'val_lq/bx4.png').rename(data / 'val_lq/bx4.jpg'),
+            ['val.dataroot_lq', 'bx4.png: no such picture but bx4.jpg; the pictures of a pair have one suffix'],
+        ),
+        (_into_subfolder('val_gt'), ['val_gt: no pictures in this folder; those of sub-folders, such as sub, are not']),
         (_write('val_gt/b.png', b''), ['val.dataroot_gt', 'b.png: not a picture']),
         (_cut('val_gt/b.png', 0.6), ['val.dataroot_gt', 'b.png: not a picture']),
         (_picture('val_gt/b.png', 40, 52), ['HR must be 4 x LR', 'b.png is 52x40 and 12x10']),

@@ -279,14 +279,17 @@ def test_one_rule_makes_8_bit_rgb_for_all(tmp_path: Path) -> None:
     write(Picture(noise(1)), tmp_path / 'gray.png')
     write(Picture(noise(), np.full((12, 17, 1), 255, np.uint8)), tmp_path / 'opaque.png')
     write(Picture(noise()), tmp_path / 'plain.png')
+    write(Picture(noise()), tmp_path / 'other.bmp')
     for name, wanted in (
         ('deep', pixels >> 8),
         ('gray', noise(1).repeat(3, 2)),
         ('opaque', noise()),
         ('plain', noise()),
+        ('other', noise()),
     ):
-        path = tmp_path / f'{name}.png'
+        path = next(tmp_path.glob(f'{name}.*'))
         assert np.array_equal(read_rgb8(path.read_bytes()), wanted), name
+        assert read_rgb8(path.read_bytes()).flags.writeable, name  # or torch warns
         assert torch.equal(read_picture(path), torch.from_numpy(wanted.astype(np.uint8)).permute(2, 0, 1)), name
     write(Picture(noise(), noise(1)), tmp_path / 'seen through.png')
     write(Picture(noise(kind=np.uint16) >> 4), tmp_path / 'twelve.png')

@@ -145,7 +145,7 @@ class IAFMNet(HubNet):
         super().__init__()
         _check(scale, ssconv, num_routed, num_block, route_map)
         self.sparse_backend = sparse_backend
-        self.scale, self.residual = scale, residual
+        self.scale, self.residual, self.channels = scale, residual, num_in_ch
         self.num_block, self.num_routed, self.route_map = num_block, num_routed, route_map
         self.budget = budget
         if num_routed:

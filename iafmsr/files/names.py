@@ -70,13 +70,17 @@ def list_pictures(folders: Sequence[Path]) -> list[PictureFile]:
             raise UserError(f'no such folder: {printable(folder)}')
         paths = sorted(path for path in folder.iterdir() if is_picture_name(path))
         if not paths:
-            raise UserError(f'no pictures in {printable(folder)} (looked for {" ".join(sorted(_SUFFIXES))})')
+            inside = '; give its sub-folders one by one' if any(path.is_dir() for path in folder.iterdir()) else ''
+            raise UserError(f'no pictures in {printable(folder)} (looked for {" ".join(sorted(_SUFFIXES))}){inside}')
         for path in paths:
             # a broken link has no size: whoever reads it says so
             size = path.stat().st_size if path.exists() else 0
             other = found.setdefault(path.stem, PictureFile(path, size))
             if other.path != path:
-                raise UserError(f'two pictures of one name: {printable(other.path)} and {printable(path)}; rename one')
+                raise UserError(
+                    f'two pictures of one name: {printable(other.path)} and {printable(path)}; rename one, '
+                    'since results go by the names'
+                )
     return list(found.values())
 
 

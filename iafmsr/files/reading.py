@@ -81,7 +81,7 @@ def read_rgb8(content: bytes) -> np.ndarray:
             pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
             if pixels is not None:
                 return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, pixels)
-    return np.ascontiguousarray(as_rgb8(read(content)).colour)
+    return np.require(as_rgb8(read(content)).colour, requirements=['C', 'W'])
 
 
 def read_levels(source: Path | bytes) -> np.ndarray:

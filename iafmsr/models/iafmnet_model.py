@@ -17,13 +17,14 @@ from iafmsr.bridge.basicsr_api import MODEL_REGISTRY, SRModel, build_network
 from iafmsr.errors import UserError
 from iafmsr.layers.density import Density
 from iafmsr.layers.idm import InformationDensity
-from iafmsr.models.channels import channels_of, to_gray
+from iafmsr.models.channels import channels_of
 from iafmsr.models.compilation import compiled_or_not
 from iafmsr.models.guard import StepGuard, guard_options
 from iafmsr.models.losses.terms import Losses, Seen
 from iafmsr.models.optimizers import build_optimizer
 from iafmsr.models.precision import usable
 from iafmsr.models.teacher import Teacher
+from iafmsr.nets.trained import to_gray
 
 _PICTURES = ('lq', 'gt', 'gt_usm', 'taught')  # of a batch
 

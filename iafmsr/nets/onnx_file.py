@@ -48,11 +48,12 @@ def session(content: bytes) -> Any:
 
 
 class OnnxNet(nn.Module):
-    """``net(lq)``: (B, 3, H, W) in [0, 1] -> (B, 3, sH, sW), float32, by a :func:`session`."""
+    """``net(lq)``: (B, channels, H, W) in [0, 1] -> (B, channels, sH, sW), float32, by a :func:`session`."""
 
     def __init__(self, onnx_session: Any) -> None:
         super().__init__()
         self._session = onnx_session
+        self.channels = 1 if onnx_session.get_inputs()[0].shape[1:2] == [1] else 3
 
     def forward(self, lq: Tensor) -> Tensor:
         try:

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from iafmsr.errors import UserError
 
-__all__ = ['CHANNEL_WORDS', 'TrainedNet', 'set_budget', 'trained']
+__all__ = ['CHANNEL_WORDS', 'TrainedNet', 'in_rgb', 'set_budget', 'to_gray', 'trained']
 
 CHANNEL_WORDS = ('num_in_ch', 'in_chans', 'in_channels')
 _SIDE = 16  # of the picture that is tried
+_LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, as in ITU-R BT.601
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,34 @@ class TrainedNet:
     channels: int = 3
 
 
+def to_gray(pictures: Tensor) -> Tensor:
+    """(B, 3, H, W) RGB -> (B, 1, H, W), of the same range: black stays 0 and white stays 1."""
+    return (pictures * pictures.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+
+
+def in_rgb(net: nn.Module) -> nn.Module:
+    """A network of RGB pictures: ``net`` itself, or, where it is of gray ones, one that lets it work on their luma.
+
+    What is made of the luma is given three times, as gray red, green and blue.
+    """
+    return _OnLuma(net) if _channels(net) == 1 else net
+
+
+class _OnLuma(nn.Module):
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, lq: Tensor, return_density: bool = False) -> Any:
+        if not return_density:
+            return self.net(to_gray(lq)).expand(-1, 3, -1, -1)
+        sr, density = self.net(to_gray(lq), return_density=True)
+        return sr.expand(-1, 3, -1, -1), density
+
+    def local_map(self, lq: Tensor) -> Tensor:
+        return self.net.local_map(to_gray(lq))
+
+
 def set_budget(net: nn.Module, budget: float | None) -> None:
     """Let the routed blocks of a net work at a share of the positions, in (0, 1]; None leaves it as it is.
 
@@ -47,6 +76,12 @@ def set_budget(net: nn.Module, budget: float | None) -> None:
     net.budget = budget  # type: ignore[assignment]
 
 
+def _channels(net: nn.Module) -> int:
+    """Channels that a network takes, by its own word or by its first convolution: one, or else three."""
+    found = next((module.in_channels for module in net.modules() if isinstance(module, nn.Conv2d)), 3)
+    return int(getattr(net, 'channels', 1 if found == 1 else 3))
+
+
 def trained(where: str, net: nn.Module, network: Mapping[str, Any]) -> TrainedNet:
     """A network of a section ``network_g`` with its scale, found out by a small picture: archs call it differently.
 
@@ -55,7 +90,7 @@ def trained(where: str, net: nn.Module, network: Mapping[str, Any]) -> TrainedNe
             ``where``.
     """
     net.eval().requires_grad_(False)
-    channels = next((network[word] for word in CHANNEL_WORDS if word in network), getattr(net, 'channels', 3))
+    channels = next((network[word] for word in CHANNEL_WORDS if word in network), _channels(net))
     try:
         with torch.inference_mode():
             sr = net(torch.zeros(1, channels, _SIDE, _SIDE))

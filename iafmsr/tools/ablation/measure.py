@@ -15,6 +15,7 @@ from torch import Tensor
 from iafmsr.errors import UserError
 from iafmsr.files.figures import Panel, colour_panel, draw_figure, fitted, image_panel
 from iafmsr.nets.loading import load_net
+from iafmsr.nets.trained import in_rgb
 from iafmsr.tools.benchmark.robustness import robustness
 from iafmsr.tools.benchmark.sets import BenchmarkSet
 from iafmsr.tools.measure.complexity import count
@@ -31,7 +32,7 @@ _K = 0.05  # share of the positions at which a map's squared error is summed
 def measure(opt: dict[str, Any], weights: Path, sets: Sequence[BenchmarkSet]) -> dict[str, Any]:
     """PSNR and SSIM of a net on each set; how well its map, and the fixed ones, follow its own error; and how it treats
     drawn pictures."""
-    net = load_net(weights).net
+    net = in_rgb(load_net(weights).net)
     has_density = opt.get('train', {}).get('ie_opt') is not None
     figures: dict[str, Any] = {'psnr': {}, 'ssim': {}, 'maps': {}}
     for benchmark_set in sets:
@@ -71,7 +72,7 @@ def draw_maps(opt: dict[str, Any], weights: Path, sets: Sequence[BenchmarkSet], 
         UserError: no such picture.
     """
     scale = opt['scale']
-    net = load_net(weights).net
+    net = in_rgb(load_net(weights).net)
     items = {f'{s.name}/{item.name}': item for s in sets for item in s.items(scale)}
     rows = []
     for name in pictures:

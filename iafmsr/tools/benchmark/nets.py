@@ -29,6 +29,7 @@ from iafmsr.errors import UserError, did_you_mean
 from iafmsr.nets.building import build, build_with_weights
 from iafmsr.nets.description import Described, describe
 from iafmsr.nets.files import find, parse_keys
+from iafmsr.nets.trained import in_rgb
 
 __all__ = ['NetSpec', 'parse_nets']
 
@@ -69,7 +70,7 @@ class NetSpec:
         return ARCH_REGISTRY.get(self.network['type']).__module__
 
     def build(self) -> nn.Module:
-        """The net, in evaluation mode, with its weights when it has any (else seeded random ones).
+        """The net of RGB pictures, in evaluation mode, with its weights when it has any (else seeded random ones).
 
         Raises:
             UserError: keywords that the arch does not take, or weights that do not fit it.
@@ -80,7 +81,7 @@ class NetSpec:
             if self.weights
             else build(self.name, self.network)
         )
-        return net.eval().requires_grad_(False)
+        return in_rgb(net.eval().requires_grad_(False))
 
 
 def parse_nets(entries: list[str], scale: int, root: Path) -> list[NetSpec]:

@@ -20,6 +20,7 @@ from iafmsr.layers.density import top_k_mask
 from iafmsr.nets.building import build
 from iafmsr.nets.files import NamedFile
 from iafmsr.nets.loading import load_net
+from iafmsr.nets.trained import in_rgb
 from iafmsr.ops.crossover import choose_backend
 from iafmsr.ops.rulebook import spconv_installed
 from iafmsr.ops.sites import ActiveSites
@@ -87,7 +88,8 @@ def density_map(weights: NamedFile | None, width: int, height: int) -> Tensor:
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net: Any = load_net(*weights).net if weights else build('IAFMNet', {'type': 'IAFMNet', 'ide': 'moments'}).eval()
+        net: Any = build('IAFMNet', {'type': 'IAFMNet', 'ide': 'moments'}).eval()
+    net = in_rgb(load_net(*weights).net) if weights else net
     picture = read_picture(photograph('coffee.png')) / 255
     mirrored = torch.cat([picture, picture.flip(2)], dim=2)
     mirrored = torch.cat([mirrored, mirrored.flip(1)], dim=1)

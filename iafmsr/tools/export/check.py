@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from iafmsr.errors import UserError
+from iafmsr.nets.onnx_file import OnnxNet
 
 __all__ = ['LIMIT', 'SIZES', 'Times', 'largest_difference', 'measure_times']
 
@@ -20,7 +21,7 @@ _PICTURES = 3  # tried at a size
 
 
 @torch.inference_mode()
-def largest_difference(net: nn.Module, exported: nn.Module, limit: float) -> float:
+def largest_difference(net: nn.Module, exported: OnnxNet, limit: float) -> float:
     """The largest difference of two forms of a net over :data:`SIZES`.
 
     Where two values of the map lie closer together than rounding is exact, either may become the last active site: a
@@ -33,7 +34,7 @@ def largest_difference(net: nn.Module, exported: nn.Module, limit: float) -> flo
     for size in SIZES:
         differences = []
         for number in range(_PICTURES):
-            lq = _picture(size, number)
+            lq = _picture(size, exported.channels, number)
             differences.append(float((net(lq) - exported(lq)).abs().max()))
             if differences[-1] <= limit:
                 break
@@ -56,11 +57,11 @@ class Times:
 
 
 @torch.inference_mode()
-def measure_times(net: nn.Module, exported: nn.Module, size: tuple[int, int] = (180, 320), pictures: int = 7) -> Times:
+def measure_times(net: nn.Module, exported: OnnxNet, size: tuple[int, int] = (180, 320), pictures: int = 7) -> Times:
     """Both forms by turns on the same pictures, after a warm-up: whatever else the machine does meets both alike."""
     found: tuple[list[float], list[float]] = ([], [])
     for number in range(-2, pictures):
-        lq = _picture((1, *size), number + 2)
+        lq = _picture((1, *size), exported.channels, number + 2)
         for form, times in zip((net, exported), found, strict=True):
             start = time.perf_counter()
             form(lq)
@@ -69,6 +70,6 @@ def measure_times(net: nn.Module, exported: nn.Module, size: tuple[int, int] = (
     return Times(*map(statistics.median, found))
 
 
-def _picture(size: tuple[int, int, int], seed: int) -> Tensor:
+def _picture(size: tuple[int, int, int], channels: int, seed: int) -> Tensor:
     batch, height, width = size
-    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
+    return torch.rand(batch, channels, height, width, generator=torch.Generator().manual_seed(seed))

@@ -17,7 +17,7 @@ from iafmsr.ops.submanifold import SubmanifoldConv2d
 
 __all__ = ['to_onnx']
 
-_TRACED = (2, 3, 33, 47)  # no side a multiple of the attention's cell, none is 1: no special case is traced
+_TRACED = (33, 47)  # no side a multiple of the attention's cell, none is 1: no special case is traced
 
 
 class _Half(nn.Module):
@@ -33,7 +33,7 @@ class _Half(nn.Module):
 
 
 def to_onnx(trained: TrainedNet, half: bool = False) -> bytes:
-    """The content of an ONNX file with input ``lq`` (batch, 3, height, width) and output ``sr``, float32 in [0, 1].
+    """The content of an ONNX file with input ``lq`` (batch, channels, height, width) and output ``sr``, float32.
 
     The sparse convolution is in its dense form, equal up to rounding. The choice of the active sites (sort, threshold,
     ties by raster order) is part of the graph, their number computed from the picture's size.
@@ -49,7 +49,7 @@ def to_onnx(trained: TrainedNet, half: bool = False) -> bytes:
     for module in net.modules():
         if isinstance(module, SubmanifoldConv2d):
             module.backend = 'dense'  # the only form whose shapes do not depend on values
-    program = _program(_Half(net) if half else net, trained.arch)
+    program = _program(_Half(net) if half else net, trained.arch, trained.channels)
     model = program.model_proto
     for node in model.graph.node:
         del node.metadata_props[:]  # stack traces of the exporting machine
@@ -60,7 +60,7 @@ def to_onnx(trained: TrainedNet, half: bool = False) -> bytes:
     return model.SerializeToString()
 
 
-def _program(net: nn.Module, arch: str) -> torch.onnx.ONNXProgram:
+def _program(net: nn.Module, arch: str, channels: int) -> torch.onnx.ONNXProgram:
     """The net as torch's exporter writes it."""
     try:
         import onnx  # noqa: F401
@@ -77,7 +77,7 @@ def _program(net: nn.Module, arch: str) -> torch.onnx.ONNXProgram:
         with without_warnings(), torch.inference_mode():
             program = torch.onnx.export(
                 net,
-                (torch.rand(_TRACED),),
+                (torch.rand(2, channels, *_TRACED),),
                 dynamo=True,
                 verbose=False,
                 dynamic_shapes=({0: size, 2: size, 3: size},),

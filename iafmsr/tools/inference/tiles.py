@@ -19,7 +19,7 @@ from torch import Tensor
 from iafmsr.errors import UserError
 from iafmsr.layers.idm import Maps
 from iafmsr.layers.igra import POOL_SIZE
-from iafmsr.nets.trained import TrainedNet
+from iafmsr.nets.trained import TrainedNet, to_gray
 
 __all__ = ['DEFAULT_TILE', 'Enlarger', 'is_exact', 'margin']
 
@@ -172,7 +172,8 @@ class Enlarger:
     def _tensor(self, pixels: np.ndarray) -> Tensor:
         """(H, W, 3 or 1) -> (1, channels of the net, H, W) in [0, 1]."""
         values = torch.from_numpy(pixels.astype(np.float32)).to(self.device) / _peak(pixels.dtype)
-        return values.permute(2, 0, 1)[None].expand(1, self.trained.channels, -1, -1)
+        lq = values.permute(2, 0, 1)[None]
+        return to_gray(lq) if lq.shape[1] > self.trained.channels else lq.expand(1, self.trained.channels, -1, -1)
 
 
 def _map_tiles(height: int, width: int) -> list[Tile]:

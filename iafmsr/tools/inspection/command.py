@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from iafmsr.files.whole import check_writable, write_whole
     from iafmsr.nets.files import find_weights
     from iafmsr.nets.loading import load_net
+    from iafmsr.nets.trained import in_rgb
     from iafmsr.tools.inspection.inputs import find_sources
     from iafmsr.tools.inspection.picture import inspect_picture
     from iafmsr.tools.inspection.report import Figures, as_json, as_text
@@ -80,7 +81,9 @@ def run(args: argparse.Namespace) -> int:
 
     weights, given = find_weights(args.weights)
     trained = load_with_map(args.weights)
-    earlier = {iteration: load_net(path, given).net for iteration, path in checkpoints(Path(args.weights)).items()}
+    earlier = {
+        iteration: in_rgb(load_net(path, given).net) for iteration, path in checkpoints(Path(args.weights)).items()
+    }
     sources = find_sources(args.images, args.hr, args.downscale, trained.scale)
     check_writable(args.output / 'inspect.json')
     figures, failed = [], 0

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from iafmsr.bridge.basicsr_api import build_network
 from iafmsr.layers.density import num_active
 from iafmsr.layers.idm import InformationDensity
+from iafmsr.nets.building import build
+from iafmsr.nets.trained import in_rgb
 from iafmsr.ops.submanifold import SubmanifoldConv2d
 from iafmsr.options.files import load_options
 
@@ -31,9 +32,7 @@ class Complexity(NamedTuple):
     activations: int
 
 
-def count(
-    net: nn.Module, scale: int, output_size: tuple[int, int] = (1280, 720), num_in_ch: int = 3, device: str = 'meta'
-) -> Complexity:
+def count(net: nn.Module, scale: int, output_size: tuple[int, int] = (1280, 720), device: str = 'meta') -> Complexity:
     """Count one forward pass at an output size; nothing is computed (the meta device), so any size takes seconds.
 
     Convolutions and matrix products are counted by torch's own counter (two operations a multiply-accumulate), the
@@ -42,10 +41,9 @@ def count(
     nothing.
 
     Args:
-        net (nn.Module): takes (1, num_in_ch, H, W).
+        net (nn.Module): takes (1, 3, H, W).
         scale (int): the input is output_size / scale, rounded up.
         output_size (tuple[int, int]): width and height of the output, in pixels.
-        num_in_ch (int): input channels.
         device (str): a real one for a net whose way depends on values.
     """
     width, height = (-(-side // scale) for side in output_size)
@@ -63,7 +61,7 @@ def count(
         torch.no_grad(),
         FlopCounterMode(display=False, custom_mapping=_interpolation_counters()) as counter,
     ):
-        net(torch.zeros(1, num_in_ch, height, width, device=device))
+        net(torch.zeros(1, 3, height, width, device=device))
     macs = counter.get_total_flops() / 2 - skipped.count
     return Complexity(sum(p.numel() for p in net.parameters()), round(macs), written.count + beside.count)
 
@@ -124,7 +122,7 @@ def table(option_files: list[str], output_size: tuple[int, int]) -> str:
     ]
     for file in option_files:
         opt = load_options(file)
-        c = count(build_network(opt['network_g']), opt['scale'], output_size)
+        c = count(in_rgb(build(file, opt['network_g'])), opt['scale'], output_size)
         rows.append(
             f'| {Path(file).stem} | {opt["network_g"]["type"]} x{opt["scale"]} | {c.params:,} '
             f'| {c.macs / 1e9:.2f} | {c.activations / 1e6:.1f} |'

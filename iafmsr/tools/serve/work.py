@@ -25,7 +25,7 @@ from iafmsr.files.reading import picture_size, read
 from iafmsr.files.writing import write
 from iafmsr.layers.density import num_active, top_k_mask
 from iafmsr.layers.idm import Maps
-from iafmsr.nets.trained import TrainedNet
+from iafmsr.nets.trained import TrainedNet, to_gray
 from iafmsr.ops.resize import imresize
 
 __all__ = [
@@ -173,13 +173,14 @@ def enlarge(
     """
     net: Any = trained.net
     lq = as_tensor(upload.picture)[None].float() / 255
+    lq = to_gray(lq) if trained.channels == 1 else lq
     try:
         with _BUDGET, _asking(net, wanted):
             start = time.perf_counter()
             if getattr(net, 'num_routed', 0):
                 net.budget = budget
             idm = net.density.maps(net.local_map(lq), lq).idm
-            sr = net(lq, maps=Maps(idm, top_k_mask(idm, k)))
+            sr = net(lq, maps=Maps(idm, top_k_mask(idm, k))).expand(-1, 3, -1, -1)
     except RuntimeError as error:
         raise UserError(f'{upload.name}: {str(error).splitlines()[0]}') from None
     seconds = time.perf_counter() - start

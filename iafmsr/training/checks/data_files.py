@@ -131,9 +131,17 @@ def _read_folders(dataset: dict[str, Any], roots: dict[str, str]) -> tuple[int, 
     for key, paths in zip((gt_key, lq_key), zip(*pairs, strict=True), strict=True):
         missing = [path for path in paths if not os.path.isfile(path)]
         if missing:
-            raise UserError(f'{key}: {missing[0]}: no such picture' + more(missing))
+            raise UserError(f'{key}: {missing[0]}: no such picture{_beside(missing[0])}{more(missing)}')
     looked_at = pairs[:: -(-len(pairs) // MAX_HEADERS)]
     return len(pairs), [(gt, _header(gt_key, gt), _header(lq_key, lq)) for gt, lq in looked_at]
+
+
+def _beside(missing: str) -> str:
+    """What is there of the name of a picture that is not, but for the suffix."""
+    stem = os.path.splitext(os.path.basename(missing))[0]
+    folder = os.path.dirname(missing)
+    found = [name for name in os.listdir(folder) if os.path.splitext(name)[0] == stem] if os.path.isdir(folder) else []
+    return f' but {min(found)}; the pictures of a pair have one suffix' if found else ''
 
 
 def _pairs_in_folders(dataset: dict[str, Any], roots: dict[str, str]) -> list[Pair]:
@@ -165,9 +173,11 @@ def _partner(template: str, name: str) -> str:
 
 
 def _scan(key: str, root: str) -> list[str]:
-    names = sorted(entry.name for entry in os.scandir(root) if entry.is_file() and not entry.name.startswith('.'))
+    entries = sorted((entry for entry in os.scandir(root) if not entry.name.startswith('.')), key=lambda e: e.name)
+    names = [entry.name for entry in entries if entry.is_file()]
     if not names:
-        raise UserError(f'{key}: {root}: no pictures in this folder')
+        inside = f'; those of sub-folders, such as {entries[0].name}, are not read' if entries else ''
+        raise UserError(f'{key}: {root}: no pictures in this folder{inside}')
     return names
 
 

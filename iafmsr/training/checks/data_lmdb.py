@@ -48,6 +48,7 @@ def read_lmdbs(dataset: dict[str, Any], roots: dict[str, str]) -> tuple[int, lis
         raise UserError(
             f'dataroot_lq: {len(lq)} keys, dataroot_gt: {len(gt)}; only in one of them: '
             + ', '.join(sorted(gt.keys() ^ lq.keys())[:3])
+            + '; a pair has one key in both LMDBs, whatever filename_tmpl says'
         )
     return len(gt), [(key, gt[key], lq[key]) for key in gt]
 

@@ -8,10 +8,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import tiny
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import iafmsr
 from iafmsr.cli import COMMANDS, main, parser_of
 from iafmsr.cli.arguments import Parser, add_device
+from iafmsr.errors import UserError
+from iafmsr.models.precision import has_bf16
 from iafmsr.tools.profiling.command import FORMS
 
 WORDS = [[name] for name in COMMANDS] + [['profile', form] for form in FORMS]
@@ -76,7 +82,10 @@ def test_the_version_is_that_of_the_package(argv: list[str], capsys: pytest.Capt
             ['inspect', 'a', '--weights', 'x', '--ouput', 'y'],
             'unrecognized arguments: --ouput y (did you mean --output?)',
         ),
-        (['upscale', 'a', '--output', 'b', '--weights', 'x', '--device', 'gpu'], '--device gpu: none of cpu, cuda'),
+        (
+            ['upscale', 'a', '--output', 'b', '--weights', 'x', '--device', 'gpu'],
+            '--device gpu: none of cpu, cuda, mps',
+        ),
         (['profile', 'trainin'], 'WHAT trainin: none of inference, sparse-conv, training, loading, overhead'),
         (['complexity', '-opt', 'a.yml', '--size', '1280'], '--size 1280: WIDTHxHEIGHT is wanted, such as 320x180'),
     ],
@@ -136,6 +145,48 @@ def test_threads_are_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert use_device(parser.parse_args(['--threads', '3', '--device', 'cpu'])).type == 'cpu'
     use_device(parser.parse_args([]))
     assert asked == [3]
+
+
+def test_the_gpu_of_a_mac_is_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """By the command line, an option file and in Python; untried on one."""
+    from iafmsr.cli.arguments import use_device
+    from iafmsr.training.checks.check import check_options
+
+    parser, opt = Parser(), tiny.options('x') | {'device': 'mps'}
+    add_device(parser)
+    args = parser.parse_args(['--device', 'mps'])
+    lacking = 'this machine has no such GPU'
+    assert f'device: mps: {lacking}' in check_options(opt, True, '/').faults
+    for use in (lambda: use_device(args), lambda: iafmsr.load(device='mps'), lambda: iafmsr.upscale('x', device='mps')):
+        with pytest.raises(UserError, match=f'mps: {lacking}'):
+            use()
+    monkeypatch.setattr('torch.backends.mps.is_available', lambda: True)
+    assert use_device(args).type == 'mps'
+    assert not any('mps' in fault for fault in check_options(opt, True, '/').faults)
+    monkeypatch.setattr('torch.nn.Module.to', lambda net, device: net)
+    assert tiny.built(tmp_path, device='mps').device.type == 'mps'
+    assert iafmsr.load(device='mps') is not None
+    assert not has_bf16(torch.device('mps'))
+
+
+def test_a_network_needs_no_float64() -> None:
+    """Which the GPU of a Mac does not have."""
+
+    class Float64(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            made = func(*args, **(kwargs or {}))
+            wide.extend(func for leaf in tree_leaves(made) if getattr(leaf, 'dtype', None) == torch.float64)
+            return made
+
+    wide: list[object] = []
+    net = iafmsr.IAFMNet(scale=2, num_feat=8, num_block=1)
+    with Float64():
+        for training in (True, False):
+            sr, density = net.train(training)(torch.rand(1, 3, 24, 17), return_density=True)
+            (sr.mean() + iafmsr.InformationEntropyLoss()(density)[0]).backward()
+    assert not wide
 
 
 def test_complexity_counts_the_nets_of_option_files(repo_root: Path, capsys: pytest.CaptureFixture) -> None:

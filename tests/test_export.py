@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.export import Dim
 
 from iafmsr import archs
 from iafmsr.archs.iafmnet_arch import IAFMNet
@@ -84,6 +85,16 @@ def test_as_many_sites_are_active_as_in_pytorch(k, size):
     """Also where k H W lies half way between two numbers, of which float32 and float64 may choose different ones."""
     trained = tiny(k=k)
     assert difference(trained, OnnxNet(session(to_onnx(trained))), 1, *size) < 1e-4
+
+
+def test_torch_exports_the_net_with_free_sizes() -> None:
+    """By their names, without onnx; more than a cell of the attention is the least."""
+    net = IAFMNet(scale=4, num_feat=8, num_block=1).eval().requires_grad_(False)
+    sizes = {0: Dim('batch'), 2: Dim('height', min=9), 3: Dim('width', min=9)}
+    exported = torch.export.export(net, (torch.rand(2, 3, 33, 47),), dynamic_shapes=(sizes,)).module()
+    for shape in ((1, 3, 16, 24), (3, 3, 50, 21), (1, 3, 90, 160)):
+        lq = torch.rand(shape)
+        assert (exported(lq) - net(lq)).abs().max() < 1e-5
 
 
 def test_other_forms_of_the_net_are_exported():

@@ -160,7 +160,18 @@ def test_ranks_die_with_a_torchrun_that_is_killed(root: Path) -> None:
     assert not alive
 
 
+# torchrun waits half a minute for a stopped process to take its signal, before it kills it
+_IMPATIENT = """
+from torch.distributed.elastic.multiprocessing.api import PContext
+from torch.distributed.run import main
+close = PContext.close
+PContext.close = lambda self, death_sig=None, timeout=30: close(self, death_sig, 1)
+main()
+"""
+
+
 def test_a_stopped_rank_is_named_in_time(root: Path) -> None:
+    (root / 'impatient.py').write_text(_IMPATIENT)
     halted: list[int] = []
 
     def halt(line: str) -> bool:
@@ -170,7 +181,7 @@ def test_a_stopped_rank_is_named_in_time(root: Path) -> None:
         return False
 
     opt = options('stopped_rank', total_iter=4000, train__timeout=5)
-    code, log = finish(start(root, opt, launcher=TORCHRUN), halt)
+    code, log = finish(start(root, opt, launcher=(str(root / 'impatient.py'), *TORCHRUN[2:])), halt)
     assert code, log
     said = 'iafmsr: error: another process has not answered for 5 s, which is train.timeout; '
     assert f'{said}rank 1 (process {halted[0]}) is stopped' in log

@@ -240,6 +240,8 @@ with page.serving(net, '127.0.0.1', 0, 10**6) as app:
         visitor.predict(handle_file(sys.argv[2]), 5, api_name='/first')
     (folder,) = page.FOLDER.glob('results-*')
     print(len(list(folder.iterdir())) == page._VISITORS)
+    copies = [path for path in page._FOLDER.iterdir() if path != folder]
+    print(len(copies) < 3 * page._VISITORS + 3, not list(page._FOLDER.rglob(Path(sys.argv[2]).name)))
 """
 
 
@@ -256,8 +258,8 @@ def test_the_page_keeps_to_itself_and_leaves_nothing(picture, tmp_path):
         cwd=Path(__file__).resolve().parent.parent,
     )
     assert done.returncode == 0, done.stderr
-    hosts, text, address, bounded = done.stdout.splitlines()
-    assert hosts == '200 200 400' and text == 'True' and bounded == 'True'
+    hosts, text, address, bounded, copies = done.stdout.splitlines()
+    assert hosts == '200 200 400' and text == 'True' and bounded == 'True' and copies == 'True True'
     assert 'a file is wanted, not an address' in address
     assert 'Traceback' not in done.stderr
     assert list((tmp_path / 'temporary').iterdir()) == []

@@ -188,7 +188,8 @@ class IAFMNet(HubNet):
         y = self.fusion.multiply(x, guide) + mu / self.density.gain
         sr = self.tail(y)
         if self.residual:
-            sr = sr + (F.interpolate(lq, scale_factor=self.scale, mode='bicubic') if self.scale > 1 else lq)
+            size = [self.scale * side for side in lq.shape[-2:]]
+            sr = sr + (F.interpolate(lq, size, mode='bicubic') if self.scale > 1 else lq)
         return (sr, density) if return_density else sr
 
     def _kernels(self) -> list[SubmanifoldConv2d | None]:

@@ -24,6 +24,7 @@ def apply() -> None:
     """Applies the cures of an imported BasicSR, once per process."""
     fit_options_to_machine()
     wrap_without_cuda()
+    take_other_devices()
     validate_the_bare_network()
     validate_without_gt()
     degrade_on_any_device()
@@ -118,6 +119,20 @@ def wrap_without_cuda() -> None:
         )
 
     BaseModel.model_to_device = model_to_device
+
+
+def take_other_devices() -> None:
+    """Lets a model be on a device that is neither CUDA nor the CPU: `device` of the options names it."""
+    from basicsr.models.base_model import BaseModel
+
+    stock = BaseModel.__init__
+
+    @functools.wraps(stock)
+    def init(self: BaseModel, opt: Options) -> None:
+        stock(self, opt)
+        self.device = torch.device(opt.get('device') or self.device)
+
+    BaseModel.__init__ = init
 
 
 def validate_the_bare_network() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 _LARGEST = 64 * 2**20  # bytes: a map of 640x360 at 40 channels has 37 MB, one of a large tile 168 MB
@@ -18,5 +19,7 @@ def keep_freed_memory() -> bool:
     Returns:
         bool: whether the C library took the settings.
     """
+    if sys.platform == 'win32':  # there the program itself is no library
+        return False
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     return mallopt is not None and bool(mallopt(_TRIM_THRESHOLD, 2**31 - 1) and mallopt(_MMAP_THRESHOLD, _LARGEST))

@@ -131,7 +131,9 @@ def add_weights(
 def add_device(parser: argparse.ArgumentParser) -> None:
     """``--device`` and ``--threads``, for :func:`use_device`."""
     parser.add_argument(
-        '--device', choices=('cpu', 'cuda'), help='device of the networks (default: cuda where there is one, else cpu)'
+        '--device',
+        choices=('cpu', 'cuda', 'mps'),
+        help='device of the networks; mps is the GPU of a Mac (default: cuda where there is one, else cpu)',
     )
     parser.add_argument(
         '--threads',
@@ -151,6 +153,8 @@ def use_device(args: argparse.Namespace) -> torch.device:
 
     if args.device == 'cuda' and not torch.cuda.is_available():
         raise UserError('--device cuda: this machine has no CUDA device')
+    if args.device == 'mps' and not torch.backends.mps.is_available():
+        raise UserError('--device mps: this machine has no such GPU')
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     return torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))

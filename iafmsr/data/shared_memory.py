@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import socket
+import sys
 from typing import Any
 
 import torch
@@ -26,12 +27,13 @@ def from_everyone(value: Any) -> list[Any]:
 
 
 def neighbours() -> tuple[int, int]:
-    """Number of this process among those of its machine, and how many they are."""
+    """Number of this process among those of its machine that can share memory, and how many they are."""
+    if not dist.is_initialized() or sys.platform != 'linux':
+        return 0, 1
     # containers may share a host's name, but not what /proc shows
     here = socket.gethostname(), os.readlink('/proc/self/ns/pid')
     places = from_everyone(here)
-    rank = dist.get_rank() if dist.is_initialized() else 0
-    return places[:rank].count(here), places.count(here)
+    return places[: dist.get_rank()].count(here), places.count(here)
 
 
 def shared_bytes(count: int) -> Tensor:
@@ -57,7 +59,12 @@ def shared_bytes(count: int) -> Tensor:
 
 
 def available_bytes() -> int:
-    """Memory of this machine that can be had without swapping, within the limit of the control group if any."""
+    """Memory of this machine that can be had without swapping, within the limit of the control group if any.
+
+    Systems other than Linux are taken at their word when memory is asked for.
+    """
+    if sys.platform != 'linux':
+        return sys.maxsize
     with open('/proc/meminfo', encoding='ascii') as file:
         kib = {line.partition(':')[0]: int(line.split()[1]) for line in file}
     return min([1024 * kib['MemAvailable'], *_limit()])

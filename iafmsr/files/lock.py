@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
@@ -13,7 +14,14 @@ from pathlib import Path
 from iafmsr.errors import UserError
 from iafmsr.files.names import printable
 
+if sys.platform == 'win32':
+    import msvcrt
+else:
+    import fcntl
+
 __all__ = ['folder_lock']
+
+_FAR = 2**30  # a byte that no file has: on Windows what is locked cannot be read
 
 
 @contextmanager
@@ -50,7 +58,7 @@ def _held(folder: Path, wait: bool) -> TextIOWrapper:
     while True:
         file = _lock_file(folder)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            _take(file, wait)
         except BlockingIOError:
             file.seek(0)
             with file:
@@ -62,6 +70,26 @@ def _held(folder: Path, wait: bool) -> TextIOWrapper:
             if os.path.samestat(os.fstat(file.fileno()), os.stat(file.name)):
                 return file
         file.close()  # its last holder has removed it meanwhile
+
+
+def _take(file: TextIOWrapper, wait: bool) -> None:
+    """Lock a file, until it is closed.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    if sys.platform != 'win32':
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        return
+    while True:
+        os.lseek(file.fileno(), _FAR, os.SEEK_SET)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            return
+        except OSError as error:
+            if not wait:
+                raise BlockingIOError(errno.EAGAIN, error.strerror) from None
+        time.sleep(0.1)
 
 
 def _lock_file(folder: Path) -> TextIOWrapper:

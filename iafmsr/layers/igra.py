@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,6 +12,7 @@ from iafmsr.layers.guidance import Guidance
 from iafmsr.layers.registry import Forms
 from iafmsr.ops.sites import ActiveSites
 from iafmsr.ops.submanifold import SubmanifoldConv2d
+from iafmsr.ops.torch_names import is_exporting
 
 ATTENTIONS = Forms('attention')
 POOL_SIZE = 8  # side of the cells in which the attention is computed, in LR pixels
@@ -21,12 +23,22 @@ def down(x: Tensor) -> Tensor:
 
     Local, unlike the adaptive pooling of SAFMN: any size works, and a tile cut on the grid sees the same cells.
     """
-    return F.max_pool2d(x, POOL_SIZE, stride=POOL_SIZE, ceil_mode=True)
+    if not is_exporting():
+        return F.max_pool2d(x, POOL_SIZE, stride=POOL_SIZE, ceil_mode=True)
+    height, width = x.shape[-2:]
+    rows, cols = -(-height // POOL_SIZE), -(-width // POOL_SIZE)
+    # ceil_mode makes conditions on the sizes; the last row and column again change no maximum
+    cells = x.index_select(2, torch.arange(POOL_SIZE * rows, device=x.device).clamp(max=height - 1))
+    cells = cells.index_select(3, torch.arange(POOL_SIZE * cols, device=x.device).clamp(max=width - 1))
+    return cells.view(*x.shape[:2], rows, POOL_SIZE, cols, POOL_SIZE).amax(dim=(3, 5))
 
 
 def up(x: Tensor, size: Sequence[int]) -> Tensor:
     """Each value spread over its 8x8 cell, cropped to ``size`` (H, W)."""
-    return F.interpolate(x, scale_factor=POOL_SIZE, mode='nearest')[..., : size[0], : size[1]]
+    if not is_exporting():
+        return F.interpolate(x, scale_factor=POOL_SIZE, mode='nearest')[..., : size[0], : size[1]]
+    rows, cols = (torch.arange(side, device=x.device) // POOL_SIZE for side in size)
+    return x.index_select(2, rows).index_select(3, cols)
 
 
 @ATTENTIONS.register('figure')

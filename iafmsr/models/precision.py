@@ -31,6 +31,8 @@ def has_bf16(device: torch.device) -> bool:
     if device.type == 'cuda':
         # not by name of torch: older ones count what the driver emulates
         return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != 'cpu':
+        return False
     if platform.machine() in ('x86_64', 'AMD64') and hasattr(torch.cpu, '_is_amx_tile_supported'):
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -1,10 +1,10 @@
-"""Names of torch that torch 2.2 and 2.3 do not have, or have otherwise: one place for each."""
+"""Names of torch that older versions of it do not have, or have otherwise: one place for each."""
 
 from __future__ import annotations
 
 import torch
 
-__all__ = ['autocast_dtype', 'has_autocast', 'is_compiling']
+__all__ = ['autocast_dtype', 'has_autocast', 'is_compiling', 'is_exporting']
 
 if hasattr(torch.amp, 'is_autocast_available'):  # from torch 2.4 on
 
@@ -41,3 +41,8 @@ else:
     def is_compiling() -> bool:
         """Whether torch.compile or torch.export traces the caller."""
         return torch._utils.is_compiling()
+
+
+def is_exporting() -> bool:
+    """Whether torch.export traces the caller; torch tells it from 2.7 on."""
+    return getattr(torch.compiler, 'is_exporting', lambda: False)()

@@ -170,6 +170,7 @@ class _Options(Degradation):
     model_type: Text = key('model class: IAFMNetModel, or one of BasicSR')
     scale: Count = key('HR is this many times LR')
     num_gpu: GPUs = key('GPUs of one process; 0 for the CPU')
+    device: Annotated[Literal['mps'], Kind('~ or mps')] | None = key('mps: the GPU of a Mac, with num_gpu: 0', None)
     manual_seed: Seed | None = key('seed of all that is random; needed in training', None)
     find_unused_parameters: Flag | None = key('DistributedDataParallel looks for weights that no loss trains', None)
     datasets: Annotated[dict[str, AnyDataset], ByName] = key(

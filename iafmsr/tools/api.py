@@ -54,7 +54,7 @@ def load(weights: str | os.PathLike[str] = DEFAULT, device: str | torch.device |
         >>> net(torch.rand(1, 3, 8, 8)).shape
         torch.Size([1, 3, 16, 16])
     """
-    return _trained(weights).net.requires_grad_().to(device or 'cpu')
+    return _trained(weights).net.requires_grad_().to(_device(device or 'cpu'))
 
 
 def upscale(
@@ -152,11 +152,22 @@ def _enlarger(weights: Weights, device: str | torch.device | None, precision: st
         raise UserError(f'precision {precision!r}: one of {", ".join(_DTYPES)} is wanted')
     if device is None and isinstance(weights, nn.Module):
         device = next((parameter.device for parameter in weights.parameters()), torch.device('cpu'))
-    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    device = _device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     found = _trained(weights)
     set_budget(found.net, budget)
     found.net.to(device)
     return Enlarger(found, device, _DTYPES[precision])
+
+
+def _device(device: str | torch.device) -> torch.device:
+    there = {'cuda': torch.cuda.is_available, 'mps': torch.backends.mps.is_available}
+    try:
+        device = torch.device(device)
+    except RuntimeError:
+        raise UserError(f'device {device!r}: cpu, {" or ".join(there)} is wanted') from None
+    if not there.get(device.type, lambda: True)():
+        raise UserError(f'device {device}: this machine has no such GPU')
+    return device
 
 
 def _picture(picture: str | os.PathLike[str] | Image.Image) -> Picture:

@@ -80,11 +80,16 @@ def load_resume_state(opt: Options) -> Options | None:
     return state
 
 
-def clear_away(opt: Options, keep_last: int) -> None:
-    """Delete a run's checkpoints except for the newest ones; what a killed process left half-written goes as well."""
+def clear_away(opt: Options, keep_last: int | None) -> None:
+    """Delete a run's checkpoints except for the newest ones, and what a killed process left half-written.
+
+    Args:
+        opt: of the run.
+        keep_last: so many are kept; None or 0: all.
+    """
     states, networks = states_in(opt['path']['training_states']), networks_in(opt['path']['models'])
     for kind in (states, networks):  # a state goes before its networks: none is ever without them
-        for iteration in list(kind)[keep_last:]:
+        for iteration in list(kind)[keep_last:] if keep_last else []:
             for path in kind[iteration]:
                 path.unlink(missing_ok=True)
     for key in ('training_states', 'models'):

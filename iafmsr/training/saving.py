@@ -51,9 +51,8 @@ class Saver:
             )
             return False
         self.saved_at = iteration
-        keep = self.opt['logger'].get('keep_last')
-        if keep and self.opt['rank'] == 0:
-            clear_away(self.opt, keep)
+        if self.opt['rank'] == 0:
+            clear_away(self.opt, self.opt['logger'].get('keep_last'))
         return True
 
     def best(self) -> None:

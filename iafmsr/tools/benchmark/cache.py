@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import json
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -46,6 +47,14 @@ class Cache:
             return None if found is None else TypeAdapter(kind).validate_python(found)
         except ValidationError:
             return None
+
+    def remembered(self, subject: str, key: str, kind: Any, measure: Callable[[], Any]) -> Any:
+        """What was put there, of a kind that is wanted; where there is none, what ``measure`` gives, from now on."""
+        known = self.get(subject, key, kind)
+        if known is None:
+            known = measure()
+            self.put(subject, key, TypeAdapter(kind).dump_python(known))
+        return known
 
     def put(self, subject: str, key: str, result: Any) -> None:
         """Remember a result, which JSON must be able to hold."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -81,26 +81,26 @@ def benchmark(
 
 def _complexity(spec: NetSpec, cache: Cache) -> Complexity:
     subject = f'{code_digest("iafmsr.tools.measure.complexity", spec.module)} {spec.key}'
-    known = cache.get(subject, 'complexity', Complexity)
-    if known is None:
+
+    def measure() -> Complexity:
         try:
-            known = count(spec.build(), spec.scale)
+            return count(spec.build(), spec.scale)
         except (RuntimeError, NotImplementedError):  # its way depends on values, which the meta device has none of
             try:
-                known = count(spec.build(), spec.scale, device='cpu')
+                return count(spec.build(), spec.scale, device='cpu')
             except RuntimeError as error:
                 raise UserError(f'{spec.name}: cannot be counted: {str(error).splitlines()[0]}') from None
-        cache.put(subject, 'complexity', known)
-    return Complexity(*known)
+
+    return cache.remembered(subject, 'complexity', Complexity, measure)
 
 
 def _robustness(spec: NetSpec, cache: Cache) -> Robustness:
     subject = f'{code_digest("iafmsr.tools.benchmark.robustness", spec.module)} {spec.key}'
-    known = cache.get(subject, 'robustness', Robustness)
-    if known is None:
+
+    def measure() -> Robustness:
         try:
-            known = robustness(spec.build(), spec.scale)
+            return robustness(spec.build(), spec.scale)
         except RuntimeError as error:
             raise UserError(f'{spec.name} on drawn pictures: {str(error).splitlines()[0]}') from None
-        cache.put(subject, 'robustness', asdict(known))
-    return known
+
+    return cache.remembered(subject, 'robustness', Robustness, measure)

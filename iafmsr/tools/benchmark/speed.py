@@ -6,10 +6,11 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -64,11 +65,9 @@ def measure_speed(
     names = [spec.name for spec in specs]
     code = code_digest(__name__, *(spec.module for spec in specs))
     subject = f'{code} {processor(device)} {size} {pictures} ' + ' '.join(spec.key for spec in specs)
-    known = cache.get(subject, 'speed', list[Speed])
-    if known is None or len(known) != len(specs):
-        known = list(_in_turns(specs, size, device, pictures))
-        cache.put(subject, 'speed', list(map(asdict, known)))
-        cache.save()
+    kind = Annotated[list[Speed], Field(min_length=len(specs), max_length=len(specs))]
+    known = cache.remembered(subject, 'speed', kind, lambda: list(_in_turns(specs, size, device, pictures)))
+    cache.save()
     return dict(zip(names, known, strict=True))
 
 

@@ -45,8 +45,7 @@ def check_options(
         opt: the options; left as they are.
         is_train: options for training, or for a test.
         root_path: repository root, where experiments/ lies.
-        processes: number of training processes.
-        distributed: the processes are a distributed run (else one process, with all of ``num_gpu``).
+        processes, distributed: of training; the processes are a distributed run, or one has all of ``num_gpu``.
         files: look at this machine as well: data, checkpoints, CUDA. False checks the text alone.
 
     Returns:
@@ -240,6 +239,8 @@ class _Check(TrainingCheck, DegradationCheck, ChannelCheck):
         gpus, wanted = torch.cuda.device_count(), whole(self.opt.get('num_gpu'), 0)
         if wanted and wanted > gpus > 0:  # without any CUDA device a run goes to the CPU
             self.fault('num_gpu', f'{wanted}, but this machine has {gpus} CUDA devices (auto takes them all)')
+        if self.opt.get('device') == 'mps' and not torch.backends.mps.is_available():
+            self.fault('device', 'mps: this machine has no such GPU')
         if self.is_train and isinstance(state := self.path.get('resume_state'), str):
             try:
                 load_state(

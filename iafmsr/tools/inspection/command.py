@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def load_with_map(entry: str) -> TrainedNet:
-    """The net of ``--weights ENTRY``, which has to have a map.
+    """The net of ``--weights ENTRY``, which has to have a map; it takes RGB pictures.
 
     Raises:
         UserError: it is no network, or has no map.
@@ -114,13 +115,14 @@ def load_with_map(entry: str) -> TrainedNet:
     from iafmsr.files.names import printable
     from iafmsr.nets.files import find_weights
     from iafmsr.nets.loading import load_net
+    from iafmsr.nets.trained import in_rgb
     from iafmsr.tools.inspection.picture import has_map
 
     weights, given = find_weights(entry)
     trained = load_net(weights, given)
     if not has_map(trained.net):
         raise UserError(f'{printable(weights)}: {trained.arch} has no information density map')
-    return trained
+    return replace(trained, net=in_rgb(trained.net), channels=3)
 
 
 def _pixel(text: str) -> tuple[int, int]:

@@ -165,7 +165,7 @@ def test_the_gpu_of_a_mac_is_passed_on(
     monkeypatch.setattr('torch.backends.mps.is_available', lambda: True)
     assert use_device(args).type == 'mps'
     assert not any('mps' in fault for fault in check_options(opt, True, '/').faults)
-    monkeypatch.setattr('torch.nn.Module.to', lambda net, device: net)
+    monkeypatch.setattr('torch.nn.Module.to', lambda net, *args, **keywords: net)
     assert tiny.built(tmp_path, device='mps').device.type == 'mps'
     assert iafmsr.load(device='mps') is not None
     assert not has_bf16(torch.device('mps'))

@@ -28,6 +28,7 @@ from iafmsr.nets import files as named_files
 from iafmsr.nets.files import find_weights
 from iafmsr.nets.loading import load_net
 from iafmsr.nets.reading import load_checkpoint
+from iafmsr.nets.state_dicts import KEYS
 from iafmsr.tools.benchmark.nets import parse_nets
 from iafmsr.training.checkpoints import newest_state
 from iafmsr.training.checks.check import check_options
@@ -210,6 +211,21 @@ def test_weights_of_other_trainers_are_read(trainer: str, tmp_path: Path) -> Non
     assert 'leave no trace' in refused(tmp_path / 'a.pth')  # recognised
     torch.save(OTHERS[trainer]() | {'network_g': SAID | {'k': 0.5}}, tmp_path / 'a.pth')
     assert same(load_net(tmp_path / 'a.pth').net, tiny(k=0.5))
+
+
+@pytest.mark.skipif(os.environ.get('IAFMSR_FULL') != '1', reason='long form: scripts/test.sh --full')
+@pytest.mark.parametrize('key', [None, *KEYS, 'their_own'])
+@pytest.mark.parametrize('outer', [None, 'state_dict', 'model', 'checkpoint'])
+@pytest.mark.parametrize('owner', ['', 'model.', 'net.', 'generator.', 'net_g.', 'netG.'])
+@pytest.mark.parametrize('wrapper', ['', 'module.', '_orig_mod.', 'module._orig_mod.', '_orig_mod.module.'])
+def test_weights_of_every_trainer_are_read(
+    tmp_path: Path, key: str | None, outer: str | None, owner: str, wrapper: str
+) -> None:
+    """Every key, in a dict of its own or within another, with every owner and wrapper, in either order."""
+    for prefix in {owner + wrapper, wrapper + owner}:
+        weights: dict[str, Any] = prefixed(prefix) if key is None else {key: prefixed(prefix), 'epoch': 3}
+        torch.save(weights if outer is None else {outer: weights, 'optimizer': {'state': {}}}, tmp_path / 'a.pth')
+        assert same(load_net(tmp_path / 'a.pth', {'type': 'IAFMNet'}).net, tiny()), prefix
 
 
 def test_a_state_is_pointed_to_its_weights(tmp_path: Path) -> None:

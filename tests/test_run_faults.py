@@ -107,23 +107,42 @@ def test_nothing_that_makes_batches_outlives_them(
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(seen, expected, strict=True))
 
 
-@pytest.mark.parametrize('way', ['end', 'signal', 'fault'])
-@pytest.mark.parametrize('persistent', [False, True] if FULL else [True])
-def test_a_run_that_reads_ahead_ends_on_every_way_out(root: Path, way: str, persistent: bool) -> None:
-    opt = options(
-        f'ahead_{way}',
-        total_iter=12 if way == 'end' else 4000,
-        datasets__train__prefetch_mode='cpu',
-        datasets__train__persistent_workers=persistent,
-        train__max_bad_steps=3,
-    )
+PREFETCHERS = [  # prefetch_mode, workers, whether they stay, in_memory
+    ('cpu', 1, True, None),
+    *([(None, 1, False, None), ('cpu', 1, False, None), ('cpu', 0, False, None), ('cpu', 0, False, 'host')] * FULL),
+]
+
+
+@pytest.mark.parametrize('way', ['end', 'SIGTERM', 'fault', *(['SIGINT', 'SIGUSR1', 'SIGKILL', 'full disk'] * FULL)])
+@pytest.mark.parametrize('launcher', [(), *([TORCHRUN] * FULL)], ids=len)
+@pytest.mark.parametrize(('mode', 'workers', 'persistent', 'in_memory'), PREFETCHERS)
+def test_a_run_that_reads_ahead_ends_on_every_way_out(
+    root: Path,
+    way: str,
+    launcher: tuple[str, ...],
+    mode: str | None,
+    workers: int,
+    persistent: bool,
+    in_memory: str | None,
+) -> None:
+    name = f'ahead_{way}_{mode}_{workers}_{persistent}_{in_memory}_{len(launcher)}'.replace(' ', '_')
+    opt = options(name, total_iter=12 if way in ('end', 'full disk') else 4000, train__max_bad_steps=3)
+    opt['datasets']['train'] |= {'prefetch_mode': mode, 'num_worker_per_gpu': workers, 'in_memory': in_memory}
+    opt['datasets']['train'] |= {'persistent_workers': persistent}
     if way == 'fault':
         opt['train']['scheduler'] = {'type': 'MultiStepLR', 'milestones': [4], 'gamma': 1e25}
     begin = time.monotonic()
-    process = start(root, opt)
-    code, log = finish(process, at(6) if way == 'signal' else lambda line: False, seconds=150)
-    assert code == {'end': 0, 'signal': 75, 'fault': 2}[way], log
-    assert time.monotonic() - begin < 150 and not session(process.pid)
+    process = (limited if way == 'full disk' else start)(root, opt, launcher=launcher)
+    number = getattr(signal, way, None)
+    code, log = finish(process, at(6) if number else lambda line: False, number or 0, seconds=150)
+    expected = {'end': 0, 'fault': 2, 'full disk': 2, 'SIGKILL': -signal.SIGKILL}.get(way, 75)
+    # torchrun gives a code of its own for a signal or a process that fails
+    assert code == expected or launcher and way != 'end' and code, log
+    assert time.monotonic() - begin < 150
+    end = time.monotonic() + 5 * (way == 'SIGKILL')
+    while (alive := processes(f'{name}.yml')) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not alive and not session(process.pid)
     assert 'Traceback' not in log
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from PIL import Image
 from iafmsr.archs import IAFMNet
 from iafmsr.cli import main
 from iafmsr.errors import UserError
+from iafmsr.files import lock
 from iafmsr.files.lock import folder_lock
 from iafmsr.files.reading import read_picture
 from iafmsr.ops.resize import imresize, mod_crop
@@ -25,6 +28,7 @@ from iafmsr.tools.benchmark.cache import Cache
 from iafmsr.tools.prepare.download import Source, download
 from iafmsr.tools.prepare.forms import Form, SubImages, WholePictures
 from iafmsr.tools.prepare.preparation import prepare
+from iafmsr.tools.prepare.stores import partial
 from iafmsr.tools.prepare.teacher_pictures import add_teacher
 
 SMALL = SubImages(crop_size=48, step=24, min_size=24)
@@ -84,6 +88,26 @@ def refuse_files_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return opened(file, *args, **kwargs)
 
     monkeypatch.setattr('builtins.open', refuse)
+
+
+def test_a_lock_by_the_means_of_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as it can be tried elsewhere: msvcrt locks bytes at the place of the file."""
+    import fcntl
+
+    def locking(number: int, mode: int, count: int) -> None:
+        assert (mode, count) == (2, 1) and os.lseek(number, 0, os.SEEK_CUR) > 2**20
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PermissionError(13, 'Permission denied') from None
+
+    msvcrt = SimpleNamespace(locking=locking, LK_NBLCK=2)
+    monkeypatch.setattr(lock, 'sys', SimpleNamespace(platform='win32'))
+    monkeypatch.setattr(lock, 'msvcrt', msvcrt, raising=False)
+    with folder_lock(tmp_path / 'run'), pytest.raises(UserError, match=IN_USE), folder_lock(tmp_path / 'run'):
+        pass
+    with folder_lock(tmp_path / 'run', wait=True):
+        pass
 
 
 def test_a_lock_that_is_waited_for_comes_when_it_is_free(tmp_path: Path) -> None:
@@ -168,6 +192,49 @@ def test_a_second_upscaling_is_refused(
     assert not list(tmp_path.rglob('.*'))
 
 
+WRITERS = {
+    'upscale': 'upscale in --output out --weights x.pth --device cpu',
+    'upscale to a file': 'upscale in/00.png --output out/a.png --weights x.pth --device cpu',
+    'inspect': 'inspect in --downscale --output out --weights x.pth',
+    'export .pth': 'export --weights x.pth --output out/y.pth',
+    'export .onnx': 'export --weights x.pth --output out/y.onnx',
+    'benchmark': 'benchmark g=x.pth --data . --sets in --scale 2 --cache {root}/out --output out/a.md',
+    'prepare': 'prepare --input in --output out --scale 2 --crop-size 48 --step 24 --min-size 24',
+    'prepare --whole': 'prepare --input in --output out --scale 2 --whole',
+    'prepare --teacher': 'prepare --input in --output out --scale 2 --crop-size 48 --step 24 --min-size 24 --teacher x.pth',
+}
+
+
+@pytest.mark.skipif(os.environ.get('IAFMSR_FULL') != '1', reason='long form: scripts/test.sh --full')
+@pytest.mark.parametrize('words', WRITERS.values(), ids=list(WRITERS))
+def test_every_command_twice_at_once_leaves_what_it_leaves_alone(
+    tmp_path: Path, repo_root: Path, weights: Path, words: str
+) -> None:
+    """One of the two does it, the other does too or is refused in a line; three times, since it is a matter of time."""
+    for seed in range(8):
+        picture(tmp_path / f'in/{seed:02d}.png', seed)
+    command = [sys.executable, '-m', 'iafmsr', *words.format(root=tmp_path).split()]
+    where = {'cwd': tmp_path, 'env': os.environ | {'PYTHONPATH': str(repo_root)}, 'text': True}
+
+    def left() -> dict[str, bytes]:
+        """Pages and tables tell times, and an LMDB's file where its pages happen to lie."""
+        found = {str(path.relative_to(tmp_path)): path for path in (tmp_path / 'out').rglob('*') if path.is_file()}
+        assert not [name for name in found if 'partial' in name or '.lock' in name]
+        changing = ('.mdb', '.html', '.md', '.onnx')
+        return {name: b'' if name.endswith(changing) else path.read_bytes() for name, path in found.items()}
+
+    subprocess.run(command, check=True, capture_output=True, **where)
+    alone = left()
+    assert alone
+    for _ in range(3):
+        shutil.rmtree(tmp_path / 'out')
+        both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **where) for _ in range(2)]
+        said = [process.communicate()[1] for process in both]
+        codes = sorted(process.returncode for process in both)
+        assert codes[0] == 0 and codes[1] in (0, 2) and 'Traceback' not in ''.join(said), said
+        assert left() == alone
+
+
 # -- what is there ---------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize('change', [lambda path: picture(path, 9), lambda path: path.write_bytes(b'')])
 def test_pictures_of_the_same_name_and_size_are_told_apart(tmp_path: Path, change: Callable[[Path], object]) -> None:
@@ -177,6 +244,24 @@ def test_pictures_of_the_same_name_and_size_are_told_apart(tmp_path: Path, chang
     change(source)
     with pytest.raises(UserError, match=r"made of other pictures \('a.bmp' differs\)"):
         prepare([tmp_path / 'in'], tmp_path / 'out', [4], SMALL)
+
+
+@pytest.mark.parametrize('form', [SMALL, WholePictures()])
+@pytest.mark.parametrize('begun', [False, True])
+def test_what_is_there_is_checked_by_its_content(tmp_path: Path, form: Form, begun: bool) -> None:
+    """A picture of LR that is another one's, in a set that is finished, or was when the process ended."""
+    for number in range(2):
+        picture(tmp_path / f'in/{number}.png', number)
+        picture(tmp_path / f'else/{number}.png', number + 5)
+    prepare([tmp_path / 'in'], tmp_path / 'out', [2], form)
+    prepare([tmp_path / 'else'], tmp_path / 'other', [2], form)
+    lr = tmp_path / 'out' / form.folder(2)
+    shutil.rmtree(lr)
+    shutil.copytree(tmp_path / 'other' / form.folder(2), partial(lr) if begun else lr)
+    before = visible(tmp_path / 'out')
+    with pytest.raises(UserError, match=r'X2\S*/\S+ is not what \S+/in/0.png gives; choose another output folder'):
+        prepare([tmp_path / 'in'], tmp_path / 'out', [2, 4], form)
+    assert visible(tmp_path / 'out') == before
 
 
 def test_a_record_of_sizes_alone_is_taken(tmp_path: Path) -> None:

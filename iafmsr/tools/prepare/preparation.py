@@ -8,10 +8,11 @@ goes on where it stopped, and one that has nothing to do ends at once.
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import lmdb
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -20,15 +21,15 @@ from iafmsr.errors import UserError
 from iafmsr.files.lock import folder_lock
 from iafmsr.files.names import PictureFile, list_pictures, printable
 from iafmsr.files.picture import UnreadableError
-from iafmsr.files.reading import is_deep, picture_size, read_picture
+from iafmsr.files.reading import is_deep, picture_size, read_picture, read_rgb8
 from iafmsr.ops.resize import at_scale
 from iafmsr.tools.prepare.forms import SCALES, Form
 from iafmsr.tools.prepare.record import ADVICE, RECORD, Report, read_record, write_record
-from iafmsr.tools.prepare.stores import encode_png, partial
+from iafmsr.tools.prepare.stores import encode_png, partial, stored
 
 __all__ = ['prepare']
 
-_SAMPLES = 8  # pictures that are encoded to estimate the disk space
+_SAMPLES = 8  # pictures by which the disk space is estimated and what is there is checked
 _SAMPLE_SIZE = 480  # pixels in height and width of their middle
 _SPARE = 1.1  # what the estimate may be wrong by
 
@@ -86,6 +87,7 @@ def _make(
     plan, report = _plan(pictures, form, before or Report())
     with _one_torch_thread(), ExitStack() as stack:
         _check_disk(plan, output, scales, form, workers)
+        _check_content(plan, output, form)
         write_record(output, form, pictures, before)
         stores = {scale: form.open(output / form.folder(scale)) for scale in scales}
         for store in stores.values():
@@ -179,6 +181,23 @@ def _bytes_per_pixel(samples: list[PictureFile], scales: list[int], workers: int
 
     sizes, pixels = zip(*in_order(measure, samples, workers), strict=True)
     return sum(sizes) / max(1, sum(pixels))
+
+
+def _check_content(plan: dict[PictureFile, tuple[int, int]], output: Path, form: Form) -> None:
+    """What is there of some of the pictures, in sets that are finished or begun, has to be made of them."""
+    for picture in list(plan)[:: max(1, len(plan) // _SAMPLES)]:
+        names = {scale: form.first_name(picture, scale) for scale in (1, *SCALES)}
+        there = {s: content for s, name in names.items() if (content := stored(output / form.folder(s), name))}
+        try:
+            pieces = form.cut(picture, read_picture(picture.path), there) if there else {}
+        except UnreadableError:
+            continue  # named where it is to be used
+        for scale, content in there.items():
+            with suppress(UnreadableError):
+                if np.array_equal(read_rgb8(content), pieces[scale][0][1].permute(1, 2, 0).numpy()):
+                    continue
+            place = printable(output / form.folder(scale) / names[scale])
+            raise UserError(f'{place} is not what {printable(picture.path)} gives; {ADVICE}')
 
 
 def _check_whole(output: Path, report: Report, before: Report | None, sizes: list[int]) -> None:

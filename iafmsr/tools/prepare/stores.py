@@ -16,7 +16,7 @@ from torch import Tensor
 
 from iafmsr.files.whole import clear_leftovers, replace_file
 
-__all__ = ['PNG_LEVEL', 'FolderStore', 'LmdbStore', 'Store', 'encode_png', 'partial']
+__all__ = ['PNG_LEVEL', 'FolderStore', 'LmdbStore', 'Store', 'encode_png', 'partial', 'stored']
 
 # Level 1, as BasicSR's own LMDBs: level 9 saves a tenth of the space for many times the time.
 PNG_LEVEL = 1
@@ -50,6 +50,19 @@ def encode_png(image: Tensor) -> bytes:
 def partial(path: Path) -> Path:
     """The temporary name of what will be ``path``."""
     return path.with_name(f'{path.name}.partial')
+
+
+def stored(path: Path, name: str) -> bytes | None:
+    """The PNG file of a picture in a set that is finished or begun, and not open; None where there is none."""
+    place = path if path.exists() else partial(path)
+    if path.suffix != '.lmdb':
+        file = place / f'{name}.png'
+        return file.read_bytes() if file.exists() else None
+    if not place.exists():
+        return None
+    with lmdb.open(str(place), readonly=True, lock=False) as env, env.begin() as transaction:
+        content: bytes | None = transaction.get(name.encode('ascii'))
+        return content
 
 
 class LmdbStore:

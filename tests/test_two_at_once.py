@@ -192,6 +192,7 @@ def test_a_second_upscaling_is_refused(
     assert not list(tmp_path.rglob('.*'))
 
 
+FORM = '--crop-size 48 --step 24 --min-size 24'
 WRITERS = {
     'upscale': 'upscale in --output out --weights x.pth --device cpu',
     'upscale to a file': 'upscale in/00.png --output out/a.png --weights x.pth --device cpu',
@@ -199,9 +200,9 @@ WRITERS = {
     'export .pth': 'export --weights x.pth --output out/y.pth',
     'export .onnx': 'export --weights x.pth --output out/y.onnx',
     'benchmark': 'benchmark g=x.pth --data . --sets in --scale 2 --cache {root}/out --output out/a.md',
-    'prepare': 'prepare --input in --output out --scale 2 --crop-size 48 --step 24 --min-size 24',
+    'prepare': f'prepare --input in --output out --scale 2 {FORM}',
     'prepare --whole': 'prepare --input in --output out --scale 2 --whole',
-    'prepare --teacher': 'prepare --input in --output out --scale 2 --crop-size 48 --step 24 --min-size 24 --teacher x.pth',
+    'prepare --teacher': f'prepare --input in --output out --scale 2 {FORM} --teacher x.pth',
 }
 
 

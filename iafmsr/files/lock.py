@@ -78,18 +78,17 @@ def _take(file: TextIOWrapper, wait: bool) -> None:
     Raises:
         BlockingIOError: another process holds it.
     """
-    if sys.platform != 'win32':
+    if sys.platform == 'win32':
+        while True:
+            os.lseek(file.fileno(), _FAR, os.SEEK_SET)
+            try:
+                return msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            except OSError as error:
+                if not wait:
+                    raise BlockingIOError(errno.EAGAIN, error.strerror) from None
+            time.sleep(0.1)
+    else:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        return
-    while True:
-        os.lseek(file.fileno(), _FAR, os.SEEK_SET)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            return
-        except OSError as error:
-            if not wait:
-                raise BlockingIOError(errno.EAGAIN, error.strerror) from None
-        time.sleep(0.1)
 
 
 def _lock_file(folder: Path) -> TextIOWrapper:

@@ -291,8 +291,12 @@ def test_a_save_returns_the_sum_of_its_file(tmp_path: Path) -> None:
 def test_the_last_n_are_kept_whole(run: dict[str, Any]) -> None:
     for name in ('latest', 'best'):
         network(run, name).touch()
-    state(run, 15).with_name('10.state.partial').touch()
-    clear_away(run, 2)
+    left = state(run, 15).with_name('10.state.partial')
+    for keep_last in (None, 2):
+        kept = len(list(left.parent.glob('*.state')))
+        left.touch()
+        clear_away(run, keep_last)
+        assert not left.exists() and len(list(left.parent.glob('*.state'))) == (keep_last or kept)
     assert {p.name for p in Path(run['path']['training_states']).iterdir()} == {'10.state', '15.state'}
     assert {p.name for p in Path(run['path']['models']).iterdir()} == {
         f'net_g_{name}.pth' for name in (10, 15, 'latest', 'best')

@@ -147,10 +147,9 @@ def test_threads_are_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [3]
 
 
-def test_the_gpu_of_a_mac_is_passed_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_the_gpu_of_a_mac_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the command line, an option file and in Python; untried on one."""
+    from iafmsr.bridge.basicsr_api import BaseModel
     from iafmsr.cli.arguments import use_device
     from iafmsr.training.checks.check import check_options
 
@@ -166,7 +165,7 @@ def test_the_gpu_of_a_mac_is_passed_on(
     assert use_device(args).type == 'mps'
     assert not any('mps' in fault for fault in check_options(opt, True, '/').faults)
     monkeypatch.setattr('torch.nn.Module.to', lambda net, *args, **keywords: net)
-    assert tiny.built(tmp_path, device='mps').device.type == 'mps'
+    assert BaseModel({'num_gpu': 0, 'is_train': True, 'device': 'mps'}).device.type == 'mps'
     assert iafmsr.load(device='mps') is not None
     assert not has_bf16(torch.device('mps'))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import os
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar, Union
@@ -160,12 +161,13 @@ def _enlarger(weights: Weights, device: str | torch.device | None, precision: st
 
 
 def _device(device: str | torch.device) -> torch.device:
-    there = {'cuda': torch.cuda.is_available, 'mps': torch.backends.mps.is_available}
+    there: dict[str, Callable[[], bool]]
+    there = {'cpu': lambda: True, 'cuda': torch.cuda.is_available, 'mps': torch.backends.mps.is_available}
     try:
         device = torch.device(device)
     except RuntimeError:
-        raise UserError(f'device {device!r}: cpu, {" or ".join(there)} is wanted') from None
-    if not there.get(device.type, lambda: True)():
+        raise UserError(f'device {device!r}: one of {", ".join(there)} is wanted') from None
+    if device.type in there and not there[device.type]():
         raise UserError(f'device {device}: this machine has no such GPU')
     return device
 

@@ -88,13 +88,17 @@ def density_map(weights: NamedFile | None, width: int, height: int) -> Tensor:
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net: Any = load_net(*weights).net if weights else build('IAFMNet', {'type': 'IAFMNet', 'ide': 'moments'}).eval()
+        net: Any = (
+            in_rgb(load_net(*weights).net)
+            if weights
+            else build('IAFMNet', {'type': 'IAFMNet', 'ide': 'moments'}).eval()
+        )
     picture = read_picture(photograph('coffee.png')) / 255
     mirrored = torch.cat([picture, picture.flip(2)], dim=2)
     mirrored = torch.cat([mirrored, mirrored.flip(1)], dim=1)
     copies = -(-height // mirrored.shape[1]), -(-width // mirrored.shape[2])
     with torch.no_grad():
-        return in_rgb(net).local_map(mirrored.repeat(1, *copies)[None, :, :height, :width])
+        return net.local_map(mirrored.repeat(1, *copies)[None, :, :height, :width])
 
 
 def measure(

@@ -24,7 +24,7 @@ from iafmsr.files.picture import Picture
 from iafmsr.models.channels import channels_of
 from iafmsr.nets.loading import load_net
 from iafmsr.nets.trained import in_rgb, to_gray
-from iafmsr.tools.serve.work import enlarge
+from iafmsr.tools.serve.work import Upload, enlarge
 
 parse, refused, root = option_cases.parse, option_cases.refused, option_cases.root
 GRAY = {'network_g.num_in_ch': 1, 'network_g.num_out_ch': 1}
@@ -143,7 +143,7 @@ def test_a_gray_net_in_python(gray_weights: Path) -> None:
     assert torch.equal(iafmsr.density(colours, net), iafmsr.density(gray, net))
     assert torch.allclose(iafmsr.upscale(gray, net), net(gray).clamp(0, 1))
     source = Picture((255 * colours[0]).permute(1, 2, 0).to(torch.uint8).numpy())
-    assert enlarge(load_net(gray_weights), 'x', source, 0.05).sr.shape == (3, 24, 32)
+    assert enlarge(load_net(gray_weights), Upload('x', source, (16, 12)), 0.05).sr.shape == (3, 24, 32)
 
 
 # -- the option check ------------------------------------------------------------------------------------------------

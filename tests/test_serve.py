@@ -240,9 +240,9 @@ with page.serving(net, '127.0.0.1', 0, 10**6) as app:
         visitor.predict(handle_file(sys.argv[2]), 5, api_name='/first')
     (folder,) = page.FOLDER.glob('results-*')
     print(len(list(folder.iterdir())) == page._VISITORS)
-    copies = [path for path in page._FOLDER.iterdir() if path != folder]
+    copies = [path for path in page.FOLDER.iterdir() if path != folder]
     # those of the last visit are not counted yet when there is made room
-    print(len(copies) < 3 * page._VISITORS + 5, not list(page._FOLDER.rglob(Path(sys.argv[2]).name)))
+    print(len(copies) < 4 * page._VISITORS + 5, not list(page.FOLDER.rglob(Path(sys.argv[2]).name)))
 """
 
 

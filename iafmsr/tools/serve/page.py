@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,11 @@ class _Page:
         self, path: str, percent: float, budget: float, turn: int, before: _Kept | None, request: gr.Request
     ) -> Any:
         def read() -> Upload:
-            return read_upload(Path(path), self.most_pixels, self.trained.scale)
+            try:
+                return read_upload(Path(path), self.most_pixels, self.trained.scale)
+            finally:
+                if FOLDER in Path(path).parents:  # it is in memory, or of no use
+                    Path(path).unlink(missing_ok=True)
 
         return self.answer(read, percent, budget, turn, before, request)
 
@@ -176,7 +180,8 @@ class _Page:
 
     def shown(self, found: Enlarged, before: _Kept | None) -> tuple[Any, ...]:
         """The values of the page's components; the files of the picture before are removed."""
-        _make_room(self.folder)
+        _make_room(self.folder, _VISITORS)
+        _make_room(FOLDER, 3 * _VISITORS)  # Gradio's copies
         place = Path(tempfile.mkdtemp(dir=self.folder))
         name = found.upload.name
         bicubic, result = (place / f'{name}_{ending}.png' for ending in ('bicubic', f'x{found.scale}'))
@@ -198,8 +203,10 @@ def _forget(kept: _Kept | None) -> None:
         shutil.rmtree(kept.folder, ignore_errors=True)
 
 
-def _make_room(folder: Path) -> None:
-    """Remove the oldest pictures where there are those of many visitors."""
-    places = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
-    for place in places[: max(0, len(places) + 1 - _VISITORS)]:
-        shutil.rmtree(place, ignore_errors=True)
+def _make_room(folder: Path, most: int) -> None:
+    """Remove the oldest pictures where there are those of many visitors, so that another folder is not too many."""
+    with suppress(FileNotFoundError):  # another visitor's call has removed them
+        found = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith('results-'))
+        places = sorted(found, key=lambda path: path.stat().st_mtime)
+        for place in places[: max(0, len(places) + 1 - most)]:
+            shutil.rmtree(place, ignore_errors=True)

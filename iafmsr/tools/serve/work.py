@@ -150,11 +150,7 @@ def reduced(upload: Upload, factor: float) -> Upload:
 
 
 def save(found: Enlarged, picture: Tensor, path: Path) -> None:
-    """Write a picture, uint8 ``(3, H, W)`` RGB, with what was kept of the one that was sent.
-
-    Raises:
-        UserError: it cannot be written.
-    """
+    """Write a picture, uint8 ``(3, H, W)`` RGB, with what was kept of the one that was sent; UserError if it cannot."""
     write(replace(found.upload.picture, colour=picture.permute(1, 2, 0).numpy()), path)
 
 

@@ -31,6 +31,8 @@ KEYS = (
     'net_g',
     'netG',
     'G',
+    'weights',
+    'checkpoint',
 )
 # wrappers leave a prefix (DistributedDataParallel, torch.compile), and so do the owners of a net (Lightning's modules)
 _WRAPPERS = re.compile(r'^(module\.|_orig_mod\.)+')

@@ -40,7 +40,7 @@ def to_gray(pictures: Tensor) -> Tensor:
     return (pictures * pictures.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
 
 
-def in_rgb(net: nn.Module) -> nn.Module:
+def in_rgb(net: nn.Module) -> Any:
     """A network of RGB pictures: ``net`` itself, or, where it is of gray ones, one that lets it work on their luma.
 
     What is made of the luma is given three times, as gray red, green and blue.

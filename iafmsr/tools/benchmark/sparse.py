@@ -82,23 +82,16 @@ class Timing:
 
 
 def density_map(weights: NamedFile | None, width: int, height: int) -> Tensor:
-    """The map (1, 1, H, W) that a trained IAFMNet has of a photograph, mirrored where it is too small.
-
-    Without weights it is the map of an estimator that needs no training.
-    """
+    """The map (1, 1, H, W) of a photograph, mirrored where it is too small, by weights or an untrained estimator."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net: Any = (
-            in_rgb(load_net(*weights).net)
-            if weights
-            else build('IAFMNet', {'type': 'IAFMNet', 'ide': 'moments'}).eval()
-        )
+        net: Any = load_net(*weights).net if weights else build('IAFMNet', {'type': 'IAFMNet', 'ide': 'moments'}).eval()
     picture = read_picture(photograph('coffee.png')) / 255
     mirrored = torch.cat([picture, picture.flip(2)], dim=2)
     mirrored = torch.cat([mirrored, mirrored.flip(1)], dim=1)
     copies = -(-height // mirrored.shape[1]), -(-width // mirrored.shape[2])
     with torch.no_grad():
-        return net.local_map(mirrored.repeat(1, *copies)[None, :, :height, :width])
+        return in_rgb(net).local_map(mirrored.repeat(1, *copies)[None, :, :height, :width])
 
 
 def measure(

@@ -48,8 +48,7 @@ def check_options(
         processes, distributed: of training; the processes are a distributed run, or one has all of ``num_gpu``.
         files: look at this machine as well: data, checkpoints, CUDA. False checks the text alone.
 
-    Returns:
-        Faults and warnings, none when the run can start.
+    Returns: faults and warnings, none when the run can start.
     """
     return _Check(opt, is_train, root_path, processes, distributed, files).run()
 

@@ -16,9 +16,10 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from iafmsr.cli.arguments import add_weights
 
@@ -73,18 +74,13 @@ def run(args: argparse.Namespace) -> int:
     from iafmsr.files.names import printable
     from iafmsr.files.whole import check_writable, write_whole
     from iafmsr.nets.files import find_weights
-    from iafmsr.nets.loading import load_net
-    from iafmsr.nets.trained import in_rgb
     from iafmsr.tools.inspection.inputs import find_sources
     from iafmsr.tools.inspection.picture import inspect_picture
     from iafmsr.tools.inspection.report import Figures, as_json, as_text
-    from iafmsr.tools.inspection.training import checkpoints
 
     weights, given = find_weights(args.weights)
     trained = load_with_map(args.weights)
-    earlier = {
-        iteration: in_rgb(load_net(path, given).net) for iteration, path in checkpoints(Path(args.weights)).items()
-    }
+    earlier = _earlier(args.weights, given)
     sources = find_sources(args.images, args.hr, args.downscale, trained.scale)
     check_writable(args.output / 'inspect.json')
     figures, failed = [], 0
@@ -103,6 +99,15 @@ def run(args: argparse.Namespace) -> int:
         print(as_text(figures))
         write_whole(args.output / 'inspect.json', as_json(figures, str(weights), trained.scale).encode())
     return min(failed, 100)
+
+
+def _earlier(weights: str, given: Mapping[str, Any]) -> dict[int, nn.Module]:
+    """The networks at the checkpoints of a run's folder, by iteration."""
+    from iafmsr.nets.loading import load_net
+    from iafmsr.nets.trained import in_rgb
+    from iafmsr.tools.inspection.training import checkpoints
+
+    return {iteration: in_rgb(load_net(path, given).net) for iteration, path in checkpoints(Path(weights)).items()}
 
 
 def load_with_map(entry: str) -> TrainedNet:

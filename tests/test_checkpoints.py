@@ -247,7 +247,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
             pytest.skip('no /dev/full')
         _partial(path).symlink_to('/dev/full')  # the real thing
     else:
-        monkeypatch.setattr(os, failing, full)
+        monkeypatch.setattr(Path if failing == 'replace' else os, failing, full)
     with pytest.raises(OSError, match='No space left'):
         save_whole({'a': 2}, path)
     assert load_checkpoint(path) == {'a': 1}

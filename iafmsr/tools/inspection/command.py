@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_pixel,
         metavar='X,Y',
         help='pixel of the result: NAME_lam.png shows on which pixels of the picture its surroundings depend (local '
-        'attribution map, diffusion index, effective receptive field)',
+        'attribution map, diffusion index, effective receptive field) (default: none)',
     )
     parser.add_argument(
         '--output', type=Path, metavar='DIR', default=Path('inspection'), help='folder for the figures and pages'

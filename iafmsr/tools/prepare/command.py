@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--input', type=Path, nargs='+', required=True, metavar='DIR', help='folders with the original pictures')
     add('--recursive', action='store_true', help='take the pictures of all folders below as well')
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument('--output', type=Path, metavar='DIR', help='folder for the pairs')
+    what.add_argument('--output', type=Path, metavar='DIR', help='folder for the pairs (default: none)')
     what.add_argument(
         '--report',
         action='store_true',

@@ -6,6 +6,7 @@ import os
 import statistics
 from dataclasses import asdict, replace
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +27,14 @@ from iafmsr.tools.benchmark.cache import Cache, code_digest
 from iafmsr.tools.benchmark.nets import NetSpec, parse_nets
 from iafmsr.tools.benchmark.output import as_json, as_markdown, as_text
 from iafmsr.tools.benchmark.published import published
-from iafmsr.tools.benchmark.quality import BICUBIC, measure_quality
+from iafmsr.tools.benchmark.quality import BICUBIC, How, measure_quality
 from iafmsr.tools.benchmark.robustness import Robustness, robustness
 from iafmsr.tools.benchmark.run import benchmark
 from iafmsr.tools.benchmark.sets import BenchmarkSet, _size, data_folder, find_sets
 from iafmsr.tools.benchmark.speed import PeakMemory, Speed, measure_speed
 from iafmsr.tools.benchmark.tables import difference, tables
 from iafmsr.tools.measure.complexity import Complexity
-from iafmsr.tools.measure.quality import Quality
+from iafmsr.tools.measure.quality import Quality, y_quality
 
 CPU = torch.device('cpu')
 SMALL = {'type': 'SMFANet', 'scale': 4, 'dim': 8, 'n_blocks': 1}
@@ -115,6 +116,29 @@ def test_figures_are_basicsrs_on_what_the_net_gives(data, weights):
         assert scores['small']['Set5'][item.name] == Quality(
             calculate_psnr(sr, hr, 4, test_y_channel=True), calculate_ssim(sr, hr, 4, test_y_channel=True)
         )
+
+
+def test_ensemble_border_and_other_metrics(data, weights, tmp_path):
+    items, spec, cache = BenchmarkSet('Set5', data / 'Set5').items(4), small(weights), Cache(tmp_path / 'cache')
+    lr, hr = items[0].load()
+
+    def scores(how: How) -> Quality:
+        return measure_quality([spec], {'Set5': items}, CPU, cache, how)['small']['Set5'][items[0].name]
+
+    plain = scores(How())
+    assert scores(How(border=4)) == plain != scores(How(border=0))
+    net = spec.build().eval()
+    with torch.inference_mode():
+        x = lr[None].float() / 255
+        eight = [
+            net(x.flip(dims).rot90(k, (2, 3))).rot90(-k, (2, 3)).flip(dims) for dims in ((), (3,)) for k in range(4)
+        ]
+    mean = (torch.stack(eight).mean(0)[0].clamp(0, 1) * 255).round().byte()
+    assert scores(How(ensemble=True)) == y_quality(mean, hr, 4)
+    if find_spec('piq'):
+        found = scores(How(metrics=('gmsd', 'fsim')))
+        assert (found.psnr, found.ssim) == (plain.psnr, plain.ssim)
+        assert 0 < found.others['gmsd'] < 1 and 0 < found.others['fsim'] < 1
 
 
 def test_lr_is_made_as_the_standard_files_are(data, weights):

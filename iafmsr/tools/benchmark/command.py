@@ -18,7 +18,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iafmsr.cli.arguments import add_device, add_sets, use_device
+from iafmsr.cli.arguments import add_device, add_sets, number, use_device
 from iafmsr.errors import UserError
 from iafmsr.options.places import ROOT
 
@@ -54,6 +54,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='NAME',
         help='show published figures of further nets, such as SAFMN',
     )
+    add(
+        '--metrics',
+        nargs='+',
+        default=[],
+        choices=('lpips', 'dists', 'gmsd', 'fsim'),
+        help="measure these too, in RGB (extra 'metrics')",
+    )
+    add('--ensemble', action='store_true', help='take the mean over the 8 flips and rotations: 8 times the work')
+    add('--crop-border', type=number(0), metavar='N', help='pixels left out on each side (default: the scale)')
     add_files(parser)
 
 
@@ -89,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
 
     from iafmsr.tools.benchmark.cache import Cache
     from iafmsr.tools.benchmark.crops import draw_regions
+    from iafmsr.tools.benchmark.quality import How
     from iafmsr.tools.benchmark.run import benchmark
     from iafmsr.tools.benchmark.sets import data_folder, find_sets
 
@@ -107,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
         [torch.device(name) for name in args.speed],
         args.published,
         args.drawn,
+        How(args.ensemble, args.crop_border, tuple(args.metrics)),
     )
     cache.save()
     _write_tables(reports, args)

@@ -52,8 +52,8 @@ def _plain(report: ScaleReport) -> dict[str, Any]:
             'net': name,
             'sets': {
                 set_name: {
-                    'mean': asdict(mean(pictures)),
-                    'pictures': {picture: asdict(quality) for picture, quality in pictures.items()},
+                    'mean': mean(pictures).by_name(),
+                    'pictures': {picture: quality.by_name() for picture, quality in pictures.items()},
                 }
                 for set_name, pictures in sets.items()
             },

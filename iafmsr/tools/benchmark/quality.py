@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +19,10 @@ from iafmsr.tools.benchmark.nets import NetSpec
 from iafmsr.tools.benchmark.sets import Item
 from iafmsr.tools.measure.quality import Quality, y_quality
 
-__all__ = ['BICUBIC', 'Scores', 'measure_quality', 'upscale']
+__all__ = ['BICUBIC', 'PLAIN', 'How', 'Scores', 'measure_quality', 'upscale']
 
 BICUBIC = 'bicubic'
-_FIGURES = tuple[float, float]  # PSNR and SSIM, as the cache keeps them
+_FIGURES = tuple[float, float, dict[str, float]]  # as the cache keeps them
 
 # what stands between pictures and figures, besides a net
 _MODULES = (
@@ -35,8 +37,29 @@ _Task = tuple[str, Item, list[str]]  # a picture's name, the picture, and the ne
 Scores = dict[str, dict[str, dict[str, Quality]]]  # net, set, picture
 
 
+class How(NamedTuple):
+    """How quality is measured.
+
+    Attributes:
+        ensemble: the nets' results are means over eight flips and rotations.
+        border: pixels that are left out on each side; None: the scale.
+        metrics: further ones, of RGB, see :data:`iafmsr.models.metrics.METRICS`.
+    """
+
+    ensemble: bool = False
+    border: int | None = None
+    metrics: tuple[str, ...] = ()
+
+
+PLAIN = How()
+
+
 def measure_quality(
-    specs: Sequence[NetSpec], sets: Mapping[str, Sequence[Item]], device: torch.device, cache: Cache
+    specs: Sequence[NetSpec],
+    sets: Mapping[str, Sequence[Item]],
+    device: torch.device,
+    cache: Cache,
+    how: How = PLAIN,
 ) -> Scores:
     """Upscale every picture by bicubic interpolation and by every net that has weights, and compare with HR.
 
@@ -49,13 +72,12 @@ def measure_quality(
         sets: the pictures of each set at that scale.
         device: on which the nets run, in float32.
         cache: of results.
+        how: it is measured.
 
     Raises:
-        UserError: a picture cannot be read, or a net fails on one.
+        UserError: a picture cannot be read, a net fails on one, or a metric needs what is not there.
     """
-    subjects = {BICUBIC: f'{code_digest(*_MODULES)} {BICUBIC}'} | {
-        spec.name: f'{code_digest(*_MODULES, spec.module)} {device.type} {spec.key}' for spec in specs if spec.weights
-    }
+    subjects = _subjects(specs, device, how)
     todo: list[_Task] = [
         (f'{set_name}/{item.name}', item, missing)
         for set_name, items in sets.items()
@@ -63,22 +85,31 @@ def measure_quality(
         if (missing := [name for name, subject in subjects.items() if cache.get(subject, item.key, _FIGURES) is None])
     ]
     try:
-        for item, found in _measured(todo, specs, device):
+        for item, found in _measured(todo, specs, device, how):
             for net, quality in found.items():
-                cache.put(subjects[net], item.key, [float(quality.psnr), float(quality.ssim)])
+                cache.put(subjects[net], item.key, [float(quality.psnr), float(quality.ssim), quality.others])
     finally:
         cache.save()
+    return {net: _known(cache, subject, sets) for net, subject in subjects.items()}
+
+
+def _subjects(specs: Sequence[NetSpec], device: torch.device, how: How) -> dict[str, str]:
+    """Under what the cache keeps the figures of each net."""
+    subjects = {BICUBIC: f'{code_digest(*_MODULES)} {BICUBIC} {how}'}
+    for spec in (spec for spec in specs if spec.weights):
+        subjects[spec.name] = f'{code_digest(*_MODULES, spec.module)} {device.type} {spec.key} {how}'
+    return subjects
+
+
+def _known(cache: Cache, subject: str, sets: Mapping[str, Sequence[Item]]) -> dict[str, dict[str, Quality]]:
     return {
-        net: {
-            set_name: {item.name: Quality(*cache.get(subject, item.key, _FIGURES)) for item in items}
-            for set_name, items in sets.items()
-        }
-        for net, subject in subjects.items()
+        set_name: {item.name: Quality(*cache.get(subject, item.key, _FIGURES)) for item in items}
+        for set_name, items in sets.items()
     }
 
 
 def _measured(
-    todo: Sequence[_Task], specs: Sequence[NetSpec], device: torch.device
+    todo: Sequence[_Task], specs: Sequence[NetSpec], device: torch.device, how: How
 ) -> Iterator[tuple[Item, dict[str, Quality]]]:
     """What is still to be done, picture by picture."""
     wanted = {name for _, _, missing in todo for name in missing}
@@ -88,16 +119,39 @@ def _measured(
     def measure(task: _Task) -> dict[str, Quality]:
         name, item, missing = task
         lr, hr = item.load()
-        return {
-            net: y_quality(upscale(nets[net], lr, hr.shape[-2:], device, f'{net} on {name}'), hr, item.scale)
-            for net in missing
-        }
+        found = {}
+        for net in missing:
+            sr = upscale(nets[net], lr, hr.shape[-2:], device, f'{net} on {name}', how.ensemble)
+            border = item.scale if how.border is None else how.border
+            quality = y_quality(sr, hr, border)
+            found[net] = replace(quality, others=_others(how.metrics, sr, hr, border))
+        return found
 
     with _single_threaded() as workers:
         results = in_order(measure, todo, workers if device.type == 'cpu' else 1)
         shown = tqdm(results, total=len(todo), unit='picture', disable=None, leave=False)
         for (_, item, _), found in zip(todo, shown, strict=True):
             yield item, found
+
+
+def _others(metrics: Sequence[str], sr: Tensor, hr: Tensor, border: int) -> dict[str, float]:
+    if not metrics:
+        return {}
+    from iafmsr.models.metrics import distance
+
+    height, width = hr.shape[-2:]
+    pair = [p[None, :, border : height - border, border : width - border].float() / 255 for p in (sr, hr)]
+    return {name: distance(name, *pair) for name in metrics}
+
+
+def _mean_of_eight(net: nn.Module, lq: Tensor) -> Tensor:
+    """The mean of what the net makes of the flips and rotations of a picture."""
+    results = []
+    for flipped in (False, True):
+        for turns in range(4):
+            sr = net(torch.rot90(lq.flip(-1) if flipped else lq, turns, (2, 3))).rot90(-turns, (2, 3))
+            results.append(sr.flip(-1) if flipped else sr)
+    return torch.stack(results).mean(dim=0)
 
 
 @contextmanager
@@ -112,7 +166,9 @@ def _single_threaded() -> Iterator[int]:
 
 
 @torch.inference_mode()
-def upscale(net: nn.Module | None, lr: Tensor, size: Sequence[int], device: torch.device, task: str) -> Tensor:
+def upscale(
+    net: nn.Module | None, lr: Tensor, size: Sequence[int], device: torch.device, task: str, ensemble: bool = False
+) -> Tensor:
     """LR, uint8 (3, h, w), enlarged by a net, or by bicubic interpolation (None), to uint8 (3, *size).
 
     Raises:
@@ -122,7 +178,8 @@ def upscale(net: nn.Module | None, lr: Tensor, size: Sequence[int], device: torc
     if net is None:
         return imresize(lr, scale)
     try:
-        sr = net(lr[None].to(device).float() / 255)[0]
+        lq = lr[None].to(device).float() / 255
+        sr = (_mean_of_eight(net, lq) if ensemble else net(lq))[0]
     except RuntimeError as error:
         raise UserError(f'{task} ({lr.shape[-1]}x{lr.shape[-2]}): {str(error).splitlines()[0]}') from None
     if sr.shape[-2:] != torch.Size(size):

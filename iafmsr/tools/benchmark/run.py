@@ -12,7 +12,7 @@ from iafmsr.errors import UserError
 from iafmsr.tools.benchmark.cache import Cache, code_digest
 from iafmsr.tools.benchmark.nets import NetSpec, parse_nets
 from iafmsr.tools.benchmark.published import Published, published
-from iafmsr.tools.benchmark.quality import BICUBIC, Scores, measure_quality
+from iafmsr.tools.benchmark.quality import BICUBIC, PLAIN, How, Scores, measure_quality
 from iafmsr.tools.benchmark.robustness import Robustness, robustness
 from iafmsr.tools.benchmark.sets import BenchmarkSet, Item
 from iafmsr.tools.benchmark.speed import Speed, measure_speed
@@ -35,6 +35,7 @@ class ScaleReport:
     speed: dict[str, dict[str, Speed]]
     published: dict[str, Published] = field(default_factory=dict)
     robustness: dict[str, Robustness] = field(default_factory=dict)
+    how: How = PLAIN
 
 
 def benchmark(
@@ -47,35 +48,35 @@ def benchmark(
     speed_on: Sequence[torch.device] = (),
     others: Sequence[str] = (),
     drawn: bool = False,
+    how: How = PLAIN,
 ) -> list[ScaleReport]:
     """Measure nets at each scale; names and files are checked for all scales before anything is computed.
 
     Args:
-        entries: nets, see :mod:`iafmsr.tools.benchmark.nets`.
-        sets: benchmark sets.
-        scales: one or more.
+        entries: nets, see :mod:`iafmsr.tools.benchmark.nets`; at ``scales``, one or more, on benchmark ``sets``.
         root: repository root, from which paths in option files count.
-        cache: of results.
-        device: for quality.
+        cache: of results; device: for quality.
         speed_on: devices on which runtime and memory are measured; none for no such table.
         others: further nets whose published figures are wanted.
-        drawn: whether drawn pictures are measured too.
+        drawn: whether drawn pictures are measured too; how: quality is measured.
 
     Raises:
         UserError: whatever is wrong with a net, a set or a picture.
     """
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 means float32
-    nets = list(entries)
-    plans = [(scale, parse_nets(nets, scale, root), {s.name: s.items(scale) for s in sets}) for scale in scales]
+    plans = [
+        (scale, parse_nets(list(entries), scale, root), {s.name: s.items(scale) for s in sets}) for scale in scales
+    ]
     reports = []
     for scale, specs, items in plans:
         complexity = {spec.name: _complexity(spec, cache) for spec in specs}
-        scores = measure_quality(specs, items, device, cache)
+        scores = measure_quality(specs, items, device, cache, how)
         speed = {f'{d.type.upper()}: {processor(d)}': measure_speed(specs, scale, d, cache) for d in speed_on if specs}
-        named = (BICUBIC, *(spec.name for spec in specs), *others)
-        known = {name: figures for name in named if (figures := published(name, scale))}
+        known = {n: p for n in (BICUBIC, *(spec.name for spec in specs), *others) if (p := published(n, scale))}
         treated = {spec.name: _robustness(spec, cache) for spec in specs if drawn and spec.weights}
-        reports.append(ScaleReport(scale, specs, items, complexity, scores, processor(device), speed, known, treated))
+        reports.append(
+            ScaleReport(scale, specs, items, complexity, scores, processor(device), speed, known, treated, how)
+        )
     return reports
 
 

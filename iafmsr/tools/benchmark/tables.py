@@ -46,6 +46,7 @@ def difference(net: dict[str, Quality], reference: dict[str, Quality]) -> Differ
 def tables(report: ScaleReport, per_picture: bool = False) -> list[Table]:
     """The tables of one scale."""
     found = [_quality(report)] + ([_differences(report)] if len(_measured(report)) > 2 else [])
+    found += [_other(report, metric) for metric in report.how.metrics]
     found += [_robustness(report)] if report.robustness else []
     found += [_speed(report)] if report.speed else []
     return found + ([_pictures(report, name) for name in report.items] if per_picture else [])
@@ -79,9 +80,25 @@ def _quality(report: ScaleReport) -> Table:
     counts = ', '.join(f'{name} {len(items)}' for name, items in report.items.items())
     return Table(
         f'x{report.scale}: PSNR / SSIM',
-        f'Y channel, {report.scale} pixels cropped; multiply-accumulates and activations for an output of '
+        f'Y channel, {_cropped(report)}; multiply-accumulates and activations for an output of '
         f'1280x720; pictures: {counts}; on {report.device}.{cited}',
         rows,
+    )
+
+
+def _cropped(report: ScaleReport) -> str:
+    """How it was measured."""
+    border = report.scale if report.how.border is None else report.how.border
+    return f'{border} pixels cropped' + (', means over 8 flips and rotations' if report.how.ensemble else '')
+
+
+def _other(report: ScaleReport, metric: str) -> Table:
+    rows = [['net', *report.items]]
+    for name, sets in report.scores.items():
+        rows.append([name, *(f'{mean(sets[s]).others[metric]:.4f}' for s in report.items)])
+    better = 'Higher' if metric == 'fsim' else 'Lower'
+    return Table(
+        f'x{report.scale}: {metric.upper()}', f'RGB, {_cropped(report)} pixels cropped. {better} is better.', rows
     )
 
 
@@ -103,9 +120,9 @@ def _gap(measured: Quality | None, paper: Quality | None) -> str:
 
 
 def mean(pictures: dict[str, Quality]) -> Quality:
-    return Quality(
-        statistics.fmean(q.psnr for q in pictures.values()), statistics.fmean(q.ssim for q in pictures.values())
-    )
+    all_of = list(pictures.values())
+    psnr, ssim = statistics.fmean(q.psnr for q in all_of), statistics.fmean(q.ssim for q in all_of)
+    return Quality(psnr, ssim, {key: statistics.fmean(q.others[key] for q in all_of) for key in all_of[0].others})
 
 
 # -- pairs ------------------------------------------------------------------------------------------------------------

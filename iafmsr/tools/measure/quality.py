@@ -1,6 +1,6 @@
 """PSNR and SSIM as super-resolution papers report them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -14,10 +14,15 @@ _Y_OF_BGR = (24.966, 128.553, 65.481)
 
 @dataclass(frozen=True)
 class Quality:
-    """PSNR in dB and SSIM of the Y channel."""
+    """PSNR in dB and SSIM of the Y channel, and other metrics by name."""
 
     psnr: float
     ssim: float
+    others: dict[str, float] = field(default_factory=dict)
+
+    def by_name(self) -> dict[str, float]:
+        """All metrics."""
+        return {'psnr': self.psnr, 'ssim': self.ssim, **self.others}
 
 
 def y_quality(sr: Tensor, hr: Tensor, border: int) -> Quality:

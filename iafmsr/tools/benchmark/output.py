@@ -70,5 +70,8 @@ def _plain(report: ScaleReport) -> dict[str, Any]:
             name: {s: asdict(d) for s, d in sets.items()} for name, sets in all_differences(report).items()
         },
         'robustness': {name: asdict(r) for name, r in report.robustness.items()},
-        'published': {name: asdict(figures) for name, figures in report.published.items()},
+        'published': {
+            name: asdict(figures) | {'quality': {s: quality.by_name() for s, quality in figures.quality.items()}}
+            for name, figures in report.published.items()
+        },
     }

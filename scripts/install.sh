@@ -50,7 +50,7 @@ pip=("$venv/bin/python" -m pip install --constraint requirements.txt)
 [ -t 1 ] || pip+=(--quiet)  # no progress bars in a log
 
 echo "[2/3] Installing PyTorch and the rest: minutes, and a download of up to 3 GB"
-"${pip[@]}" --editable '.[train,test,docs,onnx,serve,spandrel,hub]'
+"${pip[@]}" --editable '.[train,test,docs,onnx,fast,serve,spandrel,hub]'
 
 echo "[3/3] Installing BasicSR"
 "${pip[@]}" --no-build-isolation --no-deps --use-pep517 basicsr

@@ -12,6 +12,7 @@ import iafmsr
 if find_spec('basicsr'):  # not on Python 3.13, where the tests of inference run without it
     iafmsr.register()  # first: BasicSR cannot be imported without its cures
 torch.set_num_threads(1)
+os.environ['IAFMSR_ENGINE'] = 'torch'  # an export takes seconds: tests/test_engines.py has those of the others
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -81,6 +81,7 @@ def test_keywords_are_heard_and_the_network_is_left_as_it_is(
     assert not np.allclose(whole, iafmsr.upscale(pixels / 255, net, ensemble=True), atol=1e-4)
     assert not np.allclose(whole, iafmsr.upscale(pixels / 255, net, budget=0.2), atol=1e-4)
     dtypes = []
+    monkeypatch.setattr('iafmsr.nets.in_engine.has', lambda precision, device: True)
     monkeypatch.setattr(Enlarger, '_run', lambda self, function, lq, **maps: dtypes.append(self.dtype) or function(lq))
     iafmsr.upscale(pixels, net, precision='bf16')
     assert dtypes == [torch.bfloat16]

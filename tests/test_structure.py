@@ -53,7 +53,7 @@ LIBRARIES = {
     '__init__': set(),
     'bridge': {'torch', 'yaml', 'basicsr', 'torchvision', 'setuptools'},
     'files': {'torch', 'numpy', 'cv2', 'PIL', 'tifffile'},
-    'nets': {'torch', 'yaml', 'onnx', 'onnxruntime', 'safetensors'},
+    'nets': {'torch', 'yaml', 'onnx', 'onnxscript', 'onnxruntime', 'openvino', 'safetensors'},
     'spandrel': {'torch', 'spandrel'},
     'options': {'yaml', 'pydantic', 'pydantic_core'},
     'data': {'torch', 'numpy', 'PIL', 'lmdb', 'tqdm'},

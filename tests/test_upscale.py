@@ -11,7 +11,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from fractions import Fraction
 from pathlib import Path
 
@@ -723,16 +723,17 @@ def test_wrong_options(
     assert files(tmp_path / 'o') == []
 
 
-@pytest.mark.parametrize('has', [False, True])
-def test_a_precision_that_the_cpu_has_not_is_replaced_and_said(
-    tmp_path: Path, upscale: Upscale, has: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+def test_a_precision_that_the_cpu_has_not_is_refused(
+    tmp_path: Path, upscale: Upscale, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr('iafmsr.tools.inference.command._has', lambda precision: has)
     save(tmp_path / 'a.png', noise(40, 60))
     assert upscale(tmp_path / 'a.png', tmp_path / 'fp32.png', '--precision', 'fp32') == 0
-    assert upscale(tmp_path / 'a.png', tmp_path / 'bf16.png', '--precision', 'bf16') == 0
-    same = (tmp_path / 'fp32.png').read_bytes() == (tmp_path / 'bf16.png').read_bytes()
-    assert same != has and ('--precision bf16: this CPU has no arithmetic for it' in capsys.readouterr().err) != has
+    for has in (False, True):
+        monkeypatch.setattr('iafmsr.nets.in_engine.has', lambda precision, device, has=has: has)
+        with nullcontext() if has else pytest.raises(SystemExit, match='2'):
+            upscale(tmp_path / 'a.png', tmp_path / 'bf16.png', '--precision', 'bf16')
+        assert ('precision bf16: this cpu has no arithmetic for it' in capsys.readouterr().err) != has
+    assert (tmp_path / 'fp32.png').read_bytes() != (tmp_path / 'bf16.png').read_bytes()
 
 
 # ---------------------------------------------------------------- memory

@@ -16,7 +16,7 @@ from iafmsr.layers.density import Density
 from iafmsr.layers.difference import DifferenceConv2d
 from iafmsr.layers.guidance import Guidance
 from iafmsr.layers.idm import MAPS, InformationDensity, Maps
-from iafmsr.layers.igra import IGRA, down
+from iafmsr.layers.igra import IGRA, POOL_SIZE, down
 from iafmsr.layers.norm import build_norm
 from iafmsr.layers.precision import ExactConv2d, in_autocast
 from iafmsr.layers.routing import Gathered, Guided, Masked, Router
@@ -161,11 +161,11 @@ class IAFMNet(HubNet):
         self.tail = UPSAMPLERS.find(upsampler)(num_feat, num_out_ch, scale)
 
     def forward(
-        self, lq: Tensor, return_density: bool = False, maps: Maps | None = None
+        self, lq: Tensor, return_density: bool = False, maps: tuple[Tensor, Tensor] | None = None
     ) -> Tensor | tuple[Tensor, Density]:
         """(B, 3, H, W) in [0, 1] -> (B, 3, sH, sW), any H and W from 1; with its :class:`Density` on request.
 
-        A tile takes the ``maps`` of its picture at its place; they come from ``density.maps(local_map(tiles), lq)``.
+        A tile takes the ``maps`` of its picture at its place; they come from ``maps(local_map(tiles), lq)``.
         """
         if lq.device.type == 'cpu' and not is_compiling():
             lq = lq.contiguous(memory_format=torch.channels_last)
@@ -202,16 +202,15 @@ class IAFMNet(HubNet):
         if not self.training and self.budget == 1:
             return by
         mask = self.router(self.density.choose(self.route_map, density.idm, lq), self.budget)
-        traced = is_compiling() or self.sparse_backend == 'dense'
-        route = Masked(mask) if traced or not mask.any() else Gathered(ActiveSites(mask))
+        dense = is_compiling() or self.sparse_backend == 'dense' or not mask.any()
+        route = Masked(mask) if dense else Gathered(ActiveSites(mask))
         return by._replace(guide=route.enter(by.guide), sites=ActiveSites(density.mask & mask), route=route)
 
     @property
     def budget(self) -> float:
-        """Share of positions that the routed blocks work at in evaluation, in (0, 1]; it can be set at any time.
+        """Share of the training pictures' positions that the routed blocks work at in evaluation, in (0, 1].
 
-        It is the share of all positions of the training pictures; a flat picture has fewer, a rich one more.
-        """
+        A flat picture has fewer, a rich one more. It can be set at any time."""
         return self._budget
 
     @budget.setter
@@ -225,6 +224,15 @@ class IAFMNet(HubNet):
     def local_map(self, lq: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> the learned map (B, 1, H, W); each value depends on 9x9 pixels at most."""
         return self.density.local_map(self.head(lq))
+
+    def maps(self, local_map: Tensor, lq: Tensor) -> Maps:
+        """The :meth:`local_map` (B, 1, H, W) of the whole picture lq (B, 3, H, W) -> what the whole decides."""
+        return self.density.maps(local_map, lq)
+
+    @property
+    def margin(self) -> int:
+        """Pixels around a tile that decide it: a block's convolutions reach two cells, those around all blocks one."""
+        return POOL_SIZE * (2 * self.num_block + 1)
 
 
 def _head(num_in_ch: int, num_feat: int, residual: bool) -> nn.Module:

@@ -17,7 +17,7 @@ from iafmsr.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     import torch
 
-__all__ = ['Parser', 'Size', 'add_device', 'add_sets', 'add_weights', 'number', 'size', 'use_device']
+__all__ = ['Parser', 'Size', 'add_device', 'add_engine', 'add_sets', 'add_weights', 'number', 'size', 'use_device']
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -139,7 +139,17 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         '--threads',
         type=number(1),
         metavar='N',
-        help='threads of PyTorch on the CPU (default: $OMP_NUM_THREADS, else one for each core)',
+        help='threads of the network on the CPU (default: $OMP_NUM_THREADS, else one for each core)',
+    )
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """``--engine``, for :func:`iafmsr.nets.in_engine.in_engine`."""
+    parser.add_argument(
+        '--engine',
+        choices=('auto', 'torch', 'openvino', 'onnxruntime'),
+        help='what computes the network; auto: OpenVINO on a CPU where it is installed and gives the same picture, '
+        'else PyTorch (default: $IAFMSR_ENGINE, else auto)',
     )
 
 

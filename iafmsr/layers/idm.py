@@ -109,7 +109,7 @@ class InformationDensity(InFloat32):
         self.num_guide = num_feat if self.form.per_channel else 1  # channels of the guide
         self.estimator = build_estimator(ide, num_feat, ide_kernel_size, gdn)
 
-    def forward(self, f0: Tensor, lq: Tensor, maps: Maps | None = None) -> Density:
+    def forward(self, f0: Tensor, lq: Tensor, maps: tuple[Tensor, Tensor] | None = None) -> Density:
         """F0 (B, C, H, W) of the picture lq (B, 3, H, W) -> its :class:`~iafmsr.layers.density.Density`, in float32.
 
         Of a tile, with the ``maps`` of the picture at its place.

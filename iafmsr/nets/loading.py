@@ -27,7 +27,7 @@ def load_net(file: Path, given: Mapping[str, Any] | None = None) -> TrainedNet:
         UserError: no file of weights, or of no known network, or they do not fit it or are not finite.
     """
     if file.suffix == '.onnx':
-        from iafmsr.nets.onnx_file import load_onnx
+        from iafmsr.nets.engines import load_onnx
 
         return load_onnx(file)
     described, name = describe(file, given), printable(file)

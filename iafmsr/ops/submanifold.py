@@ -12,7 +12,16 @@ from iafmsr.ops.rulebook import PACKAGES, spconv_conv, spconv_installed
 from iafmsr.ops.sites import ActiveSites
 from iafmsr.ops.torch_names import autocast_dtype
 
-BACKENDS = ('auto', 'dense', 'gather', 'spconv')
+BACKENDS = ('auto', 'dense', 'gather', 'spconv', 'graph')
+
+
+def _dense(x: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
+    mask = mask.to(x.dtype)
+    return mask * F.conv2d(mask * x, weight, padding=weight.shape[-1] // 2) + x
+
+
+torch.library.define('iafmsr::submanifold_conv', '(Tensor x, Tensor weight, Tensor mask) -> Tensor')
+torch.library.impl('iafmsr::submanifold_conv', 'CompositeExplicitAutograd', _dense)
 
 
 def submanifold_conv2d(x: Tensor, weight: Tensor, sites: ActiveSites, backend: str = 'auto') -> Tensor:
@@ -28,8 +37,9 @@ def submanifold_conv2d(x: Tensor, weight: Tensor, sites: ActiveSites, backend: s
             on.
         sites (ActiveSites): of a (B, 1, H, W) mask on the device of x.
         backend (str): ``dense`` (a masked dense convolution; traceable), ``gather`` (plain PyTorch; work in proportion
-            to the number of active sites), ``spconv`` (CUDA; with one of the spconv packages), or ``auto``: the faster
-            one, see :func:`iafmsr.ops.crossover.choose_backend`.
+            to the number of active sites), ``spconv`` (CUDA; with one of the spconv packages), ``graph`` (the dense
+            form as one operator, for an exporter to write its own way), or ``auto``: the faster one, see
+            :func:`iafmsr.ops.crossover.choose_backend`.
 
     Returns:
         Tensor: (B, C, H, W).
@@ -42,8 +52,9 @@ def submanifold_conv2d(x: Tensor, weight: Tensor, sites: ActiveSites, backend: s
     if backend == 'auto':
         backend = choose_backend(x, weight, sites)
     if backend == 'dense':
-        mask = sites.mask.to(x.dtype)
-        return mask * F.conv2d(mask * x, weight, padding=weight.shape[-1] // 2) + x
+        return _dense(x, weight, sites.mask)
+    if backend == 'graph':
+        return torch.ops.iafmsr.submanifold_conv(x, weight.to(x.dtype), sites.mask)
     if (dtype := autocast_dtype(x.device.type)) is not None and x.dtype != torch.float64:
         weight = weight.to(dtype)
     if backend == 'gather':

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 _NEEDED = ('torch', 'numpy', 'opencv-python', 'opencv-python-headless', 'pillow', 'tifffile', 'pydantic')
-_OPTIONAL = ('basicsr', 'torchvision', 'lmdb', 'onnxruntime', 'spandrel', 'gradio')
+_OPTIONAL = ('basicsr', 'torchvision', 'lmdb', 'onnxruntime', 'openvino', 'spandrel', 'gradio')
 _SPCONV = ('spconv-cu120', 'spconv-cu124', 'spconv-cu126')
 
 
@@ -37,9 +37,9 @@ def lines() -> Iterator[tuple[str, str]]:
     import torch
 
     import iafmsr
+    from iafmsr.nets.arithmetic import has_bf16
     from iafmsr.nets.files import known_names
     from iafmsr.options.places import OPTIONS, ROOT, WEIGHTS
-    from iafmsr.tools.inference.command import has_arithmetic
 
     cpu, cuda = torch.device('cpu'), torch.cuda.is_available()
     yield 'iafmsr', iafmsr.__version__
@@ -47,7 +47,7 @@ def lines() -> Iterator[tuple[str, str]]:
     yield 'packages', ', '.join(filter(None, map(_version, _NEEDED)))
     yield 'optional', ', '.join(filter(None, map(_version, (*_OPTIONAL, *_SPCONV)))) or 'none'
     yield 'processor', f'{processor(cpu)} of PyTorch on {os.cpu_count()} cores'
-    yield 'bf16', 'has arithmetic of its own' if has_arithmetic('bf16') else 'no arithmetic for it: slower than float32'
+    yield 'bf16', 'has arithmetic of its own' if has_bf16(cpu) else 'no arithmetic for it: slower than float32'
     yield 'CUDA', f'{torch.version.cuda}, {torch.cuda.get_device_name()}' if cuda else 'no device'
     yield 'convolution', 'dense on CUDA' if cuda else 'gather on the CPU'
     yield 'weights', f'{WEIGHTS}: {", ".join(known_names())}'

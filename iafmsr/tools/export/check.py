@@ -1,75 +1,49 @@
-"""Whether an exported network gives what PyTorch gives, and in which time."""
+"""What an exported network is checked for: the same pictures in each engine, and the time that it takes there."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from iafmsr.errors import UserError
-from iafmsr.nets.onnx_file import OnnxNet
+from iafmsr.nets.engines import EngineNet, engine_net, refusal
 
-__all__ = ['LIMIT', 'SIZES', 'Times', 'largest_difference', 'measure_times']
-
-# batch, height, width: the least picture, less than a cell of the attention, whole cells, odd sides, a real one
-SIZES = ((1, 1, 1), (2, 7, 5), (1, 16, 24), (3, 33, 47), (1, 90, 160))
-LIMIT = {'float32': 1e-4, 'float16': 1 / 255}  # of values in [0, 1]
-_PICTURES = 3  # tried at a size
+__all__ = ['engines_for', 'measure_times']
 
 
-@torch.inference_mode()
-def largest_difference(net: nn.Module, exported: OnnxNet, limit: float) -> float:
-    """The largest difference of two forms of a net over :data:`SIZES`.
-
-    Where two values of the map lie closer together than rounding is exact, either may become the last active site: a
-    size counts as passed when one of three pictures passes.
+def engines_for(content: bytes, engine: str) -> dict[str, EngineNet]:
+    """A graph in the engine that is named, or for ``auto`` in each that is installed.
 
     Raises:
-        UserError: at some size every picture differs by more than the limit.
+        UserError: there is none, or it does not take the graph.
     """
-    largest = 0.0
-    for size in SIZES:
-        differences = []
-        for number in range(_PICTURES):
-            lq = _picture(size, exported.channels, number)
-            differences.append(float((net(lq) - exported(lq)).abs().max()))
-            if differences[-1] <= limit:
-                break
-        else:
-            batch, height, width = size
-            raise UserError(
-                f'the exported net differs from PyTorch by {min(differences):.1e} '
-                f'at {width}x{height} (batch {batch}); {limit:.1e} is the limit'
-            )
-        largest = max(largest, differences[-1])
-    return largest
-
-
-@dataclass(frozen=True)
-class Times:
-    """Median milliseconds a picture."""
-
-    pytorch: float
-    onnxruntime: float
+    names = ['onnxruntime', 'openvino']
+    if engine != 'auto':
+        names = [engine]
+    elif refusal(names[0]) is None or refusal(names[1]) is None:
+        names = [name for name in names if refusal(name) is None]
+    try:
+        return {name: engine_net(content, name) for name in names}
+    except UserError as error:
+        raise UserError(f'the exported net cannot be checked: {error}') from None
 
 
 @torch.inference_mode()
-def measure_times(net: nn.Module, exported: OnnxNet, size: tuple[int, int] = (180, 320), pictures: int = 7) -> Times:
-    """Both forms by turns on the same pictures, after a warm-up: whatever else the machine does meets both alike."""
-    found: tuple[list[float], list[float]] = ([], [])
+def measure_times(
+    forms: Mapping[str, nn.Module], channels: int = 3, size: tuple[int, int] = (180, 320), pictures: int = 7
+) -> dict[str, float]:
+    """Median milliseconds of forms of a net on the same pictures, by turns, after a warm-up: whatever else the machine
+    does meets all alike."""
+    found: dict[str, list[float]] = {name: [] for name in forms}
     for number in range(-2, pictures):
-        lq = _picture((1, *size), exported.channels, number + 2)
-        for form, times in zip((net, exported), found, strict=True):
+        lq = torch.rand(1, channels, *size, generator=torch.Generator().manual_seed(number + 2))
+        for name, form in forms.items():
             start = time.perf_counter()
             form(lq)
             if number >= 0:
-                times.append(1000 * (time.perf_counter() - start))
-    return Times(*map(statistics.median, found))
-
-
-def _picture(size: tuple[int, int, int], channels: int, seed: int) -> Tensor:
-    batch, height, width = size
-    return torch.rand(batch, channels, height, width, generator=torch.Generator().manual_seed(seed))
+                found[name].append(1000 * (time.perf_counter() - start))
+    return {name: statistics.median(times) for name, times in found.items()}

@@ -28,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_budget(parser)
     parser.add_argument(
+        '--engine',
+        choices=('auto', 'onnxruntime', 'openvino'),
+        default='auto',
+        help='engine in which an ONNX file is checked; auto: each that is installed',
+    )
+    parser.add_argument(
         '--fp16', action='store_true', help='compute convolutions of an ONNX file in float16; the map stays in float32'
     )
 
@@ -49,13 +55,15 @@ def run(args: argparse.Namespace) -> int:
         raise UserError('--budget: for an ONNX file; a file of weights holds the whole network')
     weights = find_weights(args.weights)
     if args.output.suffix == '.onnx':
-        _write_onnx(*weights, args.output, args.fp16, args.budget)
+        _write_onnx(*weights, args.output, args.fp16, args.budget, args.engine)
     else:
         publish(*weights, args.output)
     return 0
 
 
-def _write_onnx(weights: Path, given: dict[str, Any], output: Path, half: bool, budget: float | None) -> None:
+def _write_onnx(
+    weights: Path, given: dict[str, Any], output: Path, half: bool, budget: float | None, engine: str
+) -> None:
     """Export, check, and only then write.
 
     Raises:
@@ -65,25 +73,31 @@ def _write_onnx(weights: Path, given: dict[str, Any], output: Path, half: bool, 
 
     from iafmsr.files.names import printable
     from iafmsr.files.whole import check_writable, write_whole
+    from iafmsr.nets.agreement import LIMIT, SIZES, largest_difference
+    from iafmsr.nets.graph import to_onnx
     from iafmsr.nets.loading import load_net
-    from iafmsr.nets.onnx_file import OnnxNet, session
     from iafmsr.nets.trained import set_budget
-    from iafmsr.tools.export.check import LIMIT, SIZES, largest_difference, measure_times
-    from iafmsr.tools.export.graph import to_onnx
+    from iafmsr.tools.export.check import engines_for, measure_times
 
     trained = load_net(weights, given)
     set_budget(trained.net, budget)
     check_writable(output)
     content = to_onnx(trained, half)
-    exported = OnnxNet(session(content))
+    exported = engines_for(content, engine)
     precision = 'float16' if half else 'float32'
-    difference = largest_difference(trained.net, exported, LIMIT[precision])
-    times = measure_times(trained.net, exported)
+    differences = {}
+    for name, net in exported.items():
+        try:
+            differences[name] = largest_difference(trained.net, net, LIMIT[precision], trained.channels)
+        except UserError as error:
+            raise UserError(f'the exported net does not agree with PyTorch in {name}: {error}') from None
+    times = measure_times({'PyTorch': trained.net, **exported}, trained.channels)
     write_whole(output, content)
     sizes = ', '.join(f'{width}x{height}' for _, height, width in SIZES)
+    found = ', '.join(f'{name} {difference:.1e}' for name, difference in differences.items())
+    took = ', '.join(f'{name} {ms:.0f} ms' for name, ms in times.items())
     print(
         f'{printable(output)}: {trained.arch} x{trained.scale}, {precision}, {len(content) / 1e6:.2f} MB\n'
-        f'largest difference from PyTorch in float32: {difference:.1e} (limit {LIMIT[precision]:.1e}; {sizes})\n'
-        f'320x180, {torch.get_num_threads()} threads: PyTorch {times.pytorch:.0f} ms, '
-        f'onnxruntime {times.onnxruntime:.0f} ms'
+        f'largest difference from PyTorch in float32: {found} (limit {LIMIT[precision]:.1e}; {sizes})\n'
+        f'320x180, {torch.get_num_threads()} threads: {took}'
     )

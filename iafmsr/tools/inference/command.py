@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iafmsr.cli.arguments import add_budget, add_device, add_weights, exact_scale, number, use_device
+from iafmsr.cli.arguments import add_budget, add_device, add_engine, add_weights, exact_scale, number, use_device
 
 if TYPE_CHECKING:
     import torch
@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--ensemble', action='store_true', help='take the mean over the 8 flips and rotations: 8 times the work')
     add('--precision', choices=('fp32', 'bf16', 'fp16'), default='fp32', help='arithmetic of the network')
     add_device(parser)
+    add_engine(parser)
     add('--overwrite', action='store_true', help='replace results that exist')
 
 
@@ -125,28 +126,20 @@ def _upscaler(
     weights: NamedFile, jobs: list[Job], device: torch.device, args: argparse.Namespace, say: Callable[[str], None]
 ) -> Upscaler:
     """The net on its device, ready to work."""
-    import torch
-
+    from iafmsr.nets.arithmetic import DTYPES
+    from iafmsr.nets.in_engine import in_engine
     from iafmsr.nets.loading import load_net
-    from iafmsr.nets.onnx_file import OnnxNet
     from iafmsr.nets.trained import set_budget
     from iafmsr.tools.inference.tiles import Enlarger, is_exact
     from iafmsr.tools.inference.upscale import Upscaler
 
     trained = load_net(*weights)
     set_budget(trained.net, args.budget)
+    trained = in_engine(trained, args.engine, device, args.precision, say)
     trained.net.to(device)
     if args.tile and not is_exact(trained) and any(_longer_side(job.source) > args.tile for job in jobs):
         say(f'{trained.arch} may look at the whole picture: one larger than the tile is not upscaled exactly')
-    precision = args.precision
-    if isinstance(trained.net, OnnxNet) and precision != 'fp32':
-        say(f'--precision {precision}: an ONNX file computes as it was exported (iafmsr export --fp16)')
-        precision = 'fp32'
-    if device.type == 'cpu' and not has_arithmetic(precision):
-        say(f'--precision {precision}: this CPU has no arithmetic for it and would be slower; fp32 instead')
-        precision = 'fp32'
-    dtype = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}[precision]
-    return Upscaler(Enlarger(trained, device, dtype), args.tile, args.ensemble, say, args.scale)
+    return Upscaler(Enlarger(trained, device, DTYPES[args.precision]), args.tile, args.ensemble, say, args.scale)
 
 
 def _bar() -> tqdm:
@@ -170,16 +163,6 @@ def _longer_side(path: Path) -> int:
     with suppress(UnreadableError):
         return max(picture_size(path))
     return 0
-
-
-def has_arithmetic(precision: str) -> bool:
-    """Whether the CPU has arithmetic of its own for a precision."""
-    import torch
-
-    if precision == 'fp32':
-        return True
-    name = f'_is_mkldnn_{precision}_supported'  # of fp16 it is not in every torch
-    return hasattr(torch.ops.mkldnn, name) and getattr(torch.ops.mkldnn, name)()
 
 
 class _Log:

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from iafmsr.errors import UserError
-from iafmsr.layers.idm import Maps
 from iafmsr.layers.igra import POOL_SIZE
 from iafmsr.nets.trained import TrainedNet, to_gray
 
@@ -37,16 +36,9 @@ def is_exact(trained: TrainedNet) -> bool:
 
 
 def margin(trained: TrainedNet) -> int:
-    """How much is computed around a tile, in pixels, a multiple of 8.
-
-    A block of IAFMNet reaches two cells of the pooling grid: one by its sparse and depthwise convolutions, which touch
-    the neighbouring cell, one by the convolution over cells. The convolutions before and after all blocks stay within
-    another cell.
-    """
-    if not is_exact(trained):
-        return _INEXACT_MARGIN
-    blocks: Any = trained.net.blocks
-    return POOL_SIZE * (2 * len(blocks) + 1)
+    """How much is computed around a tile, in pixels, a multiple of 8."""
+    net: Any = trained.net
+    return net.margin if is_exact(trained) else _INEXACT_MARGIN
 
 
 class Enlarger:
@@ -135,7 +127,7 @@ class Enlarger:
         # a picture that is one tile in both passes computes its maps by itself
         maps = self._maps(pixels, map_tiles) if is_exact(self.trained) and len(tiles) + len(map_tiles) > 2 else None
         for rows, cols, y, x in tiles:
-            given = {} if maps is None else {'maps': Maps(maps.idm[..., y, x], maps.mask[..., y, x])}
+            given = {} if maps is None else {'maps': tuple(whole[..., y, x] for whole in maps)}
             sr = self._run(self.trained.net, self._tensor(pixels[y, x]), **given)[0].clamp(0, 1)
             if channels == 1:
                 sr = sr.mean(dim=0, keepdim=True)
@@ -149,11 +141,11 @@ class Enlarger:
             progress((rows.stop - rows.start) * (cols.stop - cols.start) / (height * width))
 
     @torch.inference_mode()
-    def maps(self, pixels: np.ndarray) -> Maps:
-        """The maps of a whole picture (H, W, 3 or 1), of a net with :func:`is_exact`."""
+    def maps(self, pixels: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The map and the mask (1, 1, H, W) of a whole picture (H, W, 3 or 1), of a net with :func:`is_exact`."""
         return self._maps(pixels, _map_tiles(*pixels.shape[:2]))
 
-    def _maps(self, pixels: np.ndarray, tiles: list[Tile]) -> Maps:
+    def _maps(self, pixels: np.ndarray, tiles: list[Tile]) -> tuple[Tensor, Tensor]:
         net: Any = self.trained.net
         height, width = pixels.shape[:2]
         local_map = torch.empty(1, 1, height, width, device=self.device)
@@ -163,9 +155,10 @@ class Enlarger:
             local_map[..., rows, cols] = part[
                 ..., top : top + rows.stop - rows.start, left : left + cols.stop - cols.start
             ]
-        return net.density.maps(local_map, self._tensor(pixels))
+        idm, mask = net.maps(local_map, self._tensor(pixels))
+        return idm, mask
 
-    def _run(self, function: Callable[..., Tensor], lq: Tensor, **keywords: Maps) -> Tensor:
+    def _run(self, function: Callable[..., Tensor], lq: Tensor, **keywords: Any) -> Tensor:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return function(lq, **keywords).float()
 

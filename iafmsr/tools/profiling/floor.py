@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from iafmsr.bridge.basicsr_api import build_network
-from iafmsr.models.precision import has_bf16
+from iafmsr.nets.arithmetic import has_bf16
 from iafmsr.tools.measure.complexity import count
 
 __all__ = ['Floor', 'floor_of']

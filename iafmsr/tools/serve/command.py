@@ -9,13 +9,15 @@ is removed at the end. Packages: the extra `serve`.
 from __future__ import annotations
 
 import argparse
+import sys
 
-from iafmsr.cli.arguments import add_weights, number
+from iafmsr.cli.arguments import add_engine, add_weights, number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add_weights(parser, 'weights of a network with an information density map')
+    add_engine(parser)
     add(
         '--host',
         default='127.0.0.1',
@@ -60,11 +62,22 @@ def run(args: argparse.Namespace) -> int:
     if not is_exact(trained):
         raise UserError(f'{printable(weights)}: {trained.arch} has no information density map that is known beforehand')
 
+    import torch
+
+    from iafmsr.nets.in_engine import in_engine
     from iafmsr.tools.serve.page import serving
     from iafmsr.tools.serve.work import pixels_within
+
+    # an engine's graph has the budget that it was made with, and the page a slider for it
+    engine = args.engine or ('torch' if getattr(trained.net, 'num_routed', 0) else None)
+    trained = in_engine(trained, engine, torch.device('cpu'), say=_say)
 
     with serving(trained, args.host, args.port, pixels_within(trained, args.max_seconds)) as app:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left behind
         print(f'{trained.arch} x{trained.scale}: {app.local_url} (Ctrl-C ends it)', flush=True)
         app.block_thread()
     return 0
+
+
+def _say(line: str) -> None:
+    print(f'iafmsr: {line}', file=sys.stderr)

@@ -24,7 +24,6 @@ from iafmsr.files.picture import Picture, UnreadableError, as_rgb8, as_tensor
 from iafmsr.files.reading import picture_size, read
 from iafmsr.files.writing import write
 from iafmsr.layers.density import num_active, top_k_mask
-from iafmsr.layers.idm import Maps
 from iafmsr.nets.trained import TrainedNet, to_gray
 from iafmsr.ops.resize import imresize
 
@@ -175,8 +174,8 @@ def enlarge(
             start = time.perf_counter()
             if getattr(net, 'num_routed', 0):
                 net.budget = budget
-            idm = net.density.maps(net.local_map(lq), lq).idm
-            sr = net(lq, maps=Maps(idm, top_k_mask(idm, k))).expand(-1, 3, -1, -1)
+            idm, _ = net.maps(net.local_map(lq), lq)
+            sr = net(lq, maps=(idm, top_k_mask(idm, k))).expand(-1, 3, -1, -1)
     except RuntimeError as error:
         raise UserError(f'{upload.name}: {str(error).splitlines()[0]}') from None
     seconds = time.perf_counter() - start

@@ -1,0 +1,166 @@
+"""A network as an ONNX graph that takes pictures of any number and size, and the parts of it that tiles need."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from iafmsr.errors import UserError, without_warnings
+from iafmsr.nets.trained import TrainedNet
+from iafmsr.nets.translations import translations
+
+__all__ = ['METADATA', 'PARTS', 'part', 'to_onnx']
+
+METADATA = 'iafmsr'  # key under which the file says what it holds
+_TRACED = (2, 33, 47)  # no side a multiple of the attention's cell, none is 1: no special case is traced
+# The largest share of active sites at which gather and scatter beat the dense convolution in an engine (docs/speed.md)
+GATHER_UP_TO = 0.3
+# inputs and outputs of the parts of a graph of a net with maps; in a file these are names of values within the graph
+PARTS = {
+    'local_map': (('lq',), ('local_map',)),
+    'maps': (('local_map', 'lq'), ('idm', 'mask')),
+    'sr': (('lq', 'idm', 'mask'), ('sr',)),
+}
+_NAMES = ('sr', 'local_map', 'idm', 'mask')
+
+
+class _Traced(nn.Module):
+    """lq -> sr in float32, and the maps that a tile takes from its picture, of a net that has them.
+
+    With ``half`` the net is under autocast to float16; the density stays in float32, as in training.
+    """
+
+    def __init__(self, net: nn.Module, half: bool) -> None:
+        super().__init__()
+        self.net, self.in_half = net, half
+
+    def forward(self, lq: Tensor) -> Tensor | tuple[Tensor, ...]:
+        net: Any = self.net
+        with torch.autocast(lq.device.type, torch.float16) if self.in_half else nullcontext():
+            if not hasattr(net, 'local_map'):
+                return net(lq).float()
+            local_map = net.local_map(lq)
+            idm, mask = net.maps(local_map, lq)
+            return net(lq, maps=(idm, mask)).float(), local_map, idm, mask
+
+
+def to_onnx(trained: TrainedNet, half: bool = False, size: Sequence[int] | None = None) -> bytes:
+    """The content of an ONNX file with input ``lq`` (batch, channels, height, width) and output ``sr``, float32.
+
+    The sparse convolution gathers the neighbours of the active sites, or is in its dense form where many are active.
+    The choice of the active sites (sort, threshold, ties by raster order) is part of the graph, their number computed
+    from the picture's size.
+
+    Args:
+        trained: the net; left as it is.
+        half: convolutions in float16, the density in float32.
+        size: width and height of the pictures, for a net that has no graph for all sizes; then the batch is 1.
+
+    Raises:
+        UserError: the packages of the extra ``onnx`` are missing, or the exporter cannot express the net.
+    """
+    net: Any = copy.deepcopy(trained.net)
+    for module in net.modules():
+        if getattr(module, 'backend', None) in ('auto', 'gather', 'spconv'):  # of the sparse convolution
+            share = getattr(getattr(net, 'density', None), 'k', 1.0)
+            module.backend = 'graph' if share <= GATHER_UP_TO else 'dense'
+    with_maps = hasattr(net, 'local_map')
+    program = _program(_Traced(net, half), trained, _NAMES if with_maps else _NAMES[:1], size)
+    model = program.model_proto
+    for node in model.graph.node:
+        del node.metadata_props[:]  # stack traces of the exporting machine
+        node.doc_string = ''
+        if node.op_type == 'MaxPool':
+            _pad_at_the_end(node)
+    model.graph.value_info.extend(model.graph.output[1:])  # known within the graph by their names, see part
+    del model.graph.output[1:]
+    if size is None:
+        _name_sizes(model.graph, trained.scale)
+    described = {'arch': trained.arch, 'scale': trained.scale, 'precision': 'float16' if half else 'float32'}
+    if with_maps:
+        described['margin'] = net.margin
+    model.metadata_props.add(key=METADATA, value=json.dumps(described))
+    return model.SerializeToString()
+
+
+def part(content: bytes, name: str) -> bytes:
+    """One of the :data:`PARTS` of a graph of :func:`to_onnx`, by itself.
+
+    Raises:
+        UserError: the graph does not name what lies between picture and result.
+    """
+    import onnx
+
+    inputs, outputs = PARTS[name]
+    try:
+        extractor = onnx.utils.Extractor(onnx.load_from_string(content))
+        return extractor.extract_model(list(inputs), list(outputs)).SerializeToString()
+    except Exception as error:  # of onnx's own kinds
+        raise UserError(f'the graph has no part {name} ({type(error).__name__})') from None
+
+
+def _program(
+    net: nn.Module, trained: TrainedNet, names: Sequence[str], given: Sequence[int] | None
+) -> torch.onnx.ONNXProgram:
+    """The net as torch's exporter writes it."""
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"{error.name} is not installed; the extra 'onnx' brings it") from None
+    size, (batch, *sides) = torch.export.Dim.DYNAMIC, (1, *given[::-1]) if given else _TRACED
+
+    try:
+        logging.disable(logging.WARNING)  # the optimiser's notes
+        with without_warnings(), torch.inference_mode():
+            program = torch.onnx.export(
+                net,
+                (torch.rand(batch, trained.channels, *sides),),
+                dynamo=True,
+                verbose=False,
+                dynamic_shapes=None if given else ({0: size, 2: size, 3: size},),
+                input_names=['lq'],
+                output_names=list(names),
+                custom_translation_table=translations(),
+            )
+    except Exception as error:  # the exporter fails in any way
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = str(cause).strip().partition('\n')[0] or type(cause).__name__
+        raise UserError(f'{trained.arch} cannot be exported: {reason}') from None
+    finally:
+        logging.disable(logging.NOTSET)
+    assert program is not None, 'what dynamo=True gives'
+    return program
+
+
+def _pad_at_the_end(node: Any) -> None:
+    """A pooling of cells whose last one may be cut, written with padding instead of ``ceil_mode``: the same cells.
+
+    OpenVINO computes ``ceil_mode`` wrongly, and without an error, where a side is shorter than a cell.
+    """
+    given = {entry.name: entry for entry in node.attribute}
+    kernel, strides = list(given['kernel_shape'].ints), list(given['strides'].ints) if 'strides' in given else []
+    if given.get('ceil_mode') is None or not given['ceil_mode'].i or kernel != strides:
+        return
+    if 'pads' in given and any(given['pads'].ints):
+        return
+    given['ceil_mode'].i = 0
+    pads = given.get('pads') or node.attribute.add(name='pads', type=7)  # of whole numbers
+    pads.ints[:] = [0] * len(kernel) + [side - 1 for side in kernel]
+
+
+def _name_sizes(graph: Any, scale: int) -> None:
+    """Call the free sizes of input and output by their names instead of the exporter's numbers."""
+    for value, factor in ((graph.input[0], ''), (graph.output[0], f'{scale}*')):
+        dims = value.type.tensor_type.shape.dim
+        for dim, name in zip((dims[0], dims[2], dims[3]), ('batch', f'{factor}height', f'{factor}width'), strict=True):
+            dim.dim_param = name

@@ -1,0 +1,171 @@
+"""A network put into an engine, once it is known to agree there; what was converted is kept in the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from iafmsr.errors import UserError
+from iafmsr.files.whole import write_whole
+from iafmsr.nets.agreement import LIMIT, largest_difference
+from iafmsr.nets.arithmetic import has
+from iafmsr.nets.engines import ENGINES, EngineNet, engine_net, refusal
+from iafmsr.nets.graph import to_onnx
+from iafmsr.nets.trained import TrainedNet
+
+__all__ = ['graphs_folder', 'in_engine']
+
+_ROOMS = ('archs', 'layers', 'ops')  # whose code decides what a net computes
+_PLAIN = (bool, int, float, str, tuple, type(None))
+_LIMITS = {'fp32': LIMIT['float32'], 'bf16': LIMIT['bfloat16'], 'fp16': LIMIT['float16']}
+_REFUSED = b'refused: '
+Say = Callable[[str], None]
+
+
+def in_engine(
+    trained: TrainedNet,
+    engine: str | None,
+    device: torch.device,
+    precision: str = 'fp32',
+    say: Say = lambda line: None,
+) -> TrainedNet:
+    """The same network in an engine: ``net(lq)`` is called as before, and gives the same picture.
+
+    The first time the network is exported and compared with what was given (:mod:`iafmsr.nets.agreement`); what came
+    of it is kept in :func:`graphs_folder`.
+
+    Args:
+        trained: of weights, or of an ONNX file.
+        engine: ``torch``: as it is; ``openvino`` or ``onnxruntime``; ``auto``: OpenVINO on a CPU where it is installed
+            and agrees, else as it is. None: what the environment variable IAFMSR_ENGINE names, or ``auto``.
+        device: where the network computes.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        say: is told, in a line, why ``auto`` does not take OpenVINO, and of graphs that cannot be kept.
+
+    Raises:
+        UserError: the engine that was named cannot be taken, or the processor has no arithmetic for the precision.
+    """
+    engine = engine or os.environ.get('IAFMSR_ENGINE') or 'auto'
+    if engine not in ENGINES:
+        raise UserError(f'engine {engine!r}: one of {", ".join(ENGINES)} is wanted')
+    if engine == 'torch' and isinstance(trained.net, EngineNet):
+        raise UserError('engine torch: an ONNX file runs in openvino or onnxruntime')
+    if engine == 'torch' or engine == 'auto' and (device.type != 'cpu' or find_spec('openvino') is None):
+        return _as_it_is(trained, device, precision)
+    wanted = 'openvino' if engine == 'auto' else engine
+    try:
+        if reason := refusal(wanted, precision) if device.type == 'cpu' else f'it runs on a CPU, not on {device}':
+            raise UserError(reason)
+        return replace(trained, net=_converted(trained, wanted, precision, say))
+    except UserError as error:
+        if engine != 'auto':
+            raise UserError(f'engine {engine}: {error}') from None
+        say(f'{trained.arch} does not run in OpenVINO: {error}')
+        return _as_it_is(trained, device, precision)
+
+
+def graphs_folder() -> Path:
+    """The folder of kept graphs, which can be removed at any time."""
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'iafmsr' / 'graphs'
+
+
+def _as_it_is(trained: TrainedNet, device: torch.device, precision: str) -> TrainedNet:
+    if isinstance(trained.net, EngineNet) and precision != 'fp32':
+        raise UserError(f'precision {precision}: {trained.net.engine} computes a file as it was exported')
+    if not has(precision, device):
+        raise UserError(f'precision {precision}: this {device.type} has no arithmetic for it, and fp32 is faster')
+    return trained
+
+
+def _converted(trained: TrainedNet, engine: str, precision: str, say: Say) -> EngineNet:
+    given = trained.net
+    if isinstance(given, EngineNet) and (given.engine, given.precision) == (engine, precision):
+        return given
+    key = _key(trained, engine, precision)
+    kept = _kept(key, say)
+    if kept is not None and kept.startswith(_REFUSED):
+        raise UserError(kept[len(_REFUSED) :].decode())
+    if kept is not None:
+        return engine_net(kept, engine, precision)
+    try:
+        content = given.content if isinstance(given, EngineNet) else to_onnx(trained)
+        net = engine_net(content, engine, precision)
+        limit = _LIMITS[precision]
+        if isinstance(given, EngineNet):
+            limit = max(limit, LIMIT.get(str(given.described.get('precision')), limit))
+        largest_difference(given, net, limit, trained.channels)
+    except UserError as error:
+        _keep(key, _REFUSED + str(error).encode(), say)
+        raise
+    except RuntimeError as error:  # memory mostly: it may go well another time
+        raise UserError(str(error).strip().partition('\n')[0]) from None
+    _keep(key, content, say)
+    return net
+
+
+def _kept(key: str, say: Say) -> bytes | None:
+    """What was kept under a key, after its sum; None for what is not there or was damaged."""
+    file = graphs_folder() / f'{key}.onnx'
+    try:
+        stored = file.read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(stored[32:]).digest() != stored[:32]:
+        say(f'{file}: damaged; the graph is made again')
+        return None
+    return stored[32:]
+
+
+def _keep(key: str, content: bytes, say: Say) -> None:
+    try:
+        write_whole(graphs_folder() / f'{key}.onnx', hashlib.sha256(content).digest() + content)
+    except UserError as error:
+        say(f'the graph is made anew each time: {error}')
+
+
+def _key(trained: TrainedNet, engine: str, precision: str) -> str:
+    """A digest of what the net computes: the weights, the options, the code, and the versions of what runs it."""
+    versions = [version(name) for name in ('torch', 'onnx', 'onnxscript', engine) if find_spec(name)]
+    digest = hashlib.sha256(repr([engine, precision, versions, torch.backends.cpu.get_cpu_capability()]).encode())
+    if isinstance(trained.net, EngineNet):
+        digest.update(trained.net.content)
+        return digest.hexdigest()
+    digest.update(_code())
+    for part in _parts_of(trained.net):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _parts_of(net: torch.nn.Module) -> Iterator[bytes]:
+    for name, module in net.named_modules():
+        kind = type(module)
+        plain = sorted((key, value) for key, value in vars(module).items() if isinstance(value, _PLAIN))
+        yield repr([name, kind.__module__, kind.__qualname__, plain]).encode()
+        if kind.__module__.partition('.')[0] not in ('torch', 'iafmsr'):  # a network of the user's, or of spandrel
+            yield _source(kind)
+    for name, value in chain(net.named_parameters(), net.named_buffers()):
+        yield repr([name, value.dtype, value.shape]).encode()
+        yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _source(kind: Any) -> bytes:
+    file = inspect.getsourcefile(kind)
+    return Path(file).read_bytes() if file else b''
+
+
+@cache
+def _code() -> bytes:
+    here = Path(__file__).parent
+    files = [path for room in _ROOMS for path in sorted((here.parent / room).glob('*.py'))]
+    return b''.join(path.read_bytes() for path in [*files, here / 'graph.py', here / 'agreement.py'])

@@ -1,0 +1,168 @@
+"""Networks in engines: the same pictures, whole and in tiles, converted once, and never another result."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import iafmsr
+from iafmsr.archs.iafmnet_arch import IAFMNet
+from iafmsr.cli import main
+from iafmsr.errors import UserError
+from iafmsr.nets import in_engine as module
+from iafmsr.nets.engines import EngineNet, engine_net
+from iafmsr.nets.graph import to_onnx
+from iafmsr.nets.in_engine import graphs_folder, in_engine
+from iafmsr.nets.trained import TrainedNet
+from iafmsr.tools.inference.tiles import Enlarger, is_exact
+
+for package in ('onnx', 'onnxscript', 'onnxruntime', 'openvino'):
+    pytest.importorskip(package, reason="the extras 'onnx' and 'fast' are not installed")
+
+CPU = torch.device('cpu')
+
+
+@pytest.fixture(scope='module')
+def trained() -> TrainedNet:
+    torch.manual_seed(0)
+    net = IAFMNet(scale=2, num_feat=8, num_block=1)
+    with torch.no_grad():  # where the strength is 0 and the kernel small, mask and map would hardly count
+        for name, parameter in net.named_parameters():
+            if 'strength' in name:
+                parameter.fill_(0.1)
+            if 'ssconv' in name:
+                parameter.mul_(10)
+    return TrainedNet(net.eval().requires_grad_(False), 'IAFMNet', 2)
+
+
+@pytest.fixture(scope='module')
+def content(trained: TrainedNet) -> bytes:
+    return to_onnx(trained)
+
+
+@pytest.fixture(autouse=True)
+def exported(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Counts exports, which are made once for all tests; kept graphs go into a folder of the test."""
+    calls: list[int] = []
+    monkeypatch.setattr(module, 'to_onnx', lambda trained: calls.append(1) or content)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.delenv('IAFMSR_ENGINE')
+    return calls
+
+
+def lines() -> tuple[list[str], dict]:
+    said: list[str] = []
+    return said, {'say': said.append}
+
+
+@pytest.mark.parametrize('engine', ['openvino', 'onnxruntime'])
+def test_tiles_have_the_mask_of_the_whole_picture(trained: TrainedNet, engine: str) -> None:
+    inside = in_engine(trained, engine, CPU)
+    assert is_exact(inside) and inside.net.margin == trained.net.margin
+    pixels = np.random.default_rng(0).random((75, 140, 3), np.float32)
+    pixels[:, :70] *= 0.1  # the active sites lie at the right: tiles that chose their own would differ
+    by_torch = Enlarger(trained, CPU)(pixels, 0)
+    for tile in (0, 24, 40):
+        np.testing.assert_allclose(Enlarger(inside, CPU)(pixels, tile), by_torch, atol=1e-5)
+    lq = torch.from_numpy(pixels[:, 70:]).permute(2, 0, 1)[None]
+    assert (trained.net(lq).clamp(0, 1)[0].permute(1, 2, 0).numpy() - by_torch[:, 140:])[:, 48:].max() > 1e-3
+
+
+def test_auto_converts_once(trained: TrainedNet, exported: list[int]) -> None:
+    nets = [in_engine(trained, 'auto', CPU).net for _ in range(2)]
+    assert exported == [1] and [net.engine for net in nets] == ['openvino'] * 2
+    assert len(list(graphs_folder().iterdir())) == 1
+    # other weights, another option: another graph
+    trained.net.tail.bias[0] += 1e-5
+    trained.net.density.k = 0.06
+    try:
+        in_engine(trained, 'auto', CPU)
+    finally:
+        trained.net.tail.bias[0] -= 1e-5
+        trained.net.density.k = 0.05
+    assert exported == [1, 1]
+
+
+def test_what_differs_is_not_taken_and_not_tried_again(
+    trained: TrainedNet, exported: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(module._LIMITS, 'fp32', 0.0)
+    said, say = lines()
+    assert in_engine(trained, 'auto', CPU, **say) is trained
+    assert len(said) == 1 and said[0].startswith('IAFMNet does not run in OpenVINO: its result differs by ')
+    with pytest.raises(UserError, match='^engine openvino: its result differs by'):
+        in_engine(trained, 'openvino', CPU)
+    assert exported == [1]
+
+
+def test_without_the_engine_auto_is_pytorch(trained: TrainedNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ('in_engine', 'engines'):
+        monkeypatch.setattr(f'iafmsr.nets.{name}.find_spec', lambda name: None if name == 'openvino' else True)
+    assert in_engine(trained, 'auto', CPU) is trained
+    with pytest.raises(UserError, match=r"^engine openvino: openvino is not installed; the extra 'fast' brings it$"):
+        in_engine(trained, 'openvino', CPU)
+
+
+def test_a_device_a_name_or_a_precision_that_an_engine_has_not(trained: TrainedNet) -> None:
+    assert in_engine(trained, 'auto', torch.device('cuda')) is trained
+    for engine, device, precision, fault in (
+        ('openvino', 'cuda', 'fp32', 'engine openvino: it runs on a CPU, not on cuda'),
+        ('onnxruntime', 'cpu', 'bf16', 'engine onnxruntime: onnxruntime computes in float32'),
+        ('tvm', 'cpu', 'fp32', "engine 'tvm': one of auto, torch, openvino, onnxruntime is wanted"),
+    ):
+        with pytest.raises(UserError, match=f'^{fault}'):
+            in_engine(trained, engine, torch.device(device), precision)
+
+
+@pytest.mark.parametrize('damage', ['cut', 'bit', 'no folder'])
+def test_a_cache_that_is_damaged_or_cannot_be_written(
+    trained: TrainedNet, exported: list[int], damage: str, tmp_path: Path
+) -> None:
+    if damage == 'no folder':
+        (tmp_path / 'cache').write_text('')
+    said, say = lines()
+    in_engine(trained, 'openvino', CPU, **say)
+    assert [line.partition(':')[0] for line in said] == ['the graph is made anew each time'] * (damage == 'no folder')
+    if damage != 'no folder':
+        (file,) = graphs_folder().iterdir()
+        stored = bytearray(file.read_bytes())
+        file.write_bytes(stored[:-9] if damage == 'cut' else bytes([*stored[:-9], stored[-9] ^ 1, *stored[-8:]]))
+        said.clear()
+        again = in_engine(trained, 'openvino', CPU, **say)
+        assert said == [f'{file}: damaged; the graph is made again'] and file.read_bytes() == stored
+        lq = torch.rand(1, 3, 9, 12)
+        torch.testing.assert_close(again.net(lq), trained.net(lq), atol=1e-5, rtol=0)
+    assert exported == [1] * (1 if damage == 'no folder' else 2)
+
+
+def test_an_exported_file_changes_engines_and_runs_in_no_torch(trained: TrainedNet, content: bytes) -> None:
+    of_file = TrainedNet(engine_net(content, 'onnxruntime'), 'IAFMNet', 2)
+    assert in_engine(of_file, 'onnxruntime', CPU).net is of_file.net
+    moved = in_engine(of_file, 'auto', CPU).net
+    assert isinstance(moved, EngineNet) and moved.engine == 'openvino'
+    with pytest.raises(UserError, match='engine torch: an ONNX file runs in openvino or onnxruntime'):
+        in_engine(of_file, 'torch', CPU)
+
+
+def test_the_commands_and_python_take_an_engine(
+    trained: TrainedNet, exported: list[int], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    network = {'type': 'IAFMNet', 'scale': 2, 'num_feat': 8, 'num_block': 1}
+    weights = tmp_path / 'tiny.pth'
+    torch.save({'params': trained.net.state_dict(), 'network_g': network}, weights)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 31, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'a.png')
+    made = []
+    for engine in ('torch', 'openvino'):
+        out = tmp_path / f'{engine}.png'
+        assert main(f'upscale {tmp_path}/a.png --output {out} --weights {weights} --engine {engine}'.split()) == 0
+        made += [np.asarray(Image.open(out)).astype(int), iafmsr.upscale(pixels, weights, engine=engine).astype(int)]
+    assert all(np.abs(picture - made[0]).max() <= 1 for picture in made) and exported == [1]
+    net = iafmsr.load(weights, engine='openvino')
+    assert isinstance(net, EngineNet) and np.abs(iafmsr.upscale(pixels, net).astype(int) - made[0]).max() <= 1
+    np.testing.assert_allclose(iafmsr.density(pixels, net), iafmsr.density(pixels, weights), atol=1e-4)
+    with pytest.raises(SystemExit, match='2'):
+        main(f'upscale {tmp_path}/a.png --output {tmp_path}/b.png --weights {weights} --engine tvm'.split())
+    assert '--engine tvm: none of auto, torch, openvino, onnxruntime' in capsys.readouterr().err

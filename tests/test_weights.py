@@ -63,9 +63,9 @@ def test_a_file_is_one_state_dict_in_float32(name: str) -> None:
     assert (trained.arch, trained.scale) == (name.split('_')[0].split('-')[0], int(name[-1]))
 
 
-def test_the_recommended_net_keeps_flat_colours() -> None:
-    """Of the recipe of today; the other files are older (weights/README.md)."""
-    found = robustness(load_net(FOLDER / 'IAFMNet_x4.pth').net, 4)
+@pytest.mark.parametrize('name', NAMES)
+def test_every_net_keeps_flat_colours(name: str) -> None:
+    found = robustness(load_net(FOLDER / f'{name}.pth').net, int(name[-1]))
     assert (found.broken, found.flat_off) == (0, 0.0) and found.solid_levels <= 2
     assert found.drawn_range[0] > -0.5 and found.drawn_range[1] < 1.5
 

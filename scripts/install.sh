@@ -43,7 +43,7 @@ echo "[1/3] Making $venv with $("$python" --version)"
 rm -rf -- "$venv"
 mkdir -- "$venv"
 echo unfinished > "$stamp"
-"$python" -m venv --upgrade-deps "$venv"  # Python brings the pip of its own release day
+"$python" -m venv "$venv" --upgrade-deps  # Python brings the pip of its own release day
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 pip=("$venv/bin/python" -m pip install --constraint requirements.txt)

@@ -70,10 +70,10 @@ def _adaptive_max_pool(x: Any, output_size: Any) -> Any:
 
     for axis, length, cells in zip((2, 3), list(x.shape)[2:], output_size, strict=True):
         if not isinstance(length, int) or not isinstance(cells, int):
-            raise ValueError('its adaptive pooling has a graph for pictures of one size alone, export --size')
+            raise ValueError('its adaptive pooling has a graph for pictures of one size alone')
         if length % cells == 0:
             kernel = [length // cells if axis == other else 1 for other in (2, 3)]
-            x = op.MaxPool(x, kernel_shape=kernel, strides=kernel)
+            x, _ = op.MaxPool(x, kernel_shape=kernel, strides=kernel)
             continue
         spans = [(cell * length // cells, -(-(cell + 1) * length // cells)) for cell in range(cells)]
         longest = max(stop - start for start, stop in spans)

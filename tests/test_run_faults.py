@@ -143,7 +143,7 @@ def test_a_run_that_reads_ahead_ends_on_every_way_out(
     while (alive := processes(f'{name}.yml')) and time.monotonic() < end:
         time.sleep(0.1)
     assert not alive and not session(process.pid)
-    assert 'Traceback' not in log
+    assert launcher or 'Traceback' not in log  # torchrun shows one for a signal
 
 
 def test_data_workers_die_with_a_run_that_is_killed(root: Path) -> None:

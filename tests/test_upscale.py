@@ -266,17 +266,17 @@ def test_the_result_is_what_the_net_makes(tmp_path: Path, upscale: Upscale, weig
 def test_any_scale_is_the_nets_result_resized(tmp_path: Path, upscale: Upscale, weights: Path, capsys) -> None:
     write(Picture(noise()), tmp_path / 'a.png')
     upscale(tmp_path / 'a.png', tmp_path / 'net.png')
-    upscale(tmp_path / 'a.png', tmp_path / 'sr.png', '--scale', '1.5')
+    upscale(tmp_path / 'a.png', tmp_path / 'sr.png', '--outscale', '1.5')
     net, sr = (np.asarray(Image.open(tmp_path / name)) for name in ('net.png', 'sr.png'))
     factor = Fraction(3, 2) / Fraction(net.shape[0], noise().shape[0])
     expected = imresize(torch.from_numpy(net).permute(2, 0, 1).float(), factor).clamp(0, 255).round()
     assert sr.shape[0] == math.ceil(1.5 * noise().shape[0])
     assert np.abs(sr - expected.permute(1, 2, 0).numpy()).max() == 0
-    assert np.array_equal(iafmsr.upscale(noise(), weights, scale=1.5), sr)
+    assert np.array_equal(iafmsr.upscale(noise(), weights, outscale=1.5), sr)
     for scale in ('0', 'x', '1.234', '17'):
         with pytest.raises(SystemExit):
-            main(['upscale', 'a.png', '--output', 'b.png', '--scale', scale])
-        assert f'--scale {scale}: a scale in (0, 16] is wanted' in capsys.readouterr().err
+            main(['upscale', 'a.png', '--output', 'b.png', '--outscale', scale])
+        assert f'--outscale {scale}: a scale in (0, 16] is wanted' in capsys.readouterr().err
 
 
 def test_files_folders_and_patterns(tmp_path: Path, upscale: Upscale) -> None:

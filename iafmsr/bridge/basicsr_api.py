@@ -31,7 +31,7 @@ with _missing_named():
     importing.prepare_import()
     import basicsr  # noqa: F401
 
-from basicsr.archs import build_network  # noqa: E402
+from basicsr.archs import build_network, vgg_arch  # noqa: E402
 from basicsr.archs.edsr_arch import EDSR  # noqa: E402
 from basicsr.archs.vgg_arch import VGGFeatureExtractor  # noqa: E402
 from basicsr.data import build_dataloader, build_dataset  # noqa: E402
@@ -71,6 +71,7 @@ from basicsr.utils.registry import (  # noqa: E402
     METRIC_REGISTRY,
     MODEL_REGISTRY,
 )
+from torchvision.models import get_model_weights  # noqa: E402
 from torchvision.transforms.functional import normalize  # noqa: E402
 
 __all__ = [
@@ -103,6 +104,7 @@ __all__ = [
     'build_network',
     'check_resume',
     'get_env_info',
+    'get_model_weights',
     'get_refined_artifact_map',
     'get_root_logger',
     'get_time_str',
@@ -114,6 +116,7 @@ __all__ = [
     'normalize',
     'options',
     'ssim',
+    'vgg_arch',
 ]
 
 compat.apply()

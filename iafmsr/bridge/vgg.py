@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from iafmsr.bridge.basicsr_api import get_model_weights, vgg_arch
 from iafmsr.errors import UserError
 
 __all__ = ['check_vgg']
@@ -22,9 +23,6 @@ def check_vgg(vgg_type: str, layers: list[str], download: bool) -> None:
     Raises:
         UserError: an unknown VGG or layer, or weights that cannot be fetched.
     """
-    from basicsr.archs import vgg_arch
-    from torchvision.models import get_model_weights
-
     names = vgg_arch.NAMES.get(vgg_type.removesuffix('_bn'))
     if names is None:
         raise UserError(f'vgg_type: {vgg_type!r} is none of {", ".join(vgg_arch.NAMES)}')

@@ -76,7 +76,7 @@ def upscale(
     precision: str = 'fp32',
     budget: float | None = None,
     ensemble: bool = False,
-    scale: float | str | Fraction | None = None,
+    outscale: float | str | Fraction | None = None,
     engine: str | None = None,
 ) -> Any:
     """A picture at the scale of a network, or another one; the result is of the picture's kind.
@@ -89,7 +89,7 @@ def upscale(
         tile: side of the tiles in pixels; 0: the whole picture at once. The result is the same for an IAFMNet.
         precision, budget: ``fp32``, ``bf16`` or ``fp16``; the share of the positions that routed blocks work at.
         ensemble: take the mean over the eight flips and rotations.
-        scale: of the result, such as 2.5 or '7/3'; the network's result is resized to it by bicubic interpolation.
+        outscale: of the result, such as 2.5 or '7/3'; the network's result is resized to it by bicubic interpolation.
         engine: see :func:`iafmsr.nets.in_engine.in_engine`; a network stays in the one that it is in.
 
     Raises:
@@ -98,10 +98,10 @@ def upscale(
     Examples:
         >>> iafmsr.upscale(np.zeros((6, 9, 3), np.uint8)).shape
         (24, 36, 3)
-        >>> iafmsr.upscale(Image.new('L', (9, 6)), iafmsr.load('IAFMNet_x3'), scale=2.5).size
+        >>> iafmsr.upscale(Image.new('L', (9, 6)), iafmsr.load('IAFMNet_x3'), outscale=2.5).size
         (23, 15)
     """
-    wanted, enlarger = _exact(scale), _enlarger(weights, device, precision, budget, engine)
+    wanted, enlarger = _exact(outscale), _enlarger(weights, device, precision, budget, engine)
     if isinstance(picture, (np.ndarray, Tensor)):
         factor = (wanted or enlarger.trained.scale) / Fraction(enlarger.trained.scale)
         made = _each(picture, lambda pixels: enlarger(pixels, tile, ensemble))
@@ -145,7 +145,7 @@ def _exact(scale: float | str | Fraction | None) -> Fraction | None:
     try:
         return None if scale is None else exact_scale(str(scale))
     except argparse.ArgumentTypeError as error:
-        raise UserError(f'scale {error}') from None
+        raise UserError(f'outscale {error}') from None
 
 
 def _trained(weights: Weights) -> TrainedNet:

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_weights(parser)
     add('--output', required=True, metavar='OUT', help='folder for the results, or file for that of a single picture')
     add(
-        '--scale',
+        '--outscale',
         metavar='S',
         type=exact_scale,
         help="scale of the results, such as 2.5 or 7/3 (default: the network's); the network's result is resized to it "
@@ -139,7 +139,7 @@ def _upscaler(
     trained.net.to(device)
     if args.tile and not is_exact(trained) and any(_longer_side(job.source) > args.tile for job in jobs):
         say(f'{trained.arch} may look at the whole picture: one larger than the tile is not upscaled exactly')
-    return Upscaler(Enlarger(trained, device, DTYPES[args.precision]), args.tile, args.ensemble, say, args.scale)
+    return Upscaler(Enlarger(trained, device, DTYPES[args.precision]), args.tile, args.ensemble, say, args.outscale)
 
 
 def _bar() -> tqdm:

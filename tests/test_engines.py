@@ -137,11 +137,15 @@ def test_a_cache_that_is_damaged_or_cannot_be_written(
     assert exported == [1] * (1 if damage == 'no folder' else 2)
 
 
-def test_an_exported_file_changes_engines_and_runs_in_no_torch(trained: TrainedNet, content: bytes) -> None:
+def test_an_exported_file_changes_engines_and_runs_in_no_torch(
+    trained: TrainedNet, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     of_file = TrainedNet(engine_net(content, 'onnxruntime'), 'IAFMNet', 2)
     assert in_engine(of_file, 'onnxruntime', CPU).net is of_file.net
     moved = in_engine(of_file, 'auto', CPU).net
     assert isinstance(moved, EngineNet) and moved.engine == 'openvino'
+    monkeypatch.setenv('IAFMSR_ENGINE', 'torch')
+    assert in_engine(of_file, None, CPU).net is of_file.net
     with pytest.raises(UserError, match='engine torch: an ONNX file runs in openvino or onnxruntime'):
         in_engine(of_file, 'torch', CPU)
 

@@ -56,7 +56,7 @@ def in_engine(
     Raises:
         UserError: the engine that was named cannot be taken, or the processor has no arithmetic for the precision.
     """
-    engine = engine or os.environ.get('IAFMSR_ENGINE') or 'auto'
+    engine = engine or _default(trained)
     if engine not in ENGINES:
         raise UserError(f'engine {engine!r}: one of {", ".join(ENGINES)} is wanted')
     if engine == 'torch' and isinstance(trained.net, EngineNet):
@@ -73,6 +73,12 @@ def in_engine(
             raise UserError(f'engine {engine}: {error}') from None
         say(f'{trained.arch} does not run in OpenVINO: {error}')
         return _as_it_is(trained, device, precision)
+
+
+def _default(trained: TrainedNet) -> str:
+    """The environment's engine; a file of another engine than PyTorch stays in it, since this call asks for none."""
+    engine = os.environ.get('IAFMSR_ENGINE') or 'auto'
+    return str(getattr(trained.net, 'engine', engine)) if engine == 'torch' else engine
 
 
 def graphs_folder() -> Path:

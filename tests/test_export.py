@@ -68,6 +68,13 @@ def test_peers_are_exported(arch, keywords):
     assert difference(peer, engine_net(to_onnx(peer), ENGINES[-1]), 1, 21, 18) < 1e-4
 
 
+def test_no_convolution_is_split_after_it(content):
+    """Engines copy what a Split gives; each part has a convolution of its own."""
+    nodes = onnx.load_from_string(content).graph.node
+    made_by_convolutions = {name for node in nodes if node.op_type == 'Conv' for name in node.output}
+    assert not [node for node in nodes if node.op_type == 'Split' and node.input[0] in made_by_convolutions]
+
+
 def test_ties_are_active_together_or_not_at_all_in_the_graph_too():
     """Sobel beside an edge is the same all along it: two columns of 24 sites tie, and fit where 48 may be active."""
     lq = torch.full((2, 3, 24, 24), 0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -79,6 +80,7 @@ def to_onnx(trained: TrainedNet, half: bool = False, size: Sequence[int] | None 
         node.doc_string = ''
         if node.op_type == 'MaxPool':
             _pad_at_the_end(node)
+    _split_convolutions(model.graph)
     model.graph.value_info.extend(model.graph.output[1:])  # known within the graph by their names, see part
     del model.graph.output[1:]
     if size is None:
@@ -156,6 +158,41 @@ def _pad_at_the_end(node: Any) -> None:
     given['ceil_mode'].i = 0
     pads = given.get('pads') or node.attribute.add(name='pads', type=7)  # of whole numbers
     pads.ints[:] = [0] * len(kernel) + [side - 1 for side in kernel]
+
+
+def _split_convolutions(graph: Any) -> None:
+    """A convolution whose channels are split, written as one convolution for each part.
+
+    Engines copy what a Split gives: 13 % of the time of IAFMNet in OpenVINO.
+    """
+    from onnx import helper, numpy_helper
+
+    maker = {name: node for node in graph.node for name in node.output}
+    kept = {tensor.name: tensor for tensor in graph.initializer}
+    uses = Counter(name for node in graph.node for name in node.input)
+    for split in [node for node in graph.node if node.op_type == 'Split']:
+        axis = next((entry.i for entry in split.attribute if entry.name == 'axis'), 0)
+        conv = maker.get(split.input[0])
+        if conv is None or conv.op_type != 'Conv' or axis != 1 or uses[split.input[0]] != 1:
+            continue
+        if not set(conv.input[1:]) <= kept.keys() or any(e.name == 'group' and e.i != 1 for e in conv.attribute):
+            continue
+        sizes = numpy_helper.to_array(kept[split.input[1]]) if len(split.input) > 1 else None
+        ends = len(split.output) if sizes is None else sizes.cumsum()[:-1].tolist()
+        tensors = [torch.from_numpy(numpy_helper.to_array(kept[name]).copy()) for name in conv.input[1:]]
+        parts = [tensor.tensor_split(ends) for tensor in tensors]
+        place = list(graph.node).index(conv)
+        for number, (values, output) in enumerate(zip(zip(*parts, strict=True), split.output, strict=True)):
+            names = [f'{name}_{number}' for name in conv.input[1:]]
+            graph.initializer.extend(numpy_helper.from_array(v.numpy(), n) for v, n in zip(values, names, strict=True))
+            node = helper.make_node('Conv', [conv.input[0], *names], [output], f'{conv.name}_{number}')
+            node.attribute.extend(conv.attribute)
+            graph.node.insert(place, node)
+        graph.node.remove(conv)
+        graph.node.remove(split)
+        for name in conv.input[1:]:
+            if uses[name] == 1:
+                graph.initializer.remove(kept[name])
 
 
 def _name_sizes(graph: Any, scale: int) -> None:

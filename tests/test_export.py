@@ -68,6 +68,19 @@ def test_peers_are_exported(arch, keywords):
     assert difference(peer, engine_net(to_onnx(peer), ENGINES[-1]), 1, 21, 18) < 1e-4
 
 
+def test_a_net_of_adaptive_pooling_is_exported_for_one_size(tmp_path, capsys):
+    torch.manual_seed(0)
+    torch.save({'params': archs.SAFMN(scale=2, dim=8, n_blocks=1).state_dict()}, tmp_path / 'safmn.pth')
+    export = ['export', '--weights', str(tmp_path / 'safmn.pth'), '--output', str(tmp_path / 'a.onnx')]
+    with pytest.raises(SystemExit):
+        main(export)
+    assert '--size exports it for pictures of one size' in capsys.readouterr().err
+    assert main([*export, '--size', '40x24']) == 0
+    assert '40x24)' in capsys.readouterr().out
+    with pytest.raises(UserError, match=r'a graph for pictures of one size, \[40, 24\]'):
+        load_net(tmp_path / 'a.onnx')
+
+
 def test_no_convolution_is_split_after_it(content):
     """Engines copy what a Split gives; each part has a convolution of its own."""
     nodes = onnx.load_from_string(content).graph.node

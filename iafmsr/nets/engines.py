@@ -193,6 +193,8 @@ def load_onnx(file: Path) -> TrainedNet:
         raise UserError(f'{name}: cannot be read ({error.strerror})') from None
     except UserError as error:
         raise UserError(f'{name}: {error}') from None
+    if 'size' in net.described:
+        raise UserError(f'{name}: a graph for pictures of one size, {net.described["size"]}; it is for other programs')
     found = trained(name, net, {'type': str(net.described['arch'])})
     if found.scale != net.described['scale']:
         raise UserError(f'{name}: it says scale {net.described["scale"]!r}, and enlarges by {found.scale}')

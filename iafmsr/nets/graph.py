@@ -88,6 +88,8 @@ def to_onnx(trained: TrainedNet, half: bool = False, size: Sequence[int] | None 
     described = {'arch': trained.arch, 'scale': trained.scale, 'precision': 'float16' if half else 'float32'}
     if with_maps:
         described['margin'] = net.margin
+    if size is not None:
+        described['size'] = list(size)
     model.metadata_props.add(key=METADATA, value=json.dumps(described))
     return model.SerializeToString()
 
@@ -137,7 +139,8 @@ def _program(
         while cause.__cause__ is not None:
             cause = cause.__cause__
         reason = str(cause).strip().partition('\n')[0] or type(cause).__name__
-        raise UserError(f'{trained.arch} cannot be exported: {reason}') from None
+        way = '' if given else '; --size exports it for pictures of one size'
+        raise UserError(f'{trained.arch} cannot be exported: {reason}{way}') from None
     finally:
         logging.disable(logging.NOTSET)
     assert program is not None, 'what dynamo=True gives'

@@ -8,17 +8,23 @@ holds the same, the options in its metadata. Package: the extra `hub`.
 
   iafmsr export --weights IAFMNet_x4 --output IAFMNet_x4.onnx
   iafmsr export --weights IAFMNet_x4 --output IAFMNet_x4_fp16.onnx --fp16
+  iafmsr export --weights SAFMN_x4.pth --output SAFMN_x4.onnx --size 320x180
   iafmsr export --weights experiments/weights_IAFMNet_x4 --output weights/IAFMNet_x4.pth
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from iafmsr.cli.arguments import add_budget, add_weights
+from iafmsr.cli.arguments import add_budget, add_weights, size
 from iafmsr.errors import UserError
+
+if TYPE_CHECKING:
+    from iafmsr.nets.engines import EngineNet
+    from iafmsr.nets.trained import TrainedNet
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--fp16', action='store_true', help='compute convolutions of an ONNX file in float16; the map stays in float32'
+    )
+    parser.add_argument(
+        '--size',
+        type=size,
+        metavar='WxH',
+        help='size of the pictures that an ONNX file takes, for a net such as SAFMN that has no graph for all sizes '
+        '(default: all sizes)',
     )
 
 
@@ -53,17 +66,17 @@ def run(args: argparse.Namespace) -> int:
         raise UserError('--fp16: for an ONNX file; a file of weights is in float32')
     if args.budget and args.output.suffix != '.onnx':
         raise UserError('--budget: for an ONNX file; a file of weights holds the whole network')
+    if args.size and args.output.suffix != '.onnx':
+        raise UserError('--size: for an ONNX file; a file of weights is for all sizes')
     weights = find_weights(args.weights)
     if args.output.suffix == '.onnx':
-        _write_onnx(*weights, args.output, args.fp16, args.budget, args.engine)
+        _write_onnx(*weights, args)
     else:
         publish(*weights, args.output)
     return 0
 
 
-def _write_onnx(
-    weights: Path, given: dict[str, Any], output: Path, half: bool, budget: float | None, engine: str
-) -> None:
+def _write_onnx(weights: Path, given: dict[str, Any], args: argparse.Namespace) -> None:
     """Export, check, and only then write.
 
     Raises:
@@ -73,31 +86,47 @@ def _write_onnx(
 
     from iafmsr.files.names import printable
     from iafmsr.files.whole import check_writable, write_whole
-    from iafmsr.nets.agreement import LIMIT, SIZES, largest_difference
+    from iafmsr.nets.agreement import LIMIT, SIZES
     from iafmsr.nets.graph import to_onnx
     from iafmsr.nets.loading import load_net
     from iafmsr.nets.trained import set_budget
     from iafmsr.tools.export.check import engines_for, measure_times
 
     trained = load_net(weights, given)
-    set_budget(trained.net, budget)
-    check_writable(output)
-    content = to_onnx(trained, half)
-    exported = engines_for(content, engine)
-    precision = 'float16' if half else 'float32'
-    differences = {}
-    for name, net in exported.items():
-        try:
-            differences[name] = largest_difference(trained.net, net, LIMIT[precision], trained.channels)
-        except UserError as error:
-            raise UserError(f'the exported net does not agree with PyTorch in {name}: {error}') from None
-    times = measure_times({'PyTorch': trained.net, **exported}, trained.channels)
-    write_whole(output, content)
-    sizes = ', '.join(f'{width}x{height}' for _, height, width in SIZES)
+    set_budget(trained.net, args.budget)
+    check_writable(args.output)
+    content = to_onnx(trained, args.fp16, args.size)
+    one = (args.size.height, args.size.width) if args.size else None
+    exported = engines_for(content, args.engine)
+    precision = 'float16' if args.fp16 else 'float32'
+    differences = _differences(trained, exported, LIMIT[precision], one)
+    timed = one or (180, 320)
+    times = measure_times({'PyTorch': trained.net, **exported}, trained.channels, timed)
+    write_whole(args.output, content)
+    sizes = ', '.join(f'{width}x{height}' for *_, height, width in ([one] if one else SIZES))
     found = ', '.join(f'{name} {difference:.1e}' for name, difference in differences.items())
     took = ', '.join(f'{name} {ms:.0f} ms' for name, ms in times.items())
     print(
-        f'{printable(output)}: {trained.arch} x{trained.scale}, {precision}, {len(content) / 1e6:.2f} MB\n'
+        f'{printable(args.output)}: {trained.arch} x{trained.scale}, {precision}, {len(content) / 1e6:.2f} MB\n'
         f'largest difference from PyTorch in float32: {found} (limit {LIMIT[precision]:.1e}; {sizes})\n'
-        f'320x180, {torch.get_num_threads()} threads: {took}'
+        f'{timed[1]}x{timed[0]}, {torch.get_num_threads()} threads: {took}'
     )
+
+
+def _differences(
+    trained: TrainedNet, exported: Mapping[str, EngineNet], limit: float, one: tuple[int, int] | None
+) -> dict[str, float]:
+    """The largest difference from PyTorch in each engine, at one size (height, width) or at several.
+
+    Raises:
+        UserError: it is above the limit.
+    """
+    from iafmsr.nets.agreement import largest_difference
+
+    found = {}
+    for name, net in exported.items():
+        try:
+            found[name] = largest_difference(trained.net, net, limit, trained.channels, (1, *one) if one else None)
+        except UserError as error:
+            raise UserError(f'the exported net does not agree with PyTorch in {name}: {error}') from None
+    return found

@@ -422,20 +422,23 @@ def test_rates_are_those_of_the_option_file_after_a_resume(
 
 
 @pytest.mark.parametrize(
-    'changes',
+    'changes, said',
     [
-        {'train__optim_g': {'type': 'Muon', 'lr': 1e-3}},
-        {'network_g': {'type': 'IAFMNet', 'scale': 4, 'num_feat': 12, 'num_block': 1}},
+        ({'train__optim_g': {'type': 'Muon', 'lr': 1e-3}}, 'is of Adam, the option file of Muon'),
+        (
+            {'network_g': {'type': 'IAFMNet', 'scale': 4, 'num_feat': 12, 'num_block': 1}},
+            'its optimizer is not the one of the option file',
+        ),
     ],
 )
-def test_a_state_of_another_optimizer_or_network_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_a_state_of_another_optimizer_or_network_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     before = built(tmp_path)
     before.feed_data({'lq': torch.rand(1, 3, 8, 8), 'gt': torch.rand(1, 3, 32, 32)})
     before.optimize_parameters(1)
     before.save(0, 1)
     after = built(tmp_path, **changes)
     state = load_resume_state(after.opt | {'auto_resume': True})
-    with pytest.raises(UserError, match='its optimizer is not the one of the option file'):
+    with pytest.raises(UserError, match=said):
         after.resume_training(state)
 
 

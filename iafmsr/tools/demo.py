@@ -109,7 +109,7 @@ def show(root: Path, weights: str, originals: list[Path], shown: str) -> None:
 def table(found: list[Inspection]) -> str:
     """PSNR and SSIM of each picture, and their means where there are several."""
     rows = [
-        (each.name, *(figure for name in ('bicubic', 'net') for figure in vars(each.quality[name]).values()))
+        (each.name, *(f for q in (each.quality['bicubic'], each.quality['net']) for f in (q.psnr, q.ssim)))
         for each in found
     ]
     if len(rows) > 1:

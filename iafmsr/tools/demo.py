@@ -108,12 +108,14 @@ def show(root: Path, weights: str, originals: list[Path], shown: str) -> None:
 
 def table(found: list[Inspection]) -> str:
     """PSNR and SSIM of each picture, and their means where there are several."""
+    names = [each.name for each in found]
     rows = [
-        (each.name, *(f for q in (each.quality['bicubic'], each.quality['net']) for f in (q.psnr, q.ssim)))
+        [figure for net in ('bicubic', 'net') for figure in (each.quality[net].psnr, each.quality[net].ssim)]
         for each in found
     ]
     if len(rows) > 1:
-        rows.append(('mean', *map(fmean, zip(*(row[1:] for row in rows), strict=True))))
+        names.append('mean')
+        rows.append([fmean(column) for column in zip(*rows, strict=True)])
     scale = found[0].scale
     lines = [
         f'x{scale}, Y channel, {scale} pixels cropped; PSNR in dB',
@@ -121,7 +123,8 @@ def table(found: list[Inspection]) -> str:
         f'{"":12}{"bicubic":>16}{"IAFMNet":>18}',
         f'{"picture":12}{"PSNR":>8}{"SSIM":>8}{"PSNR":>10}{"SSIM":>8}{"gain":>8}',
     ]
-    lines += [f'{name:12}{p0:8.2f}{s0:8.4f}{p1:10.2f}{s1:8.4f}{p1 - p0:+8.2f} dB' for name, p0, s0, p1, s1 in rows]
+    figures = zip(names, rows, strict=True)
+    lines += [f'{name:12}{p0:8.2f}{s0:8.4f}{p1:10.2f}{s1:8.4f}{p1 - p0:+8.2f} dB' for name, (p0, s0, p1, s1) in figures]
     return '\n'.join(lines)
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from exportable import exportable
 from PIL import Image
 
 import iafmsr
-from iafmsr.archs.iafmnet_arch import IAFMNet
 from iafmsr.cli import main
 from iafmsr.errors import UserError
 from iafmsr.nets import in_engine as module
@@ -26,15 +26,7 @@ CPU = torch.device('cpu')
 
 @pytest.fixture(scope='module')
 def trained() -> TrainedNet:
-    torch.manual_seed(0)
-    net = IAFMNet(scale=2, num_feat=8, num_block=1)
-    with torch.no_grad():  # where the strength is 0 and the kernel small, mask and map would hardly count
-        for name, parameter in net.named_parameters():
-            if 'strength' in name:
-                parameter.fill_(0.1)
-            if 'ssconv' in name:
-                parameter.mul_(10)
-    return TrainedNet(net.eval().requires_grad_(False), 'IAFMNet', 2)
+    return exportable()
 
 
 @pytest.fixture(scope='module')

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from exportable import exportable
 from PIL import Image
 from torch import nn
 from torch.export import Dim
@@ -26,21 +27,9 @@ for package in ('onnxscript', 'onnxruntime'):
 ENGINES = [name for name in ('onnxruntime', 'openvino') if refusal(name) is None]
 
 
-def tiny(scale: int = 2, **keywords) -> TrainedNet:
-    torch.manual_seed(0)
-    net = IAFMNet(scale=scale, num_feat=8, num_block=1, **keywords)
-    with torch.no_grad():  # where the strength is 0 and the kernel small, mask and map would hardly count
-        for name, parameter in net.named_parameters():
-            if 'strength' in name:
-                parameter.fill_(0.1)
-            if 'ssconv' in name:
-                parameter.mul_(10)
-    return TrainedNet(net.eval().requires_grad_(False), 'IAFMNet', scale)
-
-
 @pytest.fixture(scope='module')
 def trained():
-    return tiny()
+    return exportable()
 
 
 @pytest.fixture(scope='module')
@@ -94,7 +83,7 @@ def test_ties_are_active_together_or_not_at_all_in_the_graph_too():
     lq[..., 12:] = 0.75
     results = []
     for k, active in ((47 / 576, 0), (48 / 576, 48)):
-        trained = tiny(mask='sobel', k=k)
+        trained = exportable(mask='sobel', k=k)
         exported = engine_net(to_onnx(trained), ENGINES[-1])
         sr, density = trained.net(lq, return_density=True)
         assert density.mask.flatten(1).sum(1).tolist() == [active, active]
@@ -106,7 +95,7 @@ def test_ties_are_active_together_or_not_at_all_in_the_graph_too():
 @pytest.mark.parametrize(('k', 'size'), [(0.01, (5, 30)), (1e-4, (3, 3))])
 def test_as_many_sites_are_active_as_in_pytorch(k, size):
     """Also where k H W lies half way between two numbers, of which float32 and float64 may choose different ones."""
-    trained = tiny(k=k)
+    trained = exportable(k=k)
     assert difference(trained, engine_net(to_onnx(trained), ENGINES[-1]), 1, *size) < 1e-4
 
 
@@ -125,12 +114,12 @@ def test_other_forms_of_the_net_are_exported():
         {'ide': 'literal', 'guidance': 'product', 'norm': 'layer', 'attention': 'text', 'scale': 3},
         {'guidance': 'concat', 'arm': 'off', 'mask': 'sobel', 'scale': 4},
     ):
-        trained = tiny(**keywords)
+        trained = exportable(**keywords)
         assert difference(trained, engine_net(to_onnx(trained), ENGINES[-1]), 1, 21, 18) < 1e-4
 
 
 def test_the_positions_of_a_budget_are_chosen_in_the_graph():
-    trained = tiny(num_routed=1)
+    trained = exportable(num_routed=1)
     lq = torch.rand(1, 3, 30, 41, generator=torch.Generator().manual_seed(0))
     idm = trained.net(lq, return_density=True)[1].idm
     trained.net.router.thresholds.copy_(torch.quantile(idm.flatten(), 1 - torch.arange(1, 21) / 20))
@@ -174,11 +163,11 @@ def test_the_file_says_what_it_is_and_nothing_of_where_it_was_made(content):
 
 
 def test_a_wrong_net_fails_the_check(trained):
-    wrong = tiny()
+    wrong = exportable()
     wrong.net.tail.bias += 2e-4
     with pytest.raises(UserError, match=r'differs by 2\.\de-04 at 1x1 \(batch 1, soft\); 1\.0e-04 is the limit'):
         largest_difference(trained.net, wrong.net, 1e-4)
-    wrong = tiny(k=0.5)
+    wrong = exportable(k=0.5)
     with pytest.raises(UserError, match='differs by'):
         largest_difference(trained.net, wrong.net, 1e-4)
 

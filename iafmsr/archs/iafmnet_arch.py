@@ -171,9 +171,8 @@ class IAFMNet(HubNet):
             lq = lq.contiguous(memory_format=torch.channels_last)
         f0 = self.head(lq)
         density = self.density(f0, lq, maps)
-        dtype = next(
-            self.tail.parameters()
-        ).dtype  # the density stays in float32 where the weights are in half precision
+        # the density stays in float32 where the weights are in half precision
+        dtype = next(self.tail.parameters()).dtype
         x, guide, mu = in_autocast(f0.to(dtype)), density.guide.to(dtype), density.mu.to(dtype)
         by = Guided(guide, down(guide), ActiveSites(density.mask))
         steps = list(zip(self.blocks, self._kernels(), strict=True))

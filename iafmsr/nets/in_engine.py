@@ -174,4 +174,5 @@ def _source(kind: Any) -> bytes:
 def _code() -> bytes:
     here = Path(__file__).parent
     files = [path for room in _ROOMS for path in sorted((here.parent / room).glob('*.py'))]
-    return b''.join(path.read_bytes() for path in [*files, here / 'graph.py', here / 'agreement.py'])
+    files += [here / f'{name}.py' for name in ('graph', 'translations', 'agreement')]
+    return b''.join(path.read_bytes() for path in files)

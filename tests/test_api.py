@@ -16,8 +16,8 @@ import iafmsr
 from iafmsr.archs import IAFMNet
 from iafmsr.errors import UserError
 from iafmsr.layers import ARM, CGFN, GDN, IGRA, DifferenceConv2d, Guidance, InformationDensity, Router
+from iafmsr.nets.tiles import Enlarger
 from iafmsr.tools import api
-from iafmsr.tools.inference.tiles import Enlarger
 
 NAMES = {'np': np, 'torch': torch, 'Image': Image, 'iafmsr': iafmsr}
 SHOWN = (iafmsr, api.load, api.upscale, api.density, iafmsr.InformationEntropyLoss, iafmsr.IAFMNet)

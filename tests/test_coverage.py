@@ -128,6 +128,7 @@ def small_world(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('IAFMSR_DATA', str(root / 'datasets'))
     monkeypatch.setattr('iafmsr.nets.files.FOLDER', root / 'weights')
     monkeypatch.setattr('iafmsr.models.metrics._metric', lambda name: lambda sr, hr: (sr - hr).abs().mean())
+    monkeypatch.setattr('iafmsr.training.checks.validation.missing_package', lambda _: None)
     monkeypatch.setattr('iafmsr.training.checks.training.check_vgg', lambda *_: None)
     monkeypatch.setattr('basicsr.archs.vgg_arch.vgg.vgg19', lambda pretrained: SimpleNamespace(features=narrow_vgg()))
     quick = functools.partial(speed.measure_speed, pictures=2, output_size=(64, 48))

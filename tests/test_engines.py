@@ -15,8 +15,8 @@ from iafmsr.nets import in_engine as module
 from iafmsr.nets.engines import EngineNet, engine_net
 from iafmsr.nets.graph import to_onnx
 from iafmsr.nets.in_engine import graphs_folder, in_engine
+from iafmsr.nets.tiles import Enlarger, is_exact
 from iafmsr.nets.trained import TrainedNet
-from iafmsr.tools.inference.tiles import Enlarger, is_exact
 
 for package in ('onnx', 'onnxscript', 'onnxruntime', 'openvino'):
     pytest.importorskip(package, reason="the extras 'onnx' and 'fast' are not installed")

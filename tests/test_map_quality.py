@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from basicsr.metrics import calculate_metric
+from option_cases import changed
 
 from iafmsr.errors import UserError
 from iafmsr.models import metrics
 from iafmsr.tools.measure.map_quality import error_maps, fixed_maps, rank_correlation, share_inside
+from iafmsr.training.checks.check import check_options
 
 
 def test_errors_are_averaged_over_the_pixels_of_one_lr_pixel():
@@ -68,6 +70,9 @@ def test_a_metric_without_its_package_or_its_weights_is_one_line(monkeypatch, tm
         without.setattr(metrics, 'find_spec', lambda _: None)
         with pytest.raises(UserError, match=r"^metric gmsd needs an extra: pip install 'iafmsr\[metrics\]'$"):
             metrics.distance('gmsd', *torch.rand(2, 1, 3, 48, 48))
+        opt = changed(**{'val.metrics.mine': {'type': 'calculate_gmsd'}})
+        faults = check_options(opt, True, str(tmp_path)).faults
+        assert "val.metrics.mine: metric gmsd needs an extra: pip install 'iafmsr[metrics]'" in faults
 
     def offline(*_, **__):
         raise urllib.error.URLError('no network')

@@ -18,7 +18,7 @@ ALLOWED = {
     'bridge': {'errors'},
     'archs': {'bridge', 'errors', 'layers', 'ops'},
     'data': {'bridge', 'errors', 'files', 'ops'},
-    'nets': {'archs', 'errors', 'files', 'options'},
+    'nets': {'archs', 'errors', 'files', 'layers', 'options'},
     'models': {'bridge', 'errors', 'layers', 'nets'},
     'training': {'bridge', 'data', 'errors', 'files', 'models', 'nets', 'options'},
     '__init__': {'bridge', 'options'},  # what it registers it imports by name, when BasicSR is there
@@ -53,7 +53,7 @@ LIBRARIES = {
     '__init__': set(),
     'bridge': {'torch', 'yaml', 'basicsr', 'torchvision', 'setuptools'},
     'files': {'torch', 'numpy', 'cv2', 'PIL', 'tifffile'},
-    'nets': {'torch', 'yaml', 'onnx', 'onnxscript', 'onnxruntime', 'openvino', 'safetensors'},
+    'nets': {'torch', 'numpy', 'yaml', 'onnx', 'onnxscript', 'onnxruntime', 'openvino', 'safetensors'},
     'spandrel': {'torch', 'spandrel'},
     'options': {'yaml', 'pydantic', 'pydantic_core'},
     'data': {'torch', 'numpy', 'PIL', 'lmdb', 'tqdm'},

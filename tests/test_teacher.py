@@ -22,8 +22,8 @@ from iafmsr.errors import UserError
 from iafmsr.files.reading import read_picture
 from iafmsr.models.teacher import Teacher
 from iafmsr.nets.loading import load_net
+from iafmsr.nets.tiles import Enlarger
 from iafmsr.ops.resize import imresize
-from iafmsr.tools.inference.tiles import Enlarger
 from iafmsr.tools.prepare.forms import SubImages
 from iafmsr.tools.prepare.preparation import prepare
 from iafmsr.tools.prepare.stores import LmdbStore, encode_png

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from option_cases import DELETE, changed
+from tiny import built
 
 from iafmsr.archs import SAFMN, IAFMNet
+from iafmsr.nets import tiles
+from iafmsr.nets.tiles import Enlarger, is_exact, margin
 from iafmsr.nets.trained import TrainedNet
-from iafmsr.tools.inference import tiles
-from iafmsr.tools.inference.tiles import Enlarger, is_exact, margin
+from iafmsr.training.checks.check import check_options
 
 
 def enlarger(net: torch.nn.Module) -> Enlarger:
@@ -183,3 +186,38 @@ def test_on_a_photograph_of_odd_size(repo_root: Path) -> None:
     pixels = np.ascontiguousarray(chelsea()[51:250:1, 100:351])
     enlarge = enlarger(trained_like(scale=4))
     assert_equal_pictures(enlarge(pixels, 72), enlarge(pixels, 0))
+
+
+# -- validation -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(('decay', 'channels'), [(0, 3), (0.9, 3), (0.9, 1)])
+def test_a_validation_in_tiles_is_that_of_the_whole_picture(tmp_path: Path, decay: float, channels: int) -> None:
+    """By the network or its average, and it goes on training afterwards."""
+    kind = {'network_g__num_in_ch': channels, 'network_g__num_out_ch': channels}
+    model = built(tmp_path, train__ema_decay=decay, **kind)
+    net = getattr(model, 'net_g_ema', model.net_g)
+    net.load_state_dict(trained_like(num_in_ch=channels, num_out_ch=channels).state_dict(), strict=False)
+    model.lq, results = torch.rand(1, channels, 90, 141, generator=torch.Generator().manual_seed(1)), []
+    for tile in (None, 40):
+        model.opt['val']['tile'] = tile
+        model.test()
+        results.append((255 * model.output.clamp(0, 1)).round().numpy())
+        assert model.net_g.training
+    assert results[0].shape == (1, channels, 360, 564)
+    assert_equal_pictures(*results)
+
+
+def test_a_validation_in_tiles_keeps_the_first_pass_in_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No part of the network sees more than a tile with its margin."""
+    model, sides = built(tmp_path, val__tile=40), []
+    model.lq = torch.rand(1, 3, 300, 300)
+    model.net_g_ema.head.register_forward_hook(lambda _, inputs, __: sides.append(max(inputs[0].shape[2:])))
+    model.test()
+    assert len(sides) > 64 and max(sides) <= 40 + 2 * model.net_g_ema.margin
+
+
+@pytest.mark.parametrize(('network', 'warned'), [({'type': 'SAFMN', 'scale': 4}, True), (None, False)])
+def test_a_network_that_is_not_exact_in_tiles_is_said_before(network: dict[str, Any] | None, warned: bool) -> None:
+    keys = {'network_g': network, 'train.ie_opt': DELETE} if network else {}
+    report = check_options(changed(**{'val.tile': 64, **keys}), True, '', files=False)
+    assert not report.faults
+    assert report.warnings == (['val.tile: SAFMN gives another result in tiles than of the whole picture'] * warned)

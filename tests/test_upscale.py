@@ -32,9 +32,9 @@ from iafmsr.files.writing import write
 from iafmsr.nets import files as named_files
 from iafmsr.nets import loading
 from iafmsr.nets.loading import load_net
+from iafmsr.nets.tiles import Enlarger
 from iafmsr.nets.trained import TrainedNet
 from iafmsr.ops.resize import imresize
-from iafmsr.tools.inference.tiles import Enlarger
 from iafmsr.tools.inference.upscale import Upscaler
 
 Upscale = Callable[..., int]

@@ -24,6 +24,7 @@ from iafmsr.models.losses.terms import Losses, Seen
 from iafmsr.models.optimizers import build_optimizer
 from iafmsr.models.precision import usable
 from iafmsr.models.teacher import Teacher
+from iafmsr.nets.tiles import in_tiles
 from iafmsr.nets.trained import to_gray
 
 _PICTURES = ('lq', 'gt', 'gt_usm', 'taught')  # of a batch
@@ -230,6 +231,13 @@ class IAFMNetModel(SRModel):
         """The teacher's picture of the batch, (B, 3, sH, sW), float32."""
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
             return teacher.picture(self.lq, self.taught)
+
+    def test(self) -> None:
+        if not (tile := (self.opt.get('val') or {}).get('tile')):
+            super().test()
+            return
+        net = getattr(self, 'net_g_ema', self.get_bare_model(self.net_g))
+        self.output = in_tiles(net, self.lq, self.opt['scale'], tile)
 
     def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
         # BasicSR's last validation comes with an iteration number past the run's end

@@ -15,7 +15,7 @@ from torch import Tensor
 from iafmsr.bridge.basicsr_api import METRIC_REGISTRY
 from iafmsr.errors import UserError
 
-__all__ = ['METRICS', 'distance']
+__all__ = ['METRICS', 'distance', 'missing_package']
 
 METRICS = ('lpips', 'dists', 'gmsd', 'fsim')
 # what LPIPS and DISTS have learned, by the names under which torch.hub keeps it
@@ -35,10 +35,18 @@ def distance(name: str, sr: Tensor, hr: Tensor) -> float:
         return float(_metric(name)(sr, hr))
 
 
+def missing_package(name: str) -> str | None:
+    """What is to be installed for a metric, ``gmsd`` or ``calculate_gmsd``; None where nothing is missing."""
+    name = name.removeprefix('calculate_')
+    if name in METRICS and find_spec('piq') is None:
+        return f"metric {name} needs an extra: pip install 'iafmsr[metrics]'"
+    return None
+
+
 @lru_cache
 def _metric(name: str) -> Callable[[Tensor, Tensor], Tensor]:
-    if find_spec('piq') is None:
-        raise UserError(f"metric {name} needs an extra: pip install 'iafmsr[metrics]'")
+    if missing := missing_package(name):
+        raise UserError(missing)
     import piq
 
     if name not in _WEIGHTS:

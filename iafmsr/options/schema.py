@@ -141,6 +141,9 @@ class Val(Section):
     save_img: Flag = key('keep the pictures')
     suffix: Text = key('ending of the names of kept pictures; the name of the run where it is empty', '')
     pbar: Flag = key('show a bar', False)
+    tile: Count | None = key(
+        'side of the tiles of large pictures, in LR pixels; whole where it is left out', None, OURS
+    )
     metrics: Annotated[dict[str, Metric], ByName] | None = key(
         'metrics under names of your own; the first tells the best weights', None
     )

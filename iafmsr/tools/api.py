@@ -25,8 +25,8 @@ from iafmsr.nets.arithmetic import DTYPES
 from iafmsr.nets.files import find_weights
 from iafmsr.nets.in_engine import in_engine
 from iafmsr.nets.loading import load_net
+from iafmsr.nets.tiles import DEFAULT_TILE, Enlarger, is_exact
 from iafmsr.nets.trained import TrainedNet, set_budget, trained
-from iafmsr.tools.inference.tiles import DEFAULT_TILE, Enlarger, is_exact
 from iafmsr.tools.inference.upscale import Upscaler, resized
 
 __all__ = ['density', 'load', 'upscale']

@@ -35,7 +35,10 @@ def validate(model: Any, loader: Any, iteration: int | str, board: Any, save_img
 
 
 def show(model: Any, loader: Any, iteration: int, board: Any) -> None:
-    """Put the first picture of a set on TensorBoard: the result, and the map and mask of a network that has them."""
+    """Put the first picture of a set on TensorBoard: the result, and the map and mask of a network that has them.
+
+    In tiles (``val.tile``) there is the result alone: the density is of a whole picture.
+    """
     model.is_train = False  # the models of Real-ESRGAN degrade what they train on
     model.feed_data(next(iter(loader)))
     model.is_train = True
@@ -44,7 +47,7 @@ def show(model: Any, loader: Any, iteration: int, board: Any) -> None:
     name = loader.dataset.opt['name']
     board.add_image(f'{name}/result', result, iteration)
     net = getattr(model, 'net_g_ema', model.get_bare_model(model.net_g))
-    if 'return_density' in inspect.signature(net.forward).parameters:
+    if 'return_density' in inspect.signature(net.forward).parameters and not model.opt['val'].get('tile'):
         was_training = net.training
         with torch.no_grad():
             density = net.eval()(model.lq, return_density=True)[1]

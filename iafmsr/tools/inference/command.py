@@ -129,8 +129,8 @@ def _upscaler(
     from iafmsr.nets.arithmetic import DTYPES
     from iafmsr.nets.in_engine import in_engine
     from iafmsr.nets.loading import load_net
+    from iafmsr.nets.tiles import Enlarger, is_exact
     from iafmsr.nets.trained import set_budget
-    from iafmsr.tools.inference.tiles import Enlarger, is_exact
     from iafmsr.tools.inference.upscale import Upscaler
 
     trained = load_net(*weights)

@@ -19,9 +19,9 @@ from iafmsr.files.names import printable
 from iafmsr.files.picture import Picture, UnreadableError, fill_hidden
 from iafmsr.files.reading import picture_size, read
 from iafmsr.files.writing import QUALITY, check_kind, write
+from iafmsr.nets.tiles import Enlarger
 from iafmsr.ops.resize import imresize
 from iafmsr.tools.inference.jobs import Job
-from iafmsr.tools.inference.tiles import Enlarger
 
 __all__ = ['Upscaler', 'resized', 'upscale_all']
 

@@ -21,8 +21,8 @@ from iafmsr.files.picture import UnreadableError
 from iafmsr.files.reading import read_picture
 from iafmsr.nets.files import find_weights
 from iafmsr.nets.loading import load_net
+from iafmsr.nets.tiles import DEFAULT_TILE, Enlarger
 from iafmsr.ops.resize import at_scale
-from iafmsr.tools.inference.tiles import DEFAULT_TILE, Enlarger
 from iafmsr.tools.prepare.forms import SubImages
 from iafmsr.tools.prepare.record import Report, read_record
 from iafmsr.tools.prepare.stores import Store, encode_png

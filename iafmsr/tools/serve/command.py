@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from iafmsr.files.names import printable
     from iafmsr.nets.files import find_weights
     from iafmsr.nets.loading import load_net
-    from iafmsr.tools.inference.tiles import is_exact
+    from iafmsr.nets.tiles import is_exact
 
     if find_spec('gradio') is None:
         raise UserError("gradio is not installed; the extra 'serve' brings it")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from iafmsr.bridge.basicsr_api import ARCH_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY, SRGANModel
+from iafmsr.bridge.basicsr_api import ARCH_REGISTRY, MODEL_REGISTRY, SRGANModel
 from iafmsr.errors import UserError
 from iafmsr.nets.checkpoints import load_state, networks_to_resume
 from iafmsr.nets.fine_tuning import weights_for
@@ -28,10 +28,10 @@ from iafmsr.training.checks.findings import (
     is_foreign,
     is_ours,
     shown,
-    subsection,
     whole,
 )
 from iafmsr.training.checks.training import TrainingCheck
+from iafmsr.training.checks.validation import ValidationCheck
 
 _LARGEST = 10_000  # of a whole number that describes a network: widths and depths are far below
 
@@ -100,7 +100,7 @@ def _unread(key: Any, cls: type, model: type) -> list[str]:
     return [] if is_foreign(model) or {base.__name__ for base in model.__mro__} & set(names) else names
 
 
-class _Check(TrainingCheck, DegradationCheck, ChannelCheck):
+class _Check(TrainingCheck, DegradationCheck, ChannelCheck, ValidationCheck):
     """One check of one option file; each method looks at one part and adds what it finds to the report."""
 
     def run(self) -> Report:
@@ -204,34 +204,6 @@ class _Check(TrainingCheck, DegradationCheck, ChannelCheck):
             )
         except UserError as error:
             self.fault(f'path.pretrain_{where}', str(error))
-
-    def validation(self) -> None:
-        if not self.is_train:
-            self.require('', self.opt, 'val')
-        elif self.val:
-            self.require('val', self.val, 'val_freq')
-        for name, section in subsection(self.val, 'metrics').items():
-            if isinstance(section, dict):
-                self.metric(f'val.metrics.{name}', section)
-
-    def metric(self, where: str, section: Options) -> None:
-        metric = self.constructor(
-            where,
-            {key: value for key, value in section.items() if key != 'better'},
-            dict(iter(METRIC_REGISTRY)),
-            given=('img', 'img2'),
-        )
-        if metric is None:
-            return
-        # BasicSR's metrics swallow any keyword: what is misspelt would be lost in silence
-        known = ['type', 'better', *inspect.signature(metric).parameters]
-        for key in (key for key in section if key not in known):
-            self.unknown(f'{where}.{key}', key, known, metric)
-        if self.scale and section.get('crop_border', self.scale) != self.scale:
-            self.warn(
-                f'{where}.crop_border',
-                f'{shown(section["crop_border"])}; published figures crop the scale, {self.scale} pixels',
-            )
 
     def machine(self) -> None:
         """What this machine lacks, and files that BasicSR opens late."""

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from iafmsr.errors import UserError
 from iafmsr.layers.igra import POOL_SIZE
 from iafmsr.nets.trained import TrainedNet, to_gray
 
-__all__ = ['DEFAULT_TILE', 'Enlarger', 'is_exact', 'margin']
+__all__ = ['DEFAULT_TILE', 'Enlarger', 'in_tiles', 'is_exact', 'margin']
 
 DEFAULT_TILE = 1024
 # of the first pass: small enough never to be what memory has to suffice for; a value of the map sees 4 pixels around it
@@ -39,6 +39,25 @@ def margin(trained: TrainedNet) -> int:
     """How much is computed around a tile, in pixels, a multiple of 8."""
     net: Any = trained.net
     return net.margin if is_exact(trained) else _INEXACT_MARGIN
+
+
+def in_tiles(net: nn.Module, lq: Tensor, scale: int, tile: int) -> Tensor:
+    """What a net makes of a picture in evaluation mode, in tiles of ``tile`` LR pixels.
+
+    Args:
+        net: on the picture's device; left in the mode that it is in.
+        lq: (1, channels of the net, H, W) in [0, 1].
+        scale: of the net.
+        tile: side of the tiles, without margin.
+
+    Returns:
+        Tensor: (1, channels, sH, sW) in [0, 1], on the CPU.
+    """
+    was_training = net.training
+    trained = TrainedNet(net.eval(), type(net).__name__, scale, lq.shape[1])
+    sr = Enlarger(trained, lq.device)(lq[0].permute(1, 2, 0).cpu().numpy(), tile)
+    net.train(was_training)
+    return torch.from_numpy(sr).permute(2, 0, 1)[None]
 
 
 class Enlarger:

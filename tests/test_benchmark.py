@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from basicsr.metrics import calculate_psnr, calculate_ssim
+from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim
 from PIL import Image
 from torch import nn
 
@@ -21,6 +21,8 @@ from iafmsr.archs import SMFANet
 from iafmsr.cli import main
 from iafmsr.errors import UserError
 from iafmsr.files.whole import check_writable, write_whole
+from iafmsr.models import metrics
+from iafmsr.models.metrics import niqe
 from iafmsr.ops.resize import imresize, mod_crop
 from iafmsr.tools.benchmark.alone import Alone
 from iafmsr.tools.benchmark.cache import Cache, code_digest
@@ -135,6 +137,13 @@ def test_ensemble_border_and_other_metrics(data, weights, tmp_path):
         ]
     mean = (torch.stack(eight).mean(0)[0].clamp(0, 1) * 255).round().byte()
     assert scores(How(ensemble=True)) == y_quality(mean, hr, 4)
+    blind = np.random.default_rng(0).integers(0, 256, (3, 104, 200), np.uint8)
+    assert niqe(torch.from_numpy(blind), 4) == calculate_niqe(blind[::-1].transpose(1, 2, 0), 4)
+    assert np.isnan(niqe(torch.full((3, 200, 200), 9, dtype=torch.uint8), 4))  # no texture: stock BasicSR dies
+    with pytest.raises(UserError, match=r'picture 0.png: 60x48 at x4, 96 pixels inside of a border of 4 are needed$'):
+        scores(How(metrics=('niqe',)))
+    with pytest.raises(UserError, match=r'60x48 at x4, 11 pixels inside of a border of 19 are needed$'):
+        scores(How(border=19))
     if find_spec('piq'):
         found = scores(How(metrics=('gmsd', 'fsim')))
         assert (found.psnr, found.ssim) == (plain.psnr, plain.ssim)
@@ -586,6 +595,7 @@ def test_one_command_makes_all_of_it(data, weights, tmp_path, capsys):
         (['--published', 'SAFMM'], "--published: no figures of 'SAFMM' (did you mean SAFMN?)"),
         (['other=small.pth:dim=9'], 'small.pth does not fit SMFANet'),
         (['--sets', 'Set6'], 'no set Set6'),
+        (['--metrics', 'fsim'], "metric fsim needs an extra: pip install 'iafmsr[metrics]'"),
         (['--threads', '0'], '--threads 0: a number from 1 is wanted'),
         (['--speed', 'cuda'], 'cuda: this machine has no CUDA device'),
     ],
@@ -594,6 +604,8 @@ def test_mistakes_cost_one_line_and_no_file(data, weights, monkeypatch, capsys, 
     if 'cuda' in arguments and torch.cuda.is_available():
         pytest.skip('this machine has a CUDA device')
     monkeypatch.chdir(data.parent)
+    monkeypatch.setattr('iafmsr.models.metrics.find_spec', lambda _: None)
+    metrics._metric.cache_clear()
     before = sorted(data.parent.rglob('*'))
     with pytest.raises(SystemExit) as stop:
         main(['benchmark', *arguments, '--data', str(data), '--no-cache'])

@@ -106,7 +106,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, repo_root: Path) -> Path:
     (base / 'datasets/DF2K/LR_bicubic_X4_sub.lmdb').symlink_to(base / 'train_lq.lmdb')
     (base / 'options').symlink_to(repo_root / 'options')
     torch.manual_seed(0)
-    high = cv2.resize(np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8), (64, 48))
+    high = cv2.resize(np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8), (208, 112))
     cv2.imwrite(str(base / 'photo.png'), high[:24, :32])
     folders = ['DIV2K/DIV2K_train_HR', 'DIV2K/DIV2K_valid_HR', 'Flickr2K/Flickr2K_HR', 'ImageNet/n01440764']
     folders += [f'benchmarks/{name}/HR' for name in ('Set5', 'Set14', 'BSD100', 'Urban100', 'Manga109')]

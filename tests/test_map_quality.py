@@ -5,6 +5,7 @@ import types
 import urllib.error
 
 import numpy as np
+import option_cases
 import pytest
 import torch
 from basicsr.metrics import calculate_metric
@@ -13,7 +14,8 @@ from option_cases import changed
 from iafmsr.errors import UserError
 from iafmsr.models import metrics
 from iafmsr.tools.measure.map_quality import error_maps, fixed_maps, rank_correlation, share_inside
-from iafmsr.training.checks.check import check_options
+
+parse, refused, root = option_cases.parse, option_cases.refused, option_cases.root
 
 
 def test_errors_are_averaged_over_the_pixels_of_one_lr_pixel():
@@ -64,15 +66,15 @@ def test_metrics_of_piq_are_metrics_of_an_option_file():
     assert calculate_metric({'img': framed, 'img2': hr}, cropped) == pytest.approx(0, abs=1e-4)
 
 
-def test_a_metric_without_its_package_or_its_weights_is_one_line(monkeypatch, tmp_path):
+def test_a_metric_without_its_package_or_its_weights_is_one_line(monkeypatch, tmp_path, refused):
     metrics._metric.cache_clear()
     with monkeypatch.context() as without:
         without.setattr(metrics, 'find_spec', lambda _: None)
         with pytest.raises(UserError, match=r"^metric gmsd needs an extra: pip install 'iafmsr\[metrics\]'$"):
             metrics.distance('gmsd', *torch.rand(2, 1, 3, 48, 48))
-        opt = changed(**{'val.metrics.mine': {'type': 'calculate_gmsd'}})
-        faults = check_options(opt, True, str(tmp_path)).faults
-        assert "val.metrics.mine: metric gmsd needs an extra: pip install 'iafmsr[metrics]'" in faults
+        assert refused(changed(**{'val.metrics.mine': {'type': 'calculate_gmsd'}})) == [
+            "x.yml: val.metrics.mine: metric gmsd needs an extra: pip install 'iafmsr[metrics]'"
+        ]
 
     def offline(*_, **__):
         raise urllib.error.URLError('no network')
@@ -87,3 +89,6 @@ def test_a_metric_without_its_package_or_its_weights_is_one_line(monkeypatch, tm
         'metric lpips: lpips_weights.pt and vgg16-397923af.pth cannot be downloaded (no network); '
         f'put them into {tmp_path}/hub/checkpoints'
     )
+    assert refused(changed(**{'val.metrics.mine': {'type': 'calculate_lpips'}})) == [
+        f'x.yml: val.metrics.mine: {error.value}'
+    ]

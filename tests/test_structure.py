@@ -51,7 +51,7 @@ LIBRARIES = {
     'archs': {'torch', 'spandrel', 'huggingface_hub', 'safetensors'},
     'models': {'torch', 'numpy', 'piq'},
     '__init__': set(),
-    'bridge': {'torch', 'yaml', 'basicsr', 'torchvision', 'setuptools'},
+    'bridge': {'torch', 'numpy', 'yaml', 'basicsr', 'torchvision', 'setuptools'},
     'files': {'torch', 'numpy', 'cv2', 'PIL', 'tifffile'},
     'nets': {'torch', 'numpy', 'yaml', 'onnx', 'onnxscript', 'onnxruntime', 'openvino', 'safetensors'},
     'spandrel': {'torch', 'spandrel'},

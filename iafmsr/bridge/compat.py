@@ -4,15 +4,18 @@
 `iafmsr.bridge.importing`, what the start of a distributed run needs in `iafmsr.bridge.launching`), in spawned data
 workers too, which come to it by the module of their dataset. Each cure looks for its fault and leaves alone what works;
 no file of BasicSR is edited. Replaced here are three names of its options module, methods of BaseModel, SRModel and the
-models of Real-ESRGAN, and what those degrade with. Besides, `iafmsr.bridge.launching` replaces how processes start, and
-`iafmsr.models.base_model` how BaseModel saves, resumes and loads; nothing else in the project patches BasicSR.
+models of Real-ESRGAN, what those degrade with, and NIQE. Besides, `iafmsr.bridge.launching` replaces how processes
+start, and `iafmsr.models.base_model` how BaseModel saves, resumes and loads; nothing else in the project patches
+BasicSR.
 """
 
 import functools
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 
@@ -28,6 +31,7 @@ def apply() -> None:
     validate_the_bare_network()
     validate_without_gt()
     degrade_on_any_device()
+    measure_flat_pictures()
 
 
 def read_options_by(loader: type[yaml.SafeLoader], parse_value: Callable[[str], Any]) -> None:
@@ -225,3 +229,20 @@ def _on_its_device(cls: Any) -> None:
         stock_pool(self)
 
     cls.__init__, cls._dequeue_and_enqueue = init, pool
+
+
+def measure_flat_pictures() -> None:
+    """Makes NIQE of a picture without two blocks of texture not a number: the stock function inverts a matrix of such
+    numbers there, and ends the run by a LinAlgError."""
+    from basicsr.metrics import niqe as module
+
+    stock = module.niqe
+
+    @functools.wraps(stock)
+    def niqe(*args: Any, **keywords: Any) -> float:
+        try:
+            return stock(*args, **keywords)
+        except np.linalg.LinAlgError:
+            return math.nan
+
+    module.niqe = niqe

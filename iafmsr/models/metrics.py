@@ -15,7 +15,7 @@ from torch import Tensor
 from iafmsr.bridge.basicsr_api import METRIC_REGISTRY
 from iafmsr.errors import UserError
 
-__all__ = ['METRICS', 'distance', 'missing_package']
+__all__ = ['METRICS', 'distance', 'missing_package', 'niqe', 'prepare']
 
 METRICS = ('lpips', 'dists', 'gmsd', 'fsim')
 # what LPIPS and DISTS have learned, by the names under which torch.hub keeps it
@@ -33,6 +33,27 @@ def distance(name: str, sr: Tensor, hr: Tensor) -> float:
     """
     with torch.inference_mode():
         return float(_metric(name)(sr, hr))
+
+
+def niqe(sr: Tensor, border: int) -> float:
+    """NIQE (Mittal et al., SPL 2013) of the Y channel, by BasicSR: without a true picture, lower is better.
+
+    Args:
+        sr: uint8 (3, H, W) RGB, of at least 96x96 pixels inside of the border.
+        border: pixels that are left out on each side.
+    """
+    bgr = sr.flip(0).permute(1, 2, 0).cpu().numpy()
+    return float(METRIC_REGISTRY.get('calculate_niqe')(bgr, crop_border=border))
+
+
+def prepare(name: str) -> None:
+    """Get ready to measure ``gmsd`` or ``calculate_gmsd``, so that a run does not find out late that it cannot.
+
+    Raises:
+        UserError: as :func:`distance`.
+    """
+    if (name := name.removeprefix('calculate_')) in METRICS:
+        _metric(name)
 
 
 def missing_package(name: str) -> str | None:

@@ -58,8 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--metrics',
         nargs='+',
         default=[],
-        choices=('lpips', 'dists', 'gmsd', 'fsim'),
-        help="measure these too, in RGB (extra 'metrics')",
+        choices=('lpips', 'dists', 'gmsd', 'fsim', 'niqe'),
+        help="measure these too: NIQE of Y, the others of RGB (extra 'metrics')",
     )
     add('--ensemble', action='store_true', help='take the mean over the 8 flips and rotations: 8 times the work')
     add('--crop-border', type=number(0), metavar='N', help='pixels left out on each side (default: the scale)')

@@ -13,10 +13,11 @@ from tqdm import tqdm
 
 from iafmsr.data.parallel import in_order
 from iafmsr.errors import UserError
+from iafmsr.files.names import printable
 from iafmsr.ops.resize import imresize
 from iafmsr.tools.benchmark.cache import Cache, code_digest
 from iafmsr.tools.benchmark.nets import NetSpec
-from iafmsr.tools.benchmark.sets import Item
+from iafmsr.tools.benchmark.sets import NIQE_WINDOW, SSIM_WINDOW, Item
 from iafmsr.tools.measure.quality import Quality, y_quality
 
 __all__ = ['BICUBIC', 'PLAIN', 'How', 'Scores', 'measure_quality', 'upscale']
@@ -43,7 +44,7 @@ class How(NamedTuple):
     Attributes:
         ensemble: the nets' results are means over eight flips and rotations.
         border: pixels that are left out on each side; None: the scale.
-        metrics: further ones, of RGB, see :data:`iafmsr.models.metrics.METRICS`.
+        metrics: further ones: ``niqe``, of Y, or of RGB those of :data:`iafmsr.models.metrics.METRICS`.
     """
 
     ensemble: bool = False
@@ -75,8 +76,9 @@ def measure_quality(
         how: it is measured.
 
     Raises:
-        UserError: a picture cannot be read, a net fails on one, or a metric needs what is not there.
+        UserError: a picture cannot be read or is too small, a net fails on one, or a metric needs what is not there.
     """
+    _check(sets, how)
     subjects = _subjects(specs, device, how)
     todo: list[_Task] = [
         (f'{set_name}/{item.name}', item, missing)
@@ -91,6 +93,23 @@ def measure_quality(
     finally:
         cache.save()
     return {net: _known(cache, subject, sets) for net, subject in subjects.items()}
+
+
+def _check(sets: Mapping[str, Sequence[Item]], how: How) -> None:
+    """That metrics and pictures can be measured, before any of them is."""
+    if how.metrics:
+        from iafmsr.models.metrics import prepare
+
+        for name in how.metrics:
+            prepare(name)
+    window = NIQE_WINDOW if 'niqe' in how.metrics else SSIM_WINDOW
+    for item in (item for items in sets.values() for item in items):
+        border, (height, width) = item.scale if how.border is None else how.border, item.size
+        if min(height, width) < 2 * border + window:
+            raise UserError(
+                f'{printable(item.hr)}: {width}x{height} at x{item.scale}, {window} pixels inside of a border of '
+                f'{border} are needed'
+            )
 
 
 def _subjects(specs: Sequence[NetSpec], device: torch.device, how: How) -> dict[str, str]:
@@ -137,11 +156,11 @@ def _measured(
 def _others(metrics: Sequence[str], sr: Tensor, hr: Tensor, border: int) -> dict[str, float]:
     if not metrics:
         return {}
-    from iafmsr.models.metrics import distance
+    from iafmsr.models.metrics import distance, niqe
 
     height, width = hr.shape[-2:]
     pair = [p[None, :, border : height - border, border : width - border].float() / 255 for p in (sr, hr)]
-    return {name: distance(name, *pair) for name in metrics}
+    return {name: niqe(sr, border) if name == 'niqe' else distance(name, *pair) for name in metrics}
 
 
 def _mean_of_eight(net: nn.Module, lq: Tensor) -> Tensor:

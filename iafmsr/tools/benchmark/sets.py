@@ -20,7 +20,7 @@ from iafmsr.ops.resize import imresize, mod_crop
 __all__ = ['BenchmarkSet', 'Item', 'data_folder', 'find_sets']
 
 _CUSTOMARY = ('Set5', 'Set14', 'BSD100', 'B100', 'Urban100', 'Manga109')
-_SSIM_WINDOW = 11
+SSIM_WINDOW, NIQE_WINDOW = 11, 96  # pixels in height and width that a value is of
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,12 @@ class Item:
         for path in filter(None, (self.hr, self.lr)):
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of HR as it is measured: a multiple of the scale."""
+        height, width = (side // self.scale * self.scale for side in _size(self.hr))
+        return height, width
 
     def load(self) -> tuple[Tensor, Tensor]:
         """LR and HR, uint8 (3, h, w) and (3, s h, s w), RGB.
@@ -119,7 +125,7 @@ def find_sets(folder: Path, names: list[str] | None) -> list[BenchmarkSet]:
 def _check_size(item: Item) -> None:
     height, width = _size(item.hr)
     # BasicSR leaves out a border of `scale` pixels and compares windows of 11
-    if min(height, width) // item.scale * item.scale < 2 * item.scale + _SSIM_WINDOW:
+    if min(item.size) < 2 * item.scale + SSIM_WINDOW:
         raise UserError(f'{printable(item.hr)}: {width}x{height} is too small to be measured at x{item.scale}')
     if item.lr and _size(item.lr) != (height // item.scale, width // item.scale):
         lr_height, lr_width = _size(item.lr)

@@ -97,7 +97,8 @@ def _other(report: ScaleReport, metric: str) -> Table:
     for name, sets in report.scores.items():
         rows.append([name, *(f'{mean(sets[s]).others[metric]:.4f}' for s in report.items)])
     better = 'Higher' if metric == 'fsim' else 'Lower'
-    return Table(f'x{report.scale}: {metric.upper()}', f'RGB, {_cropped(report)}. {better} is better.', rows)
+    of = 'Y channel' if metric == 'niqe' else 'RGB'
+    return Table(f'x{report.scale}: {metric.upper()}', f'{of}, {_cropped(report)}. {better} is better.', rows)
 
 
 def _costs(report: ScaleReport, name: str) -> list[str]:

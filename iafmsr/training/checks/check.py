@@ -220,3 +220,4 @@ class _Check(TrainingCheck, DegradationCheck, ChannelCheck, ValidationCheck):
             except UserError as error:
                 self.fault('path.resume_state', str(error))
         self.weights_of_losses()
+        self.weights_of_metrics()

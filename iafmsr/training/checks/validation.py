@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 
 from iafmsr.bridge.basicsr_api import ARCH_REGISTRY, METRIC_REGISTRY
-from iafmsr.models.metrics import missing_package
+from iafmsr.errors import UserError
+from iafmsr.models.metrics import missing_package, prepare
 from iafmsr.training.checks.findings import Findings, Options, shown, subsection
 
 
@@ -42,3 +43,11 @@ class ValidationCheck(Findings):
                 f'{where}.crop_border',
                 f'{shown(section["crop_border"])}; published figures crop the scale, {self.scale} pixels',
             )
+
+    def weights_of_metrics(self) -> None:
+        """Fetch what metrics need, when nothing else is wrong."""
+        for name, section in subsection(self.val, 'metrics').items() if not self.report.faults else ():
+            try:
+                prepare(str(section['type']))
+            except UserError as error:
+                self.fault(f'val.metrics.{name}', str(error))

@@ -19,10 +19,4 @@ export OMP_NUM_THREADS=1  # two workers on two cores
 .venv/bin/ruff format --check --quiet .
 .venv/bin/mypy
 bash scripts/docs.sh
-if [ ${#arguments[@]} -gt 0 ]; then
-    exec .venv/bin/python -m pytest -n 2 --durations=15 "${arguments[@]}"
-fi
-# A process that has loaded OpenVINO does not survive the forks of data workers: its tests have processes of their own.
-engines=(tests/test_engines.py tests/test_export.py)
-.venv/bin/python -m pytest -n 2 "${engines[@]}"
-.venv/bin/python -m pytest -n 2 --durations=15 "${engines[@]/#/--ignore=}"
+exec .venv/bin/python -m pytest -n 2 --durations=15 "${arguments[@]}"

@@ -12,7 +12,7 @@ import iafmsr
 from iafmsr.cli import main
 from iafmsr.errors import UserError
 from iafmsr.nets import in_engine as module
-from iafmsr.nets.engines import EngineNet, engine_net
+from iafmsr.nets.engines import EngineNet, compiled, engine_net
 from iafmsr.nets.graph import to_onnx
 from iafmsr.nets.in_engine import graphs_folder, in_engine
 from iafmsr.nets.tiles import Enlarger, is_exact
@@ -60,6 +60,13 @@ def test_tiles_have_the_mask_of_the_whole_picture(trained: TrainedNet, engine: s
         np.testing.assert_allclose(Enlarger(inside, CPU)(pixels, tile), by_torch, atol=1e-5)
     lq = torch.from_numpy(pixels[:, 70:]).permute(2, 0, 1)[None]
     assert (trained.net(lq).clamp(0, 1)[0].permute(1, 2, 0).numpy() - by_torch[:, 140:])[:, 48:].max() > 1e-3
+
+
+def test_a_process_has_one_core(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After two, signal handlers run in freed memory: data workers that end then crash the process."""
+    compiled(content, 'openvino')
+    monkeypatch.delattr('openvino.Core')
+    compiled(content, 'openvino')
 
 
 def test_auto_converts_once(trained: TrainedNet, exported: list[int]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -58,7 +58,13 @@ def compiled(content: bytes, engine: str, precision: str = 'fp32') -> Run:
         raise UserError(f'no ONNX file that {engine} takes ({type(error).__name__})') from None
 
 
+@cache
 def _openvino() -> Any:
+    """The only core of the process, kept for good.
+
+    A core gives the thread a stack for signal handlers and frees it at its end. A second core would remember the stack
+    of the first and bring it back after it was freed: the next signal would then write into freed memory.
+    """
     import openvino
 
     return openvino.Core()

@@ -9,6 +9,7 @@ from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -28,6 +29,8 @@ from iafmsr.tools.benchmark.alone import Alone
 from iafmsr.tools.benchmark.cache import Cache, code_digest
 from iafmsr.tools.benchmark.nets import NetSpec, parse_nets
 from iafmsr.tools.benchmark.output import as_json, as_markdown, as_text
+from iafmsr.tools.benchmark.plot import Point
+from iafmsr.tools.benchmark.plot import _diagram as diagram
 from iafmsr.tools.benchmark.published import published
 from iafmsr.tools.benchmark.quality import BICUBIC, How, measure_quality
 from iafmsr.tools.benchmark.robustness import Robustness, robustness
@@ -566,21 +569,37 @@ def test_one_command_makes_all_of_it(data, weights, tmp_path, capsys):
     out = tmp_path / 'out'
     regions = ['--crop', 'Set5/picture 0:8,4,24', 'Set5/picture 1:0,0,16']
     files = f'--output {out}/a.md {out}/a.json {out}/a.txt --figure {out}/a.png --cache {tmp_path}/cache'.split()
+    files += ['--plot', f'{out}/plot.png']
     arguments = [f'SMFANet={weights}:dim=8,n_blocks=1', '--data', str(data), '--drawn', *files, *regions]
     main(['benchmark', *arguments])
     printed = capsys.readouterr().out
     assert (out / 'a.txt').read_text() == printed
-    assert sorted(path.name for path in out.iterdir()) == ['a.json', 'a.md', 'a.png', 'a.txt']
+    assert sorted(path.name for path in out.iterdir()) == ['a.json', 'a.md', 'a.png', 'a.txt', 'plot.png']
     content = json.loads((out / 'a.json').read_text())
     assert content['command'].startswith('iafmsr benchmark SMFANet=')
     found = asdict(robustness(small(weights).build(), 4))
     assert content['scales'][0]['robustness'] == {'SMFANet': json.loads(json.dumps(found))}
     assert f'| SMFANet | {found["flat_off"]:.3%} | {found["broken"]} |' in (out / 'a.md').read_text()
+    with Image.open(out / 'plot.png') as diagrams:  # of parameters and of GMACs
+        assert diagrams.width > 2 * diagrams.height - 200 > 900
     with Image.open(out / 'a.png') as figure:
         assert figure.width > 4 * 192 and figure.height > 2 * 192
         assert np.asarray(figure.convert('RGB')).std() > 10
     main(['benchmark', *arguments])
     assert capsys.readouterr().out == printed
+
+
+def test_points_of_the_plot_are_where_their_figures_are():
+    """Twice the cost is as far to the right at any cost; published figures are hollow; names do not cover points."""
+    points = [Point('A', 10, 30), Point('B', 20, 31), Point('C', 40, 30.5, True)]
+    pixels = np.asarray(diagram(points)).astype(int)
+    blue = (np.abs(pixels - (0, 0x42, 0x9D)).max(2) < 8) * 1.0
+    discs = cv2.filter2D(blue, -1, np.ones((9, 9))) > 75  # no letter is as solid
+    _, _, _, centres = cv2.connectedComponentsWithStats(discs.astype(np.uint8))
+    (ax, ay), (bx, by) = sorted(centres[1:].tolist())
+    cx, cy = round(2 * bx - ax), round((ay + by) / 2)
+    assert bx - ax > 50 and ay - by > 50
+    assert pixels[cy, cx].min() > 220 and np.abs(pixels[cy, cx + 4] - 0x80).max() < 40
 
 
 @pytest.mark.parametrize(
@@ -595,6 +614,8 @@ def test_one_command_makes_all_of_it(data, weights, tmp_path, capsys):
         (['--published', 'SAFMM'], "--published: no figures of 'SAFMM' (did you mean SAFMN?)"),
         (['other=small.pth:dim=9'], 'small.pth does not fit SMFANet'),
         (['--sets', 'Set6'], 'no set Set6'),
+        (['--plot', 'a.png'], '--plot: name the networks that are to be compared'),
+        (['SMFANet', '--plot', 'a.pdf'], '--plot a.pdf: the name must end in .png'),
         (['--metrics', 'fsim'], "metric fsim needs an extra: pip install 'iafmsr[metrics]'"),
         (['--threads', '0'], '--threads 0: a number from 1 is wanted'),
         (['--speed', 'cuda'], 'cuda: this machine has no CUDA device'),

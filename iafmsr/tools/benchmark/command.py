@@ -77,6 +77,12 @@ def add_files(parser: argparse.ArgumentParser) -> None:
         metavar='FILE.png',
         help='file for the regions by every net, side by side, at one scale (default: none)',
     )
+    add(
+        '--plot',
+        type=Path,
+        metavar='FILE.png',
+        help='file for diagrams of PSNR over parameters, GMACs and, with --speed, time (default: none)',
+    )
     add('--output', nargs='+', type=Path, default=[], metavar='FILE', help='files for the tables, .txt, .md or .json')
     add(
         '--cache',
@@ -123,6 +129,10 @@ def run(args: argparse.Namespace) -> int:
     _write_tables(reports, args)
     if args.figure:
         draw_regions(reports[0], regions, device, args.figure)
+    if args.plot:
+        from iafmsr.tools.benchmark.plot import draw_plot
+
+        draw_plot(reports, args.plot)
     return 0
 
 
@@ -139,7 +149,11 @@ def _checked_regions(args: argparse.Namespace) -> list[Region]:
     for file in args.output:
         if file.suffix not in _FORMATS:
             raise UserError(f'--output {file}: the name must end in {", ".join(_FORMATS)}')
-    for file in (*args.output, *([args.figure] if args.figure else [])):
+    if args.plot and args.plot.suffix != '.png':
+        raise UserError(f'--plot {args.plot}: the name must end in .png')
+    if args.plot and not args.nets:
+        raise UserError('--plot: name the networks that are to be compared')
+    for file in (*args.output, *filter(None, (args.figure, args.plot))):
         check_writable(file)
     return regions
 

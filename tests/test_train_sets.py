@@ -17,15 +17,19 @@ import torch
 from option_cases import DELETE, changed
 from tiny import finish, options, start, train, write_data
 
+from iafmsr.archs import SAFMN, IAFMNet
 from iafmsr.bridge.basicsr_api import build_dataset
 from iafmsr.data.augmentation import mix
 from iafmsr.data.in_memory import TrainSetInMemory
 from iafmsr.data.sampling import Draw, EpochSampler
 from iafmsr.data.weights import gradient_weights, read_weights
+from iafmsr.files.picture import UnreadableError
 from iafmsr.nets.reading import load_checkpoint
+from iafmsr.nets.trained import to_gray
 from iafmsr.ops.resize import imresize
 from iafmsr.training.batches import Batches
 from iafmsr.training.curriculum import value_at
+from iafmsr.training.picture_weights import weights_of
 
 parse, refused, root = option_cases.parse, option_cases.refused, option_cases.root
 CPU = torch.device('cpu')
@@ -137,6 +141,32 @@ def test_weights_come_from_the_gradient_or_from_a_file(data: Path, tmp_path: Pat
     (tmp_path / 'w.txt').write_text('0.png 1\n1.png 2.5\n\n2.png 0\n'.replace('\n\n', '\n'))
     names = [dataset.names(n)['gt_path'] for n in range(len(dataset))]
     assert read_weights(tmp_path / 'w.txt', names).tolist() == [1, 2.5, 0, 1, 2.5, 0]
+
+
+@pytest.mark.parametrize('kind', ['IAFMNet', 'gray'])
+def test_weights_come_from_the_density_of_a_network(data: Path, tmp_path: Path, kind: str) -> None:
+    """The mean of the map of each LR picture; the least one of the others where it cannot be read."""
+    torch.manual_seed(0)
+    channels = 1 if kind == 'gray' else 3
+    network = {'num_feat': 8, 'num_block': 1, 'num_in_ch': channels, 'num_out_ch': channels}
+    net = IAFMNet(**network).eval()
+    torch.save({'params': net.state_dict(), 'network_g': {'type': 'IAFMNet', **network}}, tmp_path / 'n.pth')
+    dataset = build_dataset(section(data))
+    expected = []
+    for index in range(6):
+        lq = dataset.read_pictures(index)['lq'].permute(2, 0, 1)[None] / 255
+        expected.append(net(to_gray(lq) if channels == 1 else lq, return_density=True)[1].idm.mean().item())
+    found = weights_of(dataset, str(tmp_path / 'n.pth'))
+    assert found.tolist() == pytest.approx(expected, rel=1e-5) and len(set(found.tolist())) == 6
+
+    def broken(index: int, read: Any = dataset.read_pictures) -> Any:
+        if index == 2:
+            raise UnreadableError('broken')
+        return read(index)
+
+    dataset.read_pictures = broken  # type: ignore[method-assign]
+    expected[2] = min(expected[:2] + expected[3:])
+    assert weights_of(dataset, str(tmp_path / 'n.pth')).tolist() == pytest.approx(expected, rel=1e-5)
 
 
 # -- a curriculum -----------------------------------------------------------------------------------------------------
@@ -273,3 +303,10 @@ def test_weights_that_do_not_fit_are_refused(
     (root / 'data/w.txt').write_text(text)
     (line,) = refused(changed(**OURS, **{SETS + 'picture_weights': 'data/w.txt'}))
     assert 'datasets.train.picture_weights' in line and culprit in line
+
+
+def test_a_network_without_a_density_gives_no_weights(root: Path, refused: Callable[..., list[str]]) -> None:
+    torch.save({'params': SAFMN(dim=8, n_blocks=1).state_dict()}, root / 'data/safmn.pth')
+    for file, says in (('safmn', 'safmn.pth: its network has no density'), ('none', 'none.pth: no such file')):
+        (line,) = refused(changed(**OURS, **{SETS + 'picture_weights': f'data/{file}.pth'}))
+        assert line.startswith('x.yml: datasets.train.picture_weights: ') and line.endswith(says)

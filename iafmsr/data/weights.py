@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from iafmsr.errors import UserError
 from iafmsr.files.names import printable
 from iafmsr.files.picture import UnreadableError
 
-__all__ = ['BY_GRADIENT', 'gradient_weights', 'read_weights']
+__all__ = ['BY_GRADIENT', 'density_weights', 'gradient_weights', 'read_weights']
 
 BY_GRADIENT = 'gradient'
 
@@ -67,17 +67,46 @@ def gradient_weights(source: PairSource) -> Tensor:
         float64 (pictures,).
     """
 
-    def weight(index: int) -> float:
-        try:
-            gray = source.read_pictures(index)['lq'].double().mean(-1)
-        except UnreadableError:
-            return 1.0  # named when it is drawn
+    def weight(lq: Tensor) -> float:
+        gray = lq.double().mean(-1)
         return max(1.0, sum(gray.diff(dim=axis).abs().mean().item() for axis in (0, 1)))
+
+    return _of_all(source, weight)
+
+
+def density_weights(source: PairSource, density: Callable[[Tensor], Tensor]) -> Tensor:
+    """Of each picture the mean of its information density map.
+
+    A picture that cannot be read has the least one of the others. The processes of a run share the work.
+
+    Args:
+        source: of the pictures.
+        density: LR (1, 3, H, W) in [0, 1] -> map (1, 1, H, W), not negative.
+
+    Returns:
+        float64 (pictures,).
+    """
+
+    def weight(lq: Tensor) -> float:
+        return density(lq.permute(2, 0, 1)[None].float() / 255).mean().item()
+
+    weights = _of_all(source, weight, math.nan)
+    return weights.nan_to_num(weights[~weights.isnan()].min().item())
+
+
+def _of_all(source: PairSource, weight: Callable[[Tensor], float], unreadable: float = 1.0) -> Tensor:
+    """A value of each LR picture, (h, w, 3) in [0, 255]."""
+
+    def value(index: int) -> float:
+        try:
+            return weight(source.read_pictures(index)['lq'])
+        except UnreadableError:
+            return unreadable  # named when it is drawn
 
     rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     mine = range(rank, len(source), processes)
     with source.reading():
-        shares = from_everyone(list(in_order(weight, mine)))
+        shares = from_everyone(list(in_order(value, mine)))
     weights = torch.empty(len(source), dtype=torch.float64)
     for first, share in enumerate(shares):
         weights[first::processes] = torch.tensor(share, dtype=torch.float64)

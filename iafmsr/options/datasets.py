@@ -93,7 +93,8 @@ class _Ours(Section):
     mixup: Share = key('probability that a patch is the mean with another one, at random weights', 0)
     cutmix: Share = key('probability that a rectangle of a patch is from another one', 0)
     picture_weights: Text | None = key(
-        'how often a picture is drawn: `gradient`, by its mean gradient, or a file with a line `NAME WEIGHT` for each',
+        'how often a picture is drawn: `gradient`, by its mean gradient; weights of a network (`.pth`), by its mean '
+        'density; or a file with a line `NAME WEIGHT` for each',
         None,
     )
     bit_depth: Annotated[Literal[8, 16], Kind('8 or 16')] = key('bits of each channel that are used', 8)

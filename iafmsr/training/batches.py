@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,8 @@ from iafmsr.bridge.basicsr_api import build_dataset
 from iafmsr.bridge.launching import end_with_parent
 from iafmsr.data.in_memory import build_train_loader
 from iafmsr.data.sampling import EpochSampler
-from iafmsr.data.weights import BY_GRADIENT, gradient_weights, read_weights
 from iafmsr.training.curriculum import Curriculum
+from iafmsr.training.picture_weights import weights_of
 from iafmsr.training.signals import leave_signals_to_the_main_process
 from iafmsr.training.waiting import WorkerWatch
 
@@ -118,13 +117,6 @@ class Batches(AbstractContextManager['Batches']):
         for child in multiprocessing.active_children():  # workers that hang, and take no signal but this
             child.kill()
             child.join()
-
-
-def weights_of(dataset: Any, wanted: str | None) -> torch.Tensor | None:
-    """How often the pictures of a train set are drawn, by its ``picture_weights``."""
-    if wanted is None or wanted == BY_GRADIENT:
-        return gradient_weights(dataset) if wanted else None
-    return read_weights(Path(wanted), [dataset.names(index)['gt_path'] for index in range(len(dataset))])
 
 
 def ahead(batches: Iterator[Batch], count: int) -> Iterator[Batch]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import torch
 
@@ -11,12 +10,12 @@ from iafmsr.bridge.basicsr_api import DATASET_REGISTRY, MODEL_REGISTRY
 from iafmsr.data.augmentation import AUGMENTATIONS, MIXINGS
 from iafmsr.data.on_the_fly import OnTheFlyDataset
 from iafmsr.data.paired_dataset import PairedSRDataset
-from iafmsr.data.weights import BY_GRADIENT, read_weights
 from iafmsr.errors import UserError
 from iafmsr.options.datasets import DATASETS, REAL, OtherDataset
 from iafmsr.training.checks.data_files import check_dataset, names_of, one_by_one, roots_of, same_names
 from iafmsr.training.checks.data_pixels import check_pixels
 from iafmsr.training.checks.findings import Findings, Options, is_folder_name, shown, subsection, whole
+from iafmsr.training.picture_weights import check_picture_weights
 
 _OF_TRAINING = (*AUGMENTATIONS, *MIXINGS, 'picture_weights')
 _WINDOWS = {'calculate_ssim': 11, 'calculate_niqe': 96}  # pixels in height and width that a value is of; else one
@@ -152,9 +151,9 @@ class DatasetCheck(Findings):
 
     def weights(self, where: str, dataset: Options, parts: list[Options]) -> None:
         wanted = dataset.get('picture_weights')
-        if wanted is not None and wanted != BY_GRADIENT:
+        if wanted is not None:
             try:
-                read_weights(Path(wanted), [name for part in parts for name in names_of(part, 'dataroot_gt')])
+                check_picture_weights(wanted, [name for part in parts for name in names_of(part, 'dataroot_gt')])
             except UserError as error:
                 self.fault(f'{where}.picture_weights', str(error))
 

@@ -459,7 +459,7 @@ def test_sets_whose_record_has_no_report_are_refused(pictures, tmp_path):
 
 
 # -- nested folders, and the report -----------------------------------------------------------------------------------
-def test_pictures_of_nested_folders_are_prepared(tmp_path):
+def test_pictures_of_nested_folders_are_prepared(tmp_path, capsys):
     """As ImageNet and LSDIR lay them out."""
     for folder, name in (('train/n01', 'n01_1.JPEG'), ('train/n02', 'n02_7.JPEG'), ('train/n02/deep', '0000001.png')):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
@@ -469,6 +469,8 @@ def test_pictures_of_nested_folders_are_prepared(tmp_path):
     sizes = ['--crop-size', '48', '--step', '24', '--min-size', '24']
     with pytest.raises(SystemExit):
         main(['prepare', *flags, *sizes])
+    says = f'no pictures in {tmp_path}/train, but in folders below it: --recursive takes those'
+    assert capsys.readouterr().err == f'iafmsr: error: {says}\n' and not (tmp_path / 'out').exists()
     assert main(['prepare', *flags, *sizes, '--recursive']) == 0
     assert sorted(read_lmdb(tmp_path / 'out/HR_sub.lmdb')[0]) == ['0000001_s001', 'n01_1_s001', 'n02_7_s001']
 

@@ -63,10 +63,13 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: see :func:`iafmsr.tools.prepare.preparation.prepare`.
     """
-    from iafmsr.files.names import list_pictures, nested
+    from iafmsr.files.names import is_picture_name, list_pictures, nested, printable
     from iafmsr.tools.prepare.forms import SubImages, WholePictures
     from iafmsr.tools.prepare.preparation import prepare
 
+    for folder in args.input if not args.recursive else ():
+        if folder.is_dir() and not any(map(is_picture_name, folder.iterdir())) and nested([folder]) != [folder]:
+            raise UserError(f'no pictures in {printable(folder)}, but in folders below it: --recursive takes those')
     if args.recursive:
         args.input = nested(args.input)
     if args.report:

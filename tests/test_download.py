@@ -5,6 +5,7 @@ import io
 import tarfile
 import threading
 import zipfile
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -251,10 +252,11 @@ def benchmark_archive():
     return buffer.getvalue()
 
 
-def test_four_benchmarks_come_in_one_archive_to_where_the_commands_want_them(tmp_path, capsys):
-    """Whose sum is kept; it is not the one that is published, which is said."""
-    (tmp_path / 'benchmarks').mkdir()
-    (tmp_path / 'benchmarks/benchmark.tar').write_bytes(content := benchmark_archive())
+def test_four_benchmarks_come_in_one_archive_to_where_the_commands_want_them(serve, tmp_path, monkeypatch, capsys):
+    """Asked for once, from a server in the place of the authors'. Its sum is not the published one, which is said."""
+    server, address = serve(content := benchmark_archive())
+    served = tuple(replace(source, url=f'{address}/benchmark.tar') for source in BENCHMARKS)
+    monkeypatch.setattr('iafmsr.tools.prepare.sources.BENCHMARKS', served)
     assert main(['download', 'benchmarks', '--output', str(tmp_path)]) == 0
     said = capsys.readouterr().err
     for name, count in {'Set5': 5, 'Set14': 14, 'BSD100': 100, 'Urban100': 100}.items():
@@ -263,6 +265,17 @@ def test_four_benchmarks_come_in_one_archive_to_where_the_commands_want_them(tmp
     found = hashlib.md5(content).hexdigest()
     assert (tmp_path / 'benchmarks/benchmark.tar.md5').read_text() == f'{found}  benchmark.tar\n'
     assert said.count(f'its MD5 is {found}, torchSR gives {BENCHMARKS[0].md5}') == 1 and 'www.manga109.org' in said
+    assert main(['download', 'benchmarks', '--output', str(tmp_path)]) == 0 and server.asked == [None]
+
+
+def test_the_command_downloads_df2k_and_goes_on_where_it_stopped(serve, tmp_path, monkeypatch):
+    """From a server that breaks off, with five pictures in the place of 800 and 2,650."""
+    _, address = serve(zip_archive(), cut=4000)
+    served = tuple(replace(s, url=f'{address}/{s.name}.zip', pictures='Set_HR', count=5) for s in DF2K)
+    monkeypatch.setattr('iafmsr.tools.prepare.sources.DF2K', served)
+    assert main(['download', '--output', str(tmp_path)]) == 0
+    for name in ('DIV2K', 'Flickr2K'):
+        assert pictures_in(tmp_path / name / 'Set_HR') == PICTURES
 
 
 def test_an_archive_that_has_changed_is_named(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +12,7 @@ from urllib.error import URLError
 
 import option_cases
 import pytest
+import test_download
 import torch
 from basicsr.losses import build_loss
 from basicsr.models import build_model
@@ -17,10 +20,13 @@ from option_cases import changed
 from test_models import EDSR, IAFMNET, batch, options, train
 from torch import Tensor, nn
 
+from iafmsr.bridge.vgg import check_vgg
+from iafmsr.errors import UserError
 from iafmsr.layers.density import information
 from iafmsr.models.usage import announce_unused_parameters
 from iafmsr.training.checks.check import check_options
 
+serve = test_download.serve
 parse, refused, root = option_cases.parse, option_cases.refused, option_cases.root
 LAYERS = {'conv1_1': 0.5, 'conv1_2': 2.0}
 
@@ -245,6 +251,25 @@ def test_weights_that_cannot_be_downloaded_are_named_with_their_place(
     (line,) = refused(changed(**{f'train.{section}': [loss] if section == 'losses' else loss}))
     assert 'vgg19-dcbb9e9d.pth cannot be downloaded (' in line and 'no route to host' in line
     assert line.endswith(f'put the file at {hub}/checkpoints/vgg19-dcbb9e9d.pth')
+
+
+def test_weights_are_downloaded_before_the_run_and_held_against_their_sum(
+    serve: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From a server in the place of PyTorch's. A file with another sum is not kept."""
+    content = b'the weights of a VGG'
+    server, address = serve(content)
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    for sum_, kept in (('0' * 8, False), (hashlib.sha256(content).hexdigest()[:8], True)):
+        url = f'{address}/vgg19-{sum_}.pth'
+        weights = {'IMAGENET1K_V1': SimpleNamespace(url=url)}
+        monkeypatch.setattr('iafmsr.bridge.vgg.get_model_weights', lambda _, weights=weights: weights)
+        with nullcontext() if kept else pytest.raises(UserError, match='cannot be downloaded .invalid hash value'):
+            check_vgg('vgg19', ['conv5_4'], download=True)
+        file = tmp_path / f'checkpoints/vgg19-{sum_}.pth'
+        assert file.is_file() == kept
+    check_vgg('vgg19', ['conv5_4'], download=True)
+    assert file.read_bytes() == content and len(server.asked) == 2  # what is there is not asked for again
 
 
 @pytest.mark.parametrize('model', ['SRModel', 'IAFMNetModel'])

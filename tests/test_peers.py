@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from basicsr.models import build_model
+from option_cases import DELETE, changed
 
 from iafmsr.archs import BSRN, ELAN, ESRT, ETDS, IMDN, PAN, RDESA, RLFN, SAFMN, ShuffleMixer, SMFANet, Spandrel
 from iafmsr.errors import UserError
@@ -104,6 +105,24 @@ def test_any_size_from_one_pixel_gives_a_finite_picture_and_gradient(net, size):
     sr.sum().backward()
     assert sr.isfinite().all() and lq.grad.isfinite().all()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+@pytest.mark.parametrize(
+    ('name', 'width', 'says'),
+    [
+        ('ELAN', 16, 'a multiple of 6'),
+        ('ESRT', 24, 'a multiple of 16'),
+        ('ShuffleMixer', 12, 'a multiple of 8'),
+        ('BSRN', 15, 'at least 16'),
+        ('RDESA', 3, 'at least 4'),
+        ('IMDN', 24, 'a multiple of 16'),
+    ],
+)
+def test_a_width_that_a_net_cannot_have_is_named_before_the_run(name, width, says):
+    opt = changed(**{'network_g': {'type': name, 'scale': 4, 'num_feat': width}, 'train.ie_opt': DELETE})
+    assert check_options(opt, True, '', files=False).faults == [
+        f'network_g: {name} cannot be built: num_feat must be {says}, got {width}'
+    ]
 
 
 @pytest.mark.parametrize('net', SMALL)
@@ -319,7 +338,8 @@ def test_weights_tell_which_net_of_spandrel_they_belong_to():
 
 @needs_spandrel
 def test_unknown_id_is_answered_with_the_known_ones():
-    with pytest.raises(UserError, match="no id 'SwinIRR', only .*SwinIR"):
+    more = '' if find_spec('spandrel_extra_arches') else r' \(pip install spandrel_extra_arches brings more\)'
+    with pytest.raises(UserError, match=f"no id 'SwinIRR'{more}, only .*SwinIR"):
         Spandrel(id='SwinIRR')
 
 

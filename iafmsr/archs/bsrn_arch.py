@@ -53,8 +53,11 @@ class BSRN(PublishedNet):
 
     Args:
         scale (int): upscaling factor.
-        num_feat (int): width, a multiple of 16.
+        num_feat (int): width, at least 16.
         num_block (int): number of blocks.
+
+    Raises:
+        ValueError: when ``num_feat`` is below 16.
     """
 
     published_names: ClassVar = {
@@ -79,6 +82,8 @@ class BSRN(PublishedNet):
 
     def __init__(self, *, scale: int = 4, num_feat: int = 64, num_block: int = 8) -> None:
         super().__init__()
+        if num_feat < 16:
+            raise ValueError(f'num_feat must be at least 16, got {num_feat}')
         self.scale = scale
         self.head = BSConv(4 * 3, num_feat)
         self.blocks = nn.ModuleList(ESDB(num_feat) for _ in range(num_block))

@@ -109,6 +109,9 @@ class ELAN(PublishedNet):
         num_block (int): number of blocks, of two attentions each; 18 in ELAN.
         windows (list[int]): window sizes of the three groups of channels.
         ratio (int): hidden width of the shift convolutions over their input.
+
+    Raises:
+        ValueError: when ``num_feat`` is no multiple of 6.
     """
 
     mean: Tensor
@@ -133,6 +136,8 @@ class ELAN(PublishedNet):
         ratio: int = 2,
     ) -> None:
         super().__init__()
+        if num_feat % 6:
+            raise ValueError(f'num_feat must be a multiple of 6, got {num_feat}')
         self.scale, self.multiple = scale, math.lcm(*windows)
         self.register_buffer('mean', torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
         self.head = nn.Conv2d(3, num_feat, 3, padding=1)

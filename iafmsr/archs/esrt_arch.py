@@ -129,10 +129,15 @@ class ESRT(nn.Module):
         scale (int): 2, 3 or 4; 4 is twice 2.
         num_feat (int): width, a multiple of 16.
         num_block (int): number of high preserving blocks.
+
+    Raises:
+        ValueError: when ``num_feat`` is no multiple of 16.
     """
 
     def __init__(self, *, scale: int = 4, num_feat: int = 32, num_block: int = 3) -> None:
         super().__init__()
+        if num_feat % 16:
+            raise ValueError(f'num_feat must be a multiple of 16, got {num_feat}')
         self.scale = scale
         self.head = nn.Conv2d(3, num_feat, 3, padding=1)
         self.blocks = nn.ModuleList(HPB(num_feat) for _ in range(num_block))

@@ -53,10 +53,15 @@ class RDESA(nn.Module):
         scale (int): upscaling factor.
         num_feat (int): width, at least 4.
         num_block (int): number of blocks.
+
+    Raises:
+        ValueError: when ``num_feat`` is below 4.
     """
 
     def __init__(self, *, scale: int = 4, num_feat: int = 32, num_block: int = 6) -> None:
         super().__init__()
+        if num_feat < 4:
+            raise ValueError(f'num_feat must be at least 4, got {num_feat}')
         self.scale = scale
         self.head = nn.Conv2d(3, num_feat, 3, padding=1)
         self.blocks = nn.ModuleList(ResidualDistillationBlock(num_feat) for _ in range(num_block))

@@ -75,6 +75,9 @@ class ShuffleMixer(PublishedNet):
         kernel_size (int): of the convolution of each channel, odd; 3 in the tiny form.
         num_block (int): number of blocks.
         ratio (int): hidden width of the MLPs over their input.
+
+    Raises:
+        ValueError: when ``num_feat`` is no multiple of 8.
     """
 
     published_names: ClassVar = {
@@ -89,6 +92,8 @@ class ShuffleMixer(PublishedNet):
         self, *, scale: int = 4, num_feat: int = 64, kernel_size: int = 7, num_block: int = 5, ratio: int = 2
     ) -> None:
         super().__init__()
+        if num_feat % 8:
+            raise ValueError(f'num_feat must be a multiple of 8, got {num_feat}')
         self.scale = scale
         self.head = nn.Conv2d(3, num_feat, 3, padding=1, bias=False)
         self.blocks = nn.Sequential(*(FeatureMixingBlock(num_feat, kernel_size, ratio) for _ in range(num_block)))

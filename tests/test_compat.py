@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -68,6 +69,19 @@ def test_torchvision_operators_are_declared_once(monkeypatch: pytest.MonkeyPatch
     assert hasattr(torch.ops.torchvision, 'nms')
     monkeypatch.setattr(torch.library, 'Library', lambda *_: pytest.fail('declared although present'))
     importing.declare_torchvision_operators()
+
+
+@pytest.mark.parametrize('name', ['_C.so', '_C_stable.so'])
+def test_torchvision_declares_its_operators_by_a_library_of_either_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Declared here first, they would end the process when torchvision 0.29 loads its library."""
+    (tmp_path / name).touch()
+    loaded: list[Path] = []
+    monkeypatch.setattr(importing, 'find_spec', lambda _: SimpleNamespace(submodule_search_locations=[str(tmp_path)]))
+    monkeypatch.setattr(torch.ops, 'load_library', loaded.append)
+    importing.declare_torchvision_operators()
+    assert loaded == [tmp_path / name]
 
 
 def test_functional_tensor_has_the_function_of_functional() -> None:

@@ -1,8 +1,8 @@
 """What BasicSR 1.4.2 needs to be imported beside a current torch, torchvision and Python."""
 
-import importlib.machinery
-import importlib.util
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 
 import torch
@@ -25,13 +25,13 @@ def declare_torchvision_operators() -> None:
     dies of `operator torchvision::nms does not exist` while it describes its operators. BasicSR's image nets use none
     of them, so their declaration alone is enough. Where the library loads, it declares them itself.
     """
-    package = importlib.util.find_spec('torchvision')
-    native = package and importlib.machinery.PathFinder.find_spec('_C', package.submodule_search_locations)
-    if native is not None:
-        try:
-            torch.ops.load_library(native.origin)
-        except OSError:
-            pass
+    package = find_spec('torchvision')
+    for folder in package.submodule_search_locations or () if package else ():
+        for native in Path(folder).glob('_C*'):  # its name has changed: _C.so, then _C_stable.so
+            try:
+                torch.ops.load_library(native)
+            except OSError:
+                pass
     schemas = {
         'nms': 'nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
         'qnms': 'qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
@@ -50,7 +50,7 @@ def provide_functional_tensor() -> None:
     BasicSR's degradations import `rgb_to_grayscale` from it; `torchvision.transforms.functional` has the same function.
     """
     name = 'torchvision.transforms.functional_tensor'
-    if name in sys.modules or importlib.util.find_spec(name) is not None:
+    if name in sys.modules or find_spec(name) is not None:
         return
     from torchvision.transforms.functional import rgb_to_grayscale
 
@@ -65,5 +65,5 @@ def provide_distutils() -> None:
     setuptools has a copy. Its start-up file puts it in place where packages are installed as usual; where their folder
     is merely on PYTHONPATH, importing setuptools does.
     """
-    if importlib.util.find_spec('distutils') is None:
+    if find_spec('distutils') is None:
         import setuptools  # noqa: F401

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 
-from iafmsr.bridge.basicsr_api import ARCH_REGISTRY, METRIC_REGISTRY
+from iafmsr.bridge.basicsr_api import ARCH_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 from iafmsr.errors import UserError
+from iafmsr.models.iafmnet_model import IAFMNetModel
 from iafmsr.models.metrics import missing_package, prepare
-from iafmsr.training.checks.findings import Findings, Options, shown, subsection
+from iafmsr.training.checks.findings import Findings, Options, is_foreign, shown, subsection
 
 
 class ValidationCheck(Findings):
@@ -19,8 +20,16 @@ class ValidationCheck(Findings):
         for name, section in subsection(self.val, 'metrics').items():
             if isinstance(section, dict):
                 self.metric(f'val.metrics.{name}', section)
+        if self.val.get('tile'):
+            self.tile()
+
+    def tile(self) -> None:
+        """That the model reads it, also in a test, and whether the network is exact."""
+        model = dict(iter(MODEL_REGISTRY)).get(str(self.opt.get('model_type')))
         arch = dict(iter(ARCH_REGISTRY)).get(str(subsection(self.opt, 'network_g').get('type')))
-        if self.val.get('tile') and arch is not None and not hasattr(arch, 'local_map'):
+        if model is not None and not (issubclass(model, IAFMNetModel) or is_foreign(model)):
+            self.fault('val.tile', f'{model.__name__} makes no use of it, IAFMNetModel does')
+        elif arch is not None and not hasattr(arch, 'local_map'):
             self.warn('val.tile', f'{arch.__name__} gives another result in tiles than of the whole picture')
 
     def metric(self, where: str, section: Options) -> None:

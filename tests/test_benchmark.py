@@ -36,9 +36,10 @@ from iafmsr.tools.benchmark.quality import BICUBIC, How, measure_quality
 from iafmsr.tools.benchmark.robustness import Robustness, robustness
 from iafmsr.tools.benchmark.run import benchmark
 from iafmsr.tools.benchmark.sets import BenchmarkSet, _size, data_folder, find_sets
-from iafmsr.tools.benchmark.speed import PeakMemory, Speed, measure_speed
+from iafmsr.tools.benchmark.speed import Speed, Timed, forms_of, measure_speed
 from iafmsr.tools.benchmark.tables import difference, tables
 from iafmsr.tools.measure.complexity import Complexity
+from iafmsr.tools.measure.machine import PeakMemory, resident
 from iafmsr.tools.measure.quality import Quality, y_quality
 
 CPU = torch.device('cpu')
@@ -382,11 +383,11 @@ def test_cached_figures_of_networks_keep_their_kind(tmp_path):
     kept = {'complexity': Complexity(1, 2, 3), 'robustness': Robustness(0.5, 1, 2.0, (0.0, 1.0), (-1.0, 2.0))}
     cache.put('subject', 'complexity', kept['complexity'])
     cache.put('subject', 'robustness', asdict(kept['robustness']))
-    cache.put('subject', 'speed', [asdict(Speed(1.0, (0.5, 2.0), 3.0))])
+    kept['speed'] = Timed(40.0, {'net': Speed(1.0, (0.5, 2.0), 3.0), 'other': Speed(1.0, (0.5, 2.0), None)})
+    cache.put('subject', 'speed', asdict(kept['speed']))
     cache.save()
     found = Cache(tmp_path)
     assert {key: found.get('subject', key, type(value)) for key, value in kept.items()} == kept
-    assert found.get('subject', 'speed', list[Speed]) == [Speed(1.0, (0.5, 2.0), 3.0)]
     assert found.get('subject', 'speed', Complexity) is None
 
 
@@ -461,16 +462,37 @@ def test_speed_takes_turns_and_is_kept(tmp_path):
     specs = [
         Recording(name, 4, {'type': arch, 'record': str(record)}) for name, arch in (('a', 'SAFMN'), ('b', 'SMFANet'))
     ]
-    speed = measure_speed(specs, 4, CPU, Cache(tmp_path), pictures=3, output_size=(64, 36))
+
+    def measure() -> dict[str, Speed]:
+        return measure_speed(specs, 'torch', (16, 9), CPU, Cache(tmp_path), pictures=3).nets
+
+    speed = measure()
     lines = record.read_text().splitlines()
-    timed = [line.split(' ', 2) for line in lines[2:]]  # before them one of each for memory
-    assert [name for name, _, _ in timed] == ['a', 'b'] * (5 + 3)
+    timed = [line.split(' ', 2) for line in lines[6:]]  # before them three of each for memory
+    assert [name for name, _, _ in timed] == ['a', 'b'] * (3 + 3)
     assert len({process for _, process, _ in timed} | {str(os.getpid())}) == 3
     assert timed[0][2].startswith('(9, 16) ')
     assert timed[0][2] == timed[1][2] != timed[2][2]  # the same picture for both, then another
     assert speed['a'].quartiles_ms[0] <= speed['a'].median_ms <= speed['a'].quartiles_ms[1]
-    assert measure_speed(specs, 4, CPU, Cache(tmp_path), pictures=3, output_size=(64, 36)) == speed
+    assert measure() == speed
     assert record.read_text().splitlines() == lines
+
+
+@pytest.mark.skipif(resident() is None, reason='the system does not say what a process holds')
+def test_what_a_process_held_at_its_peak_is_known_afterwards():
+    before = resident()
+    torch.ones(50 * 2**18)  # 50 MiB, freed at once
+    assert 45 < resident(peak=True) - before < 80
+    before = resident()
+    assert resident(peak=True) - before < 5
+
+
+def test_what_is_to_be_timed_has_to_be_there(monkeypatch):
+    monkeypatch.setattr('iafmsr.tools.benchmark.speed.unfit', lambda engine, *_: None if engine == 'torch' else 'gone')
+    assert forms_of(['all'], CPU) == ['torch', 'torch-bf16', 'torch-fp16']
+    assert forms_of(['torch', 'torch'], CPU) == ['torch'] and forms_of([], CPU) == []
+    with pytest.raises(UserError, match='^--speed onnxruntime: gone$'):
+        forms_of(['torch', 'onnxruntime'], CPU)
 
 
 def fail(net, error):
@@ -618,12 +640,12 @@ def test_points_of_the_plot_are_where_their_figures_are():
         (['SMFANet', '--plot', 'a.pdf'], '--plot a.pdf: the name must end in .png'),
         (['--metrics', 'fsim'], "metric fsim needs an extra: pip install 'iafmsr[metrics]'"),
         (['--threads', '0'], '--threads 0: a number from 1 is wanted'),
-        (['--speed', 'cuda'], 'cuda: this machine has no CUDA device'),
+        (['--speed', 'cuda'], '--speed cuda: none of all, torch'),
+        (['--pictures', '1'], '--pictures 1: a number from 2 is wanted'),
+        (['--size', '0x180'], '--size 0x180: WIDTHxHEIGHT is wanted'),
     ],
 )
 def test_mistakes_cost_one_line_and_no_file(data, weights, monkeypatch, capsys, arguments, message):
-    if 'cuda' in arguments and torch.cuda.is_available():
-        pytest.skip('this machine has a CUDA device')
     monkeypatch.chdir(data.parent)
     monkeypatch.setattr('iafmsr.models.metrics.find_spec', lambda _: None)
     metrics._metric.cache_clear()

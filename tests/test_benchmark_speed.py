@@ -2,12 +2,16 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 import torch
 
 from iafmsr.cli import main
-from iafmsr.tools.benchmark import sparse
+from iafmsr.errors import UserError
+from iafmsr.nets.compiled import refusal
+from iafmsr.nets.trained import TrainedNet
+from iafmsr.tools.benchmark import sparse, speed
 from iafmsr.tools.benchmark.sparse import Case, Timing, crossovers, density_map
 
 
@@ -26,23 +30,37 @@ def test_sparse_convolution_by_its_command(tmp_path, capsys):
         assert timing['speedup'] == pytest.approx(dense / gather)
 
 
-def test_networks_by_their_command(tmp_path):
+@pytest.mark.skipif(bool(refusal('openvino')), reason="the extra 'fast' is not installed")
+def test_networks_by_their_command(tmp_path, capsys, monkeypatch):
+    """Peers run in the engine too, at the size that is given; a net that it refuses has a line."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    converted = speed.in_engine
+
+    def refusing(trained: TrainedNet, *args: Any, **keywords: Any) -> TrainedNet:
+        if trained.arch == 'ETDS':
+            raise UserError('no graph for it')
+        return converted(trained, *args, **keywords)
+
+    monkeypatch.setattr(speed, 'in_engine', refusing)
     file = tmp_path / 'nets.json'
-    nets = 'IAFMNet:num_feat=8,num_block=1 SAFMN'
-    assert profile(*f'inference {nets} --scale 2 --size 64x48 --iters 2 --output {file}'.split()) == 0
-    (result,) = json.loads(file.read_text())['results']
-    assert [net['net'] for net in result['nets']] == ['IAFMNet', 'SAFMN'] and result['size'] == [32, 24]
-    for net in result['nets']:
-        assert 0 < net['floor_ms'] < net['speed']['median_ms'] and net['speed']['peak_mib'] > 0
+    nets = 'IAFMNet:num_feat=8,num_block=1 ETDS:num_feat=8,num_block=1 SAFMN:dim=8,n_blocks=1'
+    forms = '--speed torch openvino --size 32x24 --pictures 2 --threads 1'
+    assert main(f'benchmark {nets} --scale 2 --sets {forms} --no-cache --device cpu --output {file}'.split()) == 0
+    torch_form, openvino = json.loads(file.read_text())['scales'][0]['speed']
+    assert (torch_form['form'], openvino['form'], openvino['size']) == ('torch', 'openvino', [32, 24])
+    for form in (torch_form, openvino):
+        assert form['nets']['SAFMN']['ratio'] == 1 and '1 thread' in form['processor']
+        for net in form['nets'].values():
+            assert 0 < net['floor_ms'] < net['median_ms'] and net['peak_mib'] > 0
+    assert len(torch_form['nets']) == 3 and len(openvino['nets']) == 2
+    out, err = capsys.readouterr()
+    assert 'x2, 32x24: peak memory' in out and err == 'iafmsr: ETDS is not timed in openvino: no graph for it\n'
 
 
 @pytest.mark.parametrize(
     ('arguments', 'fault'),
     [
         (['sparse-conv', '--size', '320'], '--size 320: WIDTHxHEIGHT is wanted, such as 320x180'),
-        (['inference', '--size', '0x180'], '--size 0x180: WIDTHxHEIGHT is wanted'),
-        (['inference', '--scale', '5'], '--scale 5: none of 2, 3, 4'),
-        (['inference', '--iters', '1'], '--iters 1: a number from 2 is wanted'),
         (['sparse-conv', '--active', '0'], '--active 0: above 0 and up to 100 is wanted'),
         (['sparse-conv', '--active', '100.5'], '--active 100.5: above 0 and up to 100'),
         (['sparse-conv', '--weights', 'no_such_net'], '--weights no_such_net: no such file'),

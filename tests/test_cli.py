@@ -86,7 +86,7 @@ def test_the_version_is_that_of_the_package(argv: list[str], capsys: pytest.Capt
             ['upscale', 'a', '--output', 'b', '--weights', 'x', '--device', 'gpu'],
             '--device gpu: none of cpu, cuda, mps',
         ),
-        (['profile', 'trainin'], 'WHAT trainin: none of inference, sparse-conv, training, loading, overhead'),
+        (['profile', 'trainin'], 'WHAT trainin: none of sparse-conv, training, loading, overhead, gpu'),
         (['complexity', '-opt', 'a.yml', '--size', '1280'], '--size 1280: WIDTHxHEIGHT is wanted, such as 320x180'),
     ],
 )

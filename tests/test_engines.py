@@ -9,10 +9,12 @@ from exportable import exportable
 from PIL import Image
 
 import iafmsr
+from iafmsr.archs import SAFMN
 from iafmsr.cli import main
 from iafmsr.errors import UserError
 from iafmsr.nets import in_engine as module
-from iafmsr.nets.engines import EngineNet, compiled, engine_net
+from iafmsr.nets.compiled import compiled
+from iafmsr.nets.engines import EngineNet, engine_net
 from iafmsr.nets.graph import to_onnx
 from iafmsr.nets.in_engine import graphs_folder, in_engine
 from iafmsr.nets.tiles import Enlarger, is_exact
@@ -72,7 +74,9 @@ def test_a_process_has_one_core(content: bytes, monkeypatch: pytest.MonkeyPatch)
 def test_auto_converts_once(trained: TrainedNet, exported: list[int]) -> None:
     nets = [in_engine(trained, 'auto', CPU).net for _ in range(2)]
     assert exported == [1] and [net.engine for net in nets] == ['openvino'] * 2
-    assert len(list(graphs_folder().iterdir())) == 1
+    assert sorted(file.suffix for file in graphs_folder().iterdir()) == ['.checked', '.onnx']
+    in_engine(trained, 'onnxruntime', CPU)  # of the same graph
+    assert exported == [1]
     # other weights, another option: another graph
     trained.net.tail.bias[0] += 1e-5
     trained.net.density.k = 0.06
@@ -97,7 +101,7 @@ def test_what_differs_is_not_taken_and_not_tried_again(
 
 
 def test_without_the_engine_auto_is_pytorch(trained: TrainedNet, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ('in_engine', 'engines'):
+    for name in ('in_engine', 'compiled'):
         monkeypatch.setattr(f'iafmsr.nets.{name}.find_spec', lambda name: None if name == 'openvino' else True)
     assert in_engine(trained, 'auto', CPU) is trained
     with pytest.raises(UserError, match=r"^engine openvino: openvino is not installed; the extra 'fast' brings it$"):
@@ -115,25 +119,49 @@ def test_a_device_a_name_or_a_precision_that_an_engine_has_not(trained: TrainedN
             in_engine(trained, engine, torch.device(device), precision)
 
 
+@pytest.mark.parametrize('what', ['onnx', 'checked'])
 @pytest.mark.parametrize('damage', ['cut', 'bit', 'no folder'])
 def test_a_cache_that_is_damaged_or_cannot_be_written(
-    trained: TrainedNet, exported: list[int], damage: str, tmp_path: Path
+    trained: TrainedNet, exported: list[int], damage: str, what: str, tmp_path: Path
 ) -> None:
     if damage == 'no folder':
         (tmp_path / 'cache').write_text('')
     said, say = lines()
     in_engine(trained, 'openvino', CPU, **say)
-    assert [line.partition(':')[0] for line in said] == ['the graph is made anew each time'] * (damage == 'no folder')
+    assert [line.partition(':')[0] for line in said] == ['what is converted is not kept'] * 2 * (damage == 'no folder')
     if damage != 'no folder':
-        (file,) = graphs_folder().iterdir()
+        (file,) = graphs_folder().glob(f'*.{what}')
         stored = bytearray(file.read_bytes())
-        file.write_bytes(stored[:-9] if damage == 'cut' else bytes([*stored[:-9], stored[-9] ^ 1, *stored[-8:]]))
+        file.write_bytes(stored[:-1] if damage == 'cut' else bytes([*stored[:-1], stored[-1] ^ 1]))
         said.clear()
         again = in_engine(trained, 'openvino', CPU, **say)
-        assert said == [f'{file}: damaged; the graph is made again'] and file.read_bytes() == stored
+        assert said == [f'{file}: damaged; it is made again'] and file.read_bytes() == stored
         lq = torch.rand(1, 3, 9, 12)
         torch.testing.assert_close(again.net(lq), trained.net(lq), atol=1e-5, rtol=0)
-    assert exported == [1] * (1 if damage == 'no folder' else 2)
+    assert exported == [1] * (2 if damage != 'no folder' and what == 'onnx' else 1)
+
+
+def test_openvino_has_a_graph_for_the_size_that_comes_again(trained: TrainedNet, content: bytes) -> None:
+    """The same pictures by it, also after another size, and in each part of the graph that tiles need."""
+    net = engine_net(content, 'openvino')
+    for height, width, own in ((9, 12, False), (9, 12, True), (20, 12, False), (9, 12, False), (9, 12, True)):
+        lq = torch.rand(1, 3, height, width)
+        torch.testing.assert_close(net(lq), trained.net(lq), atol=1e-5, rtol=0)
+        assert (net._run.of_size is not None) == own
+
+
+def test_a_net_without_a_graph_for_all_sizes_has_one_for_the_size_that_is_meant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, 'to_onnx', to_onnx)
+    torch.manual_seed(0)
+    safmn = TrainedNet(SAFMN(scale=2, dim=8, n_blocks=1).eval().requires_grad_(False), 'SAFMN', 2)
+    with pytest.raises(UserError, match='^engine openvino: SAFMN cannot be exported'):
+        in_engine(safmn, 'openvino', CPU)
+    for size in ((21, 18), (40, 24)):
+        lq = torch.rand(1, 3, *size[::-1])
+        inside = in_engine(safmn, 'openvino', CPU, size=size)
+        torch.testing.assert_close(inside.net(lq), safmn.net(lq), atol=1e-5, rtol=0)
 
 
 def test_an_exported_file_changes_engines_and_runs_in_no_torch(

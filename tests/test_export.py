@@ -15,11 +15,11 @@ from iafmsr.archs.iafmnet_arch import IAFMNet
 from iafmsr.cli import main
 from iafmsr.errors import UserError
 from iafmsr.nets.agreement import LIMIT, SIZES, largest_difference
-from iafmsr.nets.engines import engine_net, load_onnx, refusal
+from iafmsr.nets.compiled import refusal
+from iafmsr.nets.engines import engine_net, load_onnx
 from iafmsr.nets.graph import METADATA, to_onnx
 from iafmsr.nets.loading import load_net
 from iafmsr.nets.trained import TrainedNet
-from iafmsr.tools.export.check import measure_times
 
 onnx = pytest.importorskip('onnx', reason="the extra 'onnx' is not installed")
 for package in ('onnxscript', 'onnxruntime'):
@@ -182,17 +182,12 @@ def test_a_tie_that_rounding_decides_does_not_fail_the_check(trained):
     assert largest_difference(trained.net, at_first_wrong, 1e-4) == 0 and len(calls) == 3 * len(SIZES) + 1
 
 
-def test_both_forms_are_timed(trained):
-    times = measure_times({'PyTorch': trained.net, 'nothing': lambda lq: None}, 3, (16, 16), pictures=1)
-    assert times['PyTorch'] > times['nothing'] > 0
-
-
 def test_the_command_writes_a_checked_file_that_upscales(trained, tmp_path, capsys):
     network = {'type': 'IAFMNet', 'scale': 2, 'num_feat': 8, 'num_block': 1}
     torch.save({'params': trained.net.state_dict(), 'network_g': network}, tmp_path / 'tiny.pth')
     assert main(['export', '--output', str(tmp_path / 'net.onnx'), '--weights', str(tmp_path / 'tiny.pth')]) == 0
     out = capsys.readouterr().out
-    assert 'IAFMNet x2, float32' in out and 'onnxruntime' in out and out.count('\n') == 3
+    assert 'IAFMNet x2, float32' in out and 'onnxruntime' in out and out.count('\n') == 2
     loaded = load_net(tmp_path / 'net.onnx')
     assert (loaded.arch, loaded.scale) == ('IAFMNet', 2) and difference(trained, loaded.net, 1, 12, 13) < 1e-4
     assert sorted(path.name for path in tmp_path.iterdir()) == ['net.onnx', 'tiny.pth']

@@ -157,7 +157,7 @@ def test_the_floor_is_that_of_the_batch(root: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(floor_module, 'has_bf16', lambda device: False)
     (small,) = floor_of(opt, CPU)
     monkeypatch.setattr(floor_module, 'has_bf16', lambda device: True)
-    monkeypatch.setattr(floor_module, '_rate', lambda device, dtype: 1.0)
+    monkeypatch.setattr(floor_module, 'rate', lambda device, dtype: 1.0)
     opt['datasets']['train']['batch_size_per_gpu'] *= 3
     large, half = floor_of(opt, CPU)
     assert large.gmacs == pytest.approx(3 * small.gmacs) and large.gbytes == pytest.approx(3 * small.gbytes)

@@ -29,7 +29,7 @@ COMMANDS = {
     'weights': ('iafmsr.tools.weights', 'list the known weights'),
     'benchmark': ('iafmsr.tools.benchmark.command', 'measure networks side by side: PSNR, SSIM, sizes, time, memory'),
     'ablate': ('iafmsr.tools.ablation.command', 'train variants under one budget and compare them'),
-    'profile': ('iafmsr.tools.profiling.command', 'measure where time goes, in inference and in training'),
+    'profile': ('iafmsr.tools.profiling.command', 'measure where time goes, in the sparse convolution and in training'),
     'complexity': ('iafmsr.tools.measure.command', 'count parameters, multiply-accumulates and activations'),
     'prepare': ('iafmsr.tools.prepare.command', 'make training or validation pairs of folders of pictures'),
     'download': ('iafmsr.tools.prepare.download_command', 'download DF2K, or the benchmarks'),

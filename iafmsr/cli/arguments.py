@@ -178,7 +178,11 @@ def add_sets(parser: argparse.ArgumentParser, default: list[str] | None = None) 
         help='folder of the benchmark sets: DIR/Set5/HR, DIR/Set5/LR_bicubic/X4 ...; LR is made where there is none '
         '(default: $IAFMSR_DATA/benchmarks, else datasets/benchmarks)',
     )
-    everything = '' if default else ' (default: all in the folder)'
+    everything = '' if default else '; no name: none (default: all in the folder)'
     parser.add_argument(
-        '--sets', nargs='+', metavar='SET', default=default, help=f'names of the benchmark sets{everything}'
+        '--sets',
+        nargs='+' if default else '*',
+        metavar='SET',
+        default=default,
+        help=f'names of the benchmark sets{everything}',
     )

@@ -25,12 +25,9 @@ def down(x: Tensor) -> Tensor:
     """
     if not is_exporting():
         return F.max_pool2d(x, POOL_SIZE, stride=POOL_SIZE, ceil_mode=True)
-    height, width = x.shape[-2:]
-    rows, cols = ((side + POOL_SIZE - 1) // POOL_SIZE for side in x.shape[-2:])  # ONNX rounds to zero, not down
-    # ceil_mode makes conditions on the sizes; the last row and column again change no maximum
-    cells = x.index_select(2, torch.arange(POOL_SIZE * rows, device=x.device).clamp(max=height - 1))
-    cells = cells.index_select(3, torch.arange(POOL_SIZE * cols, device=x.device).clamp(max=width - 1))
-    return cells.view(*x.shape[:2], rows, POOL_SIZE, cols, POOL_SIZE).amax(dim=(3, 5))
+    # ceil_mode makes conditions on the sizes; values below all others change no maximum
+    rest = POOL_SIZE - 1
+    return F.max_pool2d(F.pad(x, (0, rest, 0, rest), value=float('-inf')), POOL_SIZE)
 
 
 def up(x: Tensor, size: Sequence[int]) -> Tensor:

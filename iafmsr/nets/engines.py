@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache, cached_property
-from importlib.util import find_spec
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,106 +14,11 @@ from torch import Tensor, nn
 
 from iafmsr.errors import UserError
 from iafmsr.files.names import printable
+from iafmsr.nets.compiled import Run, compiled, refusal
 from iafmsr.nets.graph import METADATA, PARTS, part
 from iafmsr.nets.trained import TrainedNet, trained
 
-__all__ = ['ENGINES', 'EngineNet', 'compiled', 'engine_net', 'load_onnx', 'refusal']
-
-Run = Callable[[Mapping[str, Tensor]], list[Tensor]]  # inputs by name -> outputs in the order of the graph
-_EXTRAS = {'openvino': 'fast', 'onnxruntime': 'onnx'}
-ENGINES = ('auto', 'torch', *_EXTRAS)
-_HINTS = {'fp32': 'f32', 'bf16': 'bf16', 'fp16': 'f16'}
-
-
-def refusal(engine: str, precision: str = 'fp32') -> str | None:
-    """Why an engine cannot run here in a precision; None where it can."""
-    if find_spec(engine) is None:
-        return f"{engine} is not installed; the extra '{_EXTRAS[engine]}' brings it"
-    if precision != 'fp32' and engine == 'onnxruntime':
-        return 'onnxruntime computes in float32, or as a file of iafmsr export --fp16 says'
-    if precision != 'fp32' and precision.upper() not in _openvino().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
-        return f'this CPU has no arithmetic for {precision}'
-    return None
-
-
-def compiled(content: bytes, engine: str, precision: str = 'fp32') -> Run:
-    """A graph in an engine, on the CPU with as many threads as torch has.
-
-    Args:
-        content: of an ONNX file.
-        engine: ``openvino`` or ``onnxruntime``.
-        precision: ``fp32``, or ``bf16`` or ``fp16`` where OpenVINO has arithmetic for it here.
-
-    Raises:
-        UserError: the engine is not installed, cannot compute in the precision, or cannot take the graph.
-    """
-    if reason := refusal(engine, precision):
-        raise UserError(reason)
-    try:
-        return {'openvino': _in_openvino, 'onnxruntime': _in_onnxruntime}[engine](content, precision)
-    except UserError:
-        raise
-    except Exception as error:  # the engines' errors have no base of their own
-        raise UserError(f'no ONNX file that {engine} takes ({type(error).__name__})') from None
-
-
-@cache
-def _openvino() -> Any:
-    """The only core of the process, kept for good.
-
-    A core gives the thread a stack for signal handlers and frees it at its end. A second core would remember the stack
-    of the first and bring it back after it was freed: the next signal would then write into freed memory.
-    """
-    import openvino
-
-    return openvino.Core()
-
-
-def _in_openvino(content: bytes, precision: str) -> Run:
-    _check_whole(content)
-    core = _openvino()
-    options = {
-        'INFERENCE_PRECISION_HINT': _HINTS[precision],
-        'INFERENCE_NUM_THREADS': torch.get_num_threads(),
-        'PERFORMANCE_HINT': 'LATENCY',
-        'ENABLE_CPU_PINNING': False,  # two processes would share a core while others are idle
-    }
-    net = core.compile_model(core.read_model(content), 'CPU', options)
-    names = {name for value in net.inputs for name in value.get_names()}
-
-    def run(inputs: Mapping[str, Tensor]) -> list[Tensor]:
-        found = net({name: value.numpy() for name, value in inputs.items() if name in names}, share_inputs=True)
-        return [torch.from_numpy(found[output]) for output in net.outputs]
-
-    return run
-
-
-def _in_onnxruntime(content: bytes, precision: str) -> Run:
-    import onnxruntime
-
-    _check_whole(content)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
-    names = {value.name for value in session.get_inputs()}
-
-    def run(inputs: Mapping[str, Tensor]) -> list[Tensor]:
-        found = session.run(None, {name: value.numpy() for name, value in inputs.items() if name in names})
-        return [torch.from_numpy(value) for value in found]
-
-    return run
-
-
-def _check_whole(content: bytes) -> None:
-    """Raises:
-    UserError: the file wants data of other files.
-    """
-    import onnx
-
-    for message in _messages(onnx.load_from_string(content)):
-        if isinstance(message, onnx.TensorProto) and message.data_location == onnx.TensorProto.EXTERNAL:
-            raise UserError('its data lie in other files, which are not read')
+__all__ = ['EngineNet', 'engine_net', 'load_onnx']
 
 
 class EngineNet(nn.Module):
@@ -174,13 +78,22 @@ class TiledEngineNet(EngineNet):
         return {name: compiled(part(self.content, name), self.engine, precision[name]) for name in PARTS}
 
 
-def engine_net(content: bytes, engine: str, precision: str = 'fp32') -> EngineNet:
+def engine_net(
+    content: bytes, engine: str, precision: str = 'fp32', described: dict[str, Any] | None = None
+) -> EngineNet:
     """The net of a graph of ``iafmsr export`` in an engine; exact in tiles where the graph names its maps.
 
+    Args:
+        content, engine, precision: as of :func:`compiled`.
+        described: what the graph says of its network, of a graph that was here before; reading it takes a while.
+
     Raises:
-        UserError: as :func:`compiled`, or the graph says nothing of its network that can be read.
+        UserError: as :func:`compiled`, or the graph says nothing of its network that can be read, or wants data of
+            other files.
     """
-    described = _described(content)
+    if described is None:
+        described = _described(content)
+        _check_whole(content)
     kind = TiledEngineNet if 'margin' in described else EngineNet
     return kind(content, engine, precision, described)
 
@@ -205,6 +118,17 @@ def load_onnx(file: Path) -> TrainedNet:
     if found.scale != net.described['scale']:
         raise UserError(f'{name}: it says scale {net.described["scale"]!r}, and enlarges by {found.scale}')
     return found
+
+
+def _check_whole(content: bytes) -> None:
+    """Raises:
+    UserError: the file wants data of other files.
+    """
+    import onnx
+
+    for message in _messages(onnx.load_from_string(content)):
+        if isinstance(message, onnx.TensorProto) and message.data_location == onnx.TensorProto.EXTERNAL:
+            raise UserError('its data lie in other files, which are not read')
 
 
 def _described(content: bytes) -> dict[str, Any]:

@@ -80,6 +80,7 @@ def to_onnx(trained: TrainedNet, half: bool = False, size: Sequence[int] | None 
         node.doc_string = ''
         if node.op_type == 'MaxPool':
             _pad_at_the_end(node)
+    _pad_in_poolings(model.graph)
     _split_convolutions(model.graph)
     model.graph.value_info.extend(model.graph.output[1:])  # known within the graph by their names, see part
     del model.graph.output[1:]
@@ -161,6 +162,24 @@ def _pad_at_the_end(node: Any) -> None:
     given['ceil_mode'].i = 0
     pads = given.get('pads') or node.attribute.add(name='pads', type=7)  # of whole numbers
     pads.ints[:] = [0] * len(kernel) + [side - 1 for side in kernel]
+
+
+def _pad_in_poolings(graph: Any) -> None:
+    """Values below all others, put around a map for a max pooling alone, become the padding of the pooling itself."""
+    from onnx import numpy_helper
+
+    kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    pads = {node.output[0]: node for node in graph.node if node.op_type == 'Pad' and len(node.input) == 3}
+    for pool in [node for node in graph.node if node.op_type == 'MaxPool' and node.input[0] in pads]:
+        pad = pads[pool.input[0]]
+        around, value = (kept.get(name) for name in pad.input[1:])
+        users = [node for node in graph.node if pad.output[0] in node.input]
+        if around is None or value is None or value != float('-inf') or around[[0, 1, 4, 5]].any() or users != [pool]:
+            continue
+        (own,) = (entry for entry in pool.attribute if entry.name == 'pads')
+        own.ints[:] = [a + int(b) for a, b in zip(own.ints, around[[2, 3, 6, 7]], strict=True)]
+        pool.input[0] = pad.input[0]
+        graph.node.remove(pad)
 
 
 def _split_convolutions(graph: Any) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -20,16 +21,16 @@ from iafmsr.errors import UserError
 from iafmsr.files.whole import write_whole
 from iafmsr.nets.agreement import LIMIT, largest_difference
 from iafmsr.nets.arithmetic import has
-from iafmsr.nets.engines import ENGINES, EngineNet, engine_net, refusal
+from iafmsr.nets.compiled import ENGINES, refusal
+from iafmsr.nets.engines import EngineNet, engine_net
 from iafmsr.nets.graph import to_onnx
 from iafmsr.nets.trained import TrainedNet
 
-__all__ = ['graphs_folder', 'in_engine']
+__all__ = ['graphs_folder', 'in_engine', 'unfit']
 
 _ROOMS = ('archs', 'layers', 'ops')  # whose code decides what a net computes
 _PLAIN = (bool, int, float, str, tuple, type(None))
 _LIMITS = {'fp32': LIMIT['float32'], 'bf16': LIMIT['bfloat16'], 'fp16': LIMIT['float16']}
-_REFUSED = b'refused: '
 Say = Callable[[str], None]
 
 
@@ -39,6 +40,7 @@ def in_engine(
     device: torch.device,
     precision: str = 'fp32',
     say: Say = lambda line: None,
+    size: Sequence[int] | None = None,
 ) -> TrainedNet:
     """The same network in an engine: ``net(lq)`` is called as before, and gives the same picture.
 
@@ -52,6 +54,7 @@ def in_engine(
         device: where the network computes.
         precision: ``fp32``, ``bf16`` or ``fp16``.
         say: is told, in a line, why ``auto`` does not take OpenVINO, and of graphs that cannot be kept.
+        size: width and height of the only pictures that are meant, for a network that has no graph for all sizes.
 
     Raises:
         UserError: the engine that was named cannot be taken, or the processor has no arithmetic for the precision.
@@ -65,14 +68,21 @@ def in_engine(
         return _as_it_is(trained, device, precision)
     wanted = 'openvino' if engine == 'auto' else engine
     try:
-        if reason := refusal(wanted, precision) if device.type == 'cpu' else f'it runs on a CPU, not on {device}':
+        if reason := unfit(wanted, device, precision):
             raise UserError(reason)
-        return replace(trained, net=_converted(trained, wanted, precision, say))
+        return replace(trained, net=_converted(trained, wanted, precision, say, size))
     except UserError as error:
         if engine != 'auto':
             raise UserError(f'engine {engine}: {error}') from None
         say(f'{trained.arch} does not run in OpenVINO: {error}')
         return _as_it_is(trained, device, precision)
+
+
+def unfit(engine: str, device: torch.device, precision: str) -> str | None:
+    """Why an engine, ``torch`` among them, cannot compute in a precision on a device; None where it can."""
+    if engine == 'torch':
+        return None if has(precision, device) else f'this {device.type} has no arithmetic for {precision}'
+    return refusal(engine, precision) if device.type == 'cpu' else f'it runs on a CPU, not on {device}'
 
 
 def _default(trained: TrainedNet) -> str:
@@ -94,56 +104,78 @@ def _as_it_is(trained: TrainedNet, device: torch.device, precision: str) -> Trai
     return trained
 
 
-def _converted(trained: TrainedNet, engine: str, precision: str, say: Say) -> EngineNet:
+def _converted(trained: TrainedNet, engine: str, precision: str, say: Say, size: Sequence[int] | None) -> EngineNet:
+    """The net in an engine. Kept are the graph, and for each engine and precision what its check has found."""
     given = trained.net
     if isinstance(given, EngineNet) and (given.engine, given.precision) == (engine, precision):
         return given
-    key = _key(trained, engine, precision)
-    kept = _kept(key, say)
-    if kept is not None and kept.startswith(_REFUSED):
-        raise UserError(kept[len(_REFUSED) :].decode())
-    if kept is not None:
-        return engine_net(kept, engine, precision)
+    graph = _key(trained, size)
+    checked = f'{graph}-{engine}-{version(engine)}-{precision}.checked'
+    content = given.content if isinstance(given, EngineNet) else _kept(f'{graph}.onnx', say)
+    found = json.loads(_kept(checked, say) or '{}')
+    if 'fault' in found:
+        raise UserError(found['fault'])
+    if content is not None and found:
+        return engine_net(content, engine, precision, found['described'])
     try:
-        content = given.content if isinstance(given, EngineNet) else to_onnx(trained)
+        if content is None:
+            content = _exported(trained, size)
+            _keep(f'{graph}.onnx', content, say)
         net = engine_net(content, engine, precision)
-        limit = _LIMITS[precision]
-        if isinstance(given, EngineNet):
-            limit = max(limit, LIMIT.get(str(given.described.get('precision')), limit))
-        largest_difference(given, net, limit, trained.channels)
+        _check(given, net, precision, trained.channels)
     except UserError as error:
-        _keep(key, _REFUSED + str(error).encode(), say)
+        _keep(checked, json.dumps({'fault': str(error)}).encode(), say)
         raise
     except RuntimeError as error:  # memory mostly: it may go well another time
         raise UserError(str(error).strip().partition('\n')[0]) from None
-    _keep(key, content, say)
+    _keep(checked, json.dumps({'described': net.described}).encode(), say)
     return net
 
 
-def _kept(key: str, say: Say) -> bytes | None:
-    """What was kept under a key, after its sum; None for what is not there or was damaged."""
-    file = graphs_folder() / f'{key}.onnx'
+def _exported(trained: TrainedNet, size: Sequence[int] | None) -> bytes:
+    try:
+        return to_onnx(trained)
+    except UserError:
+        if size is None:
+            raise
+        return to_onnx(trained, size=size)
+
+
+def _check(given: torch.nn.Module, net: EngineNet, precision: str, channels: int) -> None:
+    """Raises:
+    UserError: the two differ by more than what the precision, or that of a file that was given, explains.
+    """
+    limit = _LIMITS[precision]
+    if isinstance(given, EngineNet):
+        limit = max(limit, LIMIT.get(str(given.described.get('precision')), limit))
+    size = net.described.get('size')
+    largest_difference(given, net, limit, channels, (1, *size[::-1]) if size else None)
+
+
+def _kept(name: str, say: Say) -> bytes | None:
+    """What was kept under a name, after its sum; None for what is not there or was damaged."""
+    file = graphs_folder() / name
     try:
         stored = file.read_bytes()
     except OSError:
         return None
     if hashlib.sha256(stored[32:]).digest() != stored[:32]:
-        say(f'{file}: damaged; the graph is made again')
+        say(f'{file}: damaged; it is made again')
         return None
     return stored[32:]
 
 
-def _keep(key: str, content: bytes, say: Say) -> None:
+def _keep(name: str, content: bytes, say: Say) -> None:
     try:
-        write_whole(graphs_folder() / f'{key}.onnx', hashlib.sha256(content).digest() + content)
+        write_whole(graphs_folder() / name, hashlib.sha256(content).digest() + content)
     except UserError as error:
-        say(f'the graph is made anew each time: {error}')
+        say(f'what is converted is not kept: {error}')
 
 
-def _key(trained: TrainedNet, engine: str, precision: str) -> str:
-    """A digest of what the net computes: the weights, the options, the code, and the versions of what runs it."""
-    versions = [version(name) for name in ('torch', 'onnx', 'onnxscript', engine) if find_spec(name)]
-    digest = hashlib.sha256(repr([engine, precision, versions, torch.backends.cpu.get_cpu_capability()]).encode())
+def _key(trained: TrainedNet, size: Sequence[int] | None) -> str:
+    """A digest of what the net computes: the weights, the options, the code, and the versions of what exports it."""
+    versions = [version(name) for name in ('torch', 'onnx', 'onnxscript') if find_spec(name)]
+    digest = hashlib.sha256(repr([size, versions, torch.backends.cpu.get_cpu_capability()]).encode())
     if isinstance(trained.net, EngineNet):
         digest.update(trained.net.content)
         return digest.hexdigest()

@@ -65,12 +65,14 @@ def _submanifold_conv(x: Any, weight: Any, mask: Any) -> Any:
 
 
 def _adaptive_max_pool(x: Any, output_size: Any) -> Any:
-    """For a given size of x; along a side that is no multiple of the result's, the windows are gathered."""
+    """For a given size of x; along a side that is no multiple of the result's, the windows are gathered, last: engines
+    are slow at that."""
     from onnxscript import opset18 as op
 
-    for axis, length, cells in zip((2, 3), list(x.shape)[2:], output_size, strict=True):
-        if not isinstance(length, int) or not isinstance(cells, int):
-            raise ValueError('its adaptive pooling has a graph for pictures of one size alone')
+    sides = list(zip((2, 3), list(x.shape)[2:], output_size, strict=True))
+    if not all(isinstance(number, int) for side in sides for number in side):
+        raise ValueError('its adaptive pooling has a graph for pictures of one size alone')
+    for axis, length, cells in sorted(sides, key=lambda side: side[1] % side[2] > 0):
         if length % cells == 0:
             kernel = [length // cells if axis == other else 1 for other in (2, 3)]
             x, _ = op.MaxPool(x, kernel_shape=kernel, strides=kernel)

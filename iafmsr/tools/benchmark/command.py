@@ -9,7 +9,7 @@ others are compared with.
   iafmsr benchmark IAFMNet=experiments/train_IAFMNet_x4 SMFANet=smfanet_x4.pth
   iafmsr benchmark 'SMFANet=weights/SMFANet_x{scale}.pth' --scale 2 3 4 --sets Set5 Set14
   iafmsr benchmark SMFANet+=plus.pth IAFMNet=bare.pth:k=0.1 SwinIR=swinir.pth:type=Spandrel
-  iafmsr benchmark SAFMN SMFANet IAFMNet --sets Set5 --speed cpu cuda
+  iafmsr benchmark SAFMN SMFANet IAFMNet --sets --speed torch openvino openvino-bf16 --threads 1
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iafmsr.cli.arguments import add_device, add_sets, number, use_device
+from iafmsr.cli.arguments import add_device, add_sets, number, size, use_device
 from iafmsr.errors import UserError
 from iafmsr.options.places import ROOT
+from iafmsr.tools.benchmark.forms import FORMS
 
 if TYPE_CHECKING:
     from iafmsr.tools.benchmark.crops import Region
@@ -39,9 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--speed',
         nargs='+',
         default=[],
-        choices=('cpu', 'cuda'),
-        help='measure runtime and peak memory on these devices',
+        choices=('all', *FORMS),
+        help='measure time and peak memory in these engines and precisions; all: in those that there are here',
     )
+    add(
+        '--size',
+        nargs='+',
+        type=size,
+        metavar='WxH',
+        help='sizes of the pictures that are timed (default: those that become 1280x720)',
+    )
+    add('--pictures', type=number(2), default=20, metavar='N', help='how many pictures are timed')
     add(
         '--drawn',
         action='store_true',
@@ -100,27 +109,25 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: whatever is wrong with an argument, a net, a set or a picture.
     """
-    import torch
-
     from iafmsr.tools.benchmark.cache import Cache
     from iafmsr.tools.benchmark.crops import draw_regions
     from iafmsr.tools.benchmark.quality import How
-    from iafmsr.tools.benchmark.run import benchmark
+    from iafmsr.tools.benchmark.run import SpeedTest, benchmark
     from iafmsr.tools.benchmark.sets import data_folder, find_sets
+    from iafmsr.tools.benchmark.speed import forms_of
 
     regions = _checked_regions(args)
     device = use_device(args)
-    if 'cuda' in args.speed and not torch.cuda.is_available():
-        raise UserError('--speed cuda: this machine has no CUDA device')
+    speed = SpeedTest(forms_of(args.speed, device), args.size or (), args.pictures, device)
     cache = Cache(None if args.no_cache else ROOT / args.cache)
     reports = benchmark(
         args.nets,
-        find_sets(data_folder(args.data, ROOT), args.sets),
+        find_sets(data_folder(args.data, ROOT), args.sets) if args.sets != [] else [],
         args.scale,
         ROOT,
         cache,
         device,
-        [torch.device(name) for name in args.speed],
+        speed,
         args.published,
         args.drawn,
         How(args.ensemble, args.crop_border, tuple(args.metrics)),

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from iafmsr.tools.benchmark.run import ScaleReport
-from iafmsr.tools.benchmark.tables import Table, all_differences, mean
+from iafmsr.tools.benchmark.run import ScaleReport, SpeedReport
+from iafmsr.tools.benchmark.tables import Table, all_differences, floor_ms, mean, ratio
 
 __all__ = ['as_json', 'as_markdown', 'as_text']
 
@@ -65,7 +65,7 @@ def _plain(report: ScaleReport) -> dict[str, Any]:
         'device': report.device,
         'quality': nets,
         'complexity': {name: c._asdict() for name, c in report.complexity.items()},
-        'speed': {device: {name: asdict(s) for name, s in speed.items()} for device, speed in report.speed.items()},
+        'speed': _speed(report),
         'differences': {
             name: {s: asdict(d) for s, d in sets.items()} for name, sets in all_differences(report).items()
         },
@@ -74,4 +74,26 @@ def _plain(report: ScaleReport) -> dict[str, Any]:
             name: asdict(figures) | {'quality': {s: quality.by_name() for s, quality in figures.quality.items()}}
             for name, figures in report.published.items()
         },
+    }
+
+
+def _speed(report: ScaleReport) -> list[dict[str, Any]]:
+    return [
+        {
+            'size': timed.size,
+            'processor': report.processor,
+            'form': form,
+            'gmacs_per_s': found.gmacs_per_s,
+            'nets': {name: asdict(speed) | _compared(timed, form, name) for name, speed in found.nets.items()},
+        }
+        for timed in report.speed
+        for form, found in timed.forms.items()
+    ]
+
+
+def _compared(timed: SpeedReport, form: str, net: str) -> dict[str, float]:
+    return {
+        'gmacs': timed.gmacs[net],
+        'floor_ms': floor_ms(timed, form, net),
+        'ratio': ratio(timed.forms[form].nets, net),
     }

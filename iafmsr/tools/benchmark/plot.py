@@ -53,11 +53,14 @@ def _row(report: ScaleReport) -> list[Panel]:
     costs = {
         'parameters, K': {name: c.params / 1e3 for name, c in report.complexity.items()},
         'GMACs for 1280x720': {name: c.macs / 1e9 for name, c in report.complexity.items()},
-    } | {f'ms, {on}': {name: s.median_ms for name, s in timed.items()} for on, timed in report.speed.items()}
+    }
+    for timed in report.speed:
+        for form, found in timed.forms.items():
+            costs[f'ms, {form}, {timed.size[0]}x{timed.size[1]}'] = {n: s.median_ms for n, s in found.nets.items()}
     of_papers = {'parameters, K': 'params', 'GMACs for 1280x720': 'gmacs'}
     panels = []
-    for what, found in costs.items():
-        points = [Point(name, cost, psnr) for name, cost in found.items() if (psnr := _measured(report, name))]
+    for what, nets in costs.items():
+        points = [Point(name, cost, psnr) for name, cost in nets.items() if (psnr := _measured(report, name))]
         if what in of_papers:
             points += _papers(report, of_papers[what])
         if points:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -15,16 +16,37 @@ from iafmsr.tools.benchmark.published import Published, published
 from iafmsr.tools.benchmark.quality import BICUBIC, PLAIN, How, Scores, measure_quality
 from iafmsr.tools.benchmark.robustness import Robustness, robustness
 from iafmsr.tools.benchmark.sets import BenchmarkSet, Item
-from iafmsr.tools.benchmark.speed import Speed, measure_speed
+from iafmsr.tools.benchmark.speed import Timed, measure_speed
 from iafmsr.tools.env import processor
 from iafmsr.tools.measure.complexity import Complexity, count
 
-__all__ = ['ScaleReport', 'benchmark']
+__all__ = ['ScaleReport', 'SpeedReport', 'SpeedTest', 'benchmark']
+
+
+class SpeedTest(NamedTuple):
+    """What is to be timed: forms of :data:`~iafmsr.tools.benchmark.forms.FORMS`, widths and heights of pictures (none:
+    those that are enlarged to 1280x720), how many pictures, where."""
+
+    forms: Sequence[str] = ()
+    sizes: Sequence[tuple[int, int]] = ()
+    pictures: int = 20
+    device: torch.device = torch.device('cpu')
+
+
+NO_SPEED = SpeedTest()
+
+
+class SpeedReport(NamedTuple):
+    """Nets at one size of pictures: their GMACs, and what was measured in each form."""
+
+    size: tuple[int, int]
+    gmacs: dict[str, float]
+    forms: dict[str, Timed]
 
 
 @dataclass(frozen=True)
 class ScaleReport:
-    """What was measured at one scale: by net, and for speed by device."""
+    """What was measured at one scale: by net, and for speed by size of the pictures."""
 
     scale: int
     specs: list[NetSpec]
@@ -32,7 +54,8 @@ class ScaleReport:
     complexity: dict[str, Complexity]
     scores: Scores
     device: str
-    speed: dict[str, dict[str, Speed]]
+    speed: list[SpeedReport]
+    processor: str
     published: dict[str, Published] = field(default_factory=dict)
     robustness: dict[str, Robustness] = field(default_factory=dict)
     how: How = PLAIN
@@ -45,7 +68,7 @@ def benchmark(
     root: Path,
     cache: Cache,
     device: torch.device,
-    speed_on: Sequence[torch.device] = (),
+    speed: SpeedTest = NO_SPEED,
     others: Sequence[str] = (),
     drawn: bool = False,
     how: How = PLAIN,
@@ -56,7 +79,7 @@ def benchmark(
         entries: nets, see :mod:`iafmsr.tools.benchmark.nets`; at ``scales``, one or more, on benchmark ``sets``.
         root: repository root, from which paths in option files count.
         cache: of results; device: for quality.
-        speed_on: devices on which runtime and memory are measured; none for no such table.
+        speed: what is timed.
         others: further nets whose published figures are wanted.
         drawn: whether drawn pictures are measured too; how: quality is measured.
 
@@ -71,24 +94,33 @@ def benchmark(
     for scale, specs, items in plans:
         complexity = {spec.name: _complexity(spec, cache) for spec in specs}
         scores = measure_quality(specs, items, device, cache, how)
-        speed = {f'{d.type.upper()}: {processor(d)}': measure_speed(specs, scale, d, cache) for d in speed_on if specs}
+        timed = _speed(specs, scale, speed, cache) if specs and speed.forms else []
         known = {n: p for n in (BICUBIC, *(spec.name for spec in specs), *others) if (p := published(n, scale))}
         treated = {spec.name: _robustness(spec, cache) for spec in specs if drawn and spec.weights}
-        reports.append(
-            ScaleReport(scale, specs, items, complexity, scores, processor(device), speed, known, treated, how)
-        )
+        on = processor(device), processor(speed.device)
+        reports.append(ScaleReport(scale, specs, items, complexity, scores, on[0], timed, on[1], known, treated, how))
     return reports
 
 
-def _complexity(spec: NetSpec, cache: Cache) -> Complexity:
-    subject = f'{code_digest("iafmsr.tools.measure.complexity", spec.module)} {spec.key}'
+def _speed(specs: Sequence[NetSpec], scale: int, test: SpeedTest, cache: Cache) -> list[SpeedReport]:
+    found = []
+    for size in test.sizes or [(-(-1280 // scale), -(-720 // scale))]:
+        output = scale * size[0], scale * size[1]
+        gmacs = {spec.name: _complexity(spec, cache, output).macs / 1e9 for spec in specs}
+        forms = {form: measure_speed(specs, form, size, test.device, cache, test.pictures) for form in test.forms}
+        found.append(SpeedReport(size, gmacs, forms))
+    return found
+
+
+def _complexity(spec: NetSpec, cache: Cache, output: tuple[int, int] = (1280, 720)) -> Complexity:
+    subject = f'{code_digest("iafmsr.tools.measure.complexity", spec.module)} {spec.key} {output}'
 
     def measure() -> Complexity:
         try:
-            return count(spec.build(), spec.scale)
+            return count(spec.build(), spec.scale, output)
         except (RuntimeError, NotImplementedError):  # its way depends on values, which the meta device has none of
             try:
-                return count(spec.build(), spec.scale, device='cpu')
+                return count(spec.build(), spec.scale, output, 'cpu')
             except RuntimeError as error:
                 raise UserError(f'{spec.name}: cannot be counted: {str(error).splitlines()[0]}') from None
 

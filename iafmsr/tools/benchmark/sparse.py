@@ -25,9 +25,9 @@ from iafmsr.ops.crossover import choose_backend
 from iafmsr.ops.rulebook import spconv_installed
 from iafmsr.ops.sites import ActiveSites
 from iafmsr.ops.submanifold import submanifold_conv2d
-from iafmsr.tools.benchmark.speed import now
 from iafmsr.tools.benchmark.tables import Table
 from iafmsr.tools.env import processor
+from iafmsr.tools.measure.machine import now
 
 __all__ = ['Case', 'Timing', 'as_json', 'crossovers', 'density_map', 'measure', 'tables']
 

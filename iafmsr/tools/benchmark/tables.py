@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from iafmsr.tools.benchmark.forms import FORMS
 from iafmsr.tools.benchmark.quality import BICUBIC
 from iafmsr.tools.benchmark.robustness import LEVELS
-from iafmsr.tools.benchmark.run import ScaleReport
-from iafmsr.tools.benchmark.speed import PICTURES
+from iafmsr.tools.benchmark.run import ScaleReport, SpeedReport
+from iafmsr.tools.benchmark.speed import Speed
 from iafmsr.tools.measure.quality import Quality
 
-__all__ = ['Table', 'all_differences', 'difference', 'mean', 'tables']
+__all__ = ['Table', 'all_differences', 'difference', 'floor_ms', 'mean', 'ratio', 'tables']
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def tables(report: ScaleReport, per_picture: bool = False) -> list[Table]:
     found = [_quality(report)] + ([_differences(report)] if len(_measured(report)) > 2 else [])
     found += [_other(report, metric) for metric in report.how.metrics]
     found += [_robustness(report)] if report.robustness else []
-    found += [_speed(report)] if report.speed else []
+    found += [table for timed in report.speed for table in (_times(report, timed), _memory(report, timed))]
     return found + ([_pictures(report, name) for name in report.items] if per_picture else [])
 
 
@@ -174,36 +176,54 @@ def _robustness(report: ScaleReport) -> Table:
 
 
 # -- speed ------------------------------------------------------------------------------------------------------------
-def _speed(report: ScaleReport) -> Table:
-    kinds = [device.partition(':')[0] for device in report.speed]
+REFERENCE = 'SAFMN'  # the net to whose time those of the others are compared, where it is among them
+
+
+def ratio(timed: Mapping[str, Speed], net: str) -> float:
+    """Time of a net over that of SAFMN, or else of the first net, in the same form."""
+    return timed[net].median_ms / timed[REFERENCE if REFERENCE in timed else next(iter(timed))].median_ms
+
+
+def floor_ms(report: SpeedReport, form: str, net: str) -> float:
+    """Time of the multiply-accumulates of a net alone, at the rate of a large matrix product."""
+    return 1000 * report.gmacs[net] / report.forms[form].gmacs_per_s
+
+
+def _times(report: ScaleReport, timed: SpeedReport) -> Table:
     paper = {name: p for name, p in report.published.items() if p.ms}
-    rows = [
-        [
-            'net',
-            *(cell for kind in kinds for cell in (f'{kind}, ms', 'quartiles', 'peak MiB')),
-            *(['published, ms', 'MiB'] if paper else []),
-        ]
-    ]
-    for name in [
-        *(spec.name for spec in report.specs),
-        *(n for n in paper if n not in {spec.name for spec in report.specs}),
-    ]:
-        row = [name]
-        for speed in report.speed.values():
-            s = speed.get(name)
-            row += (
-                [f'{s.median_ms:.2f}', f'{s.quartiles_ms[0]:.2f} to {s.quartiles_ms[1]:.2f}', f'{s.peak_mib:.1f}']
-                if s
-                else ['-'] * 3
-            )
-        if paper:
-            row += [f'{paper[name].ms:.2f}', f'{paper[name].memory:.1f}'] if name in paper else ['-'] * 2
-        rows.append(row)
-    size = f'{-(-1280 // report.scale)}x{-(-720 // report.scale)}'
+    floors: dict[str, str] = {}  # a form of each precision
+    for form in timed.forms:
+        floors.setdefault(f'floor, {FORMS[form][1]}', form)
+    rows = [['net', 'GMACs', *floors, *timed.forms, *(['published, ms'] if paper else [])]]
+    for name, gmacs in timed.gmacs.items():
+        least = [f'{floor_ms(timed, form, name):.0f}' for form in floors.values()]
+        found = [_time(form.nets, name) for form in timed.forms.values()]
+        known = [f'{paper[name].ms:.2f}' if name in paper else '-'] if paper else []
+        rows.append([name, f'{gmacs:.2f}', *least, *found, *known])
+    speeds = [speed for form in timed.forms.values() for speed in form.nets.values()]
+    spread = max((max(abs(q / s.median_ms - 1) for q in s.quartiles_ms) for s in speeds), default=0.0)
+    reference = REFERENCE if REFERENCE in timed.gmacs else next(iter(timed.gmacs))
     return Table(
-        f'x{report.scale}: runtime and memory',
-        f'Median over {PICTURES} pictures of {size} after a warm-up, float32, batch 1, the nets taking turns; '
-        f'{"; ".join(report.speed)}{"; published: RTX 3090" if paper else ""}.',
+        f'x{report.scale}, {timed.size[0]}x{timed.size[1]}: time of a picture, ms',
+        f'Medians (over the time of {reference} in the same engine); quartiles within {spread:.0%}. Floor: the '
+        f'multiply-accumulates at the rate of a large matrix product. On {report.processor}'
+        f'{"; published: RTX 3090" if paper else ""}.',
+        rows,
+    )
+
+
+def _time(nets: Mapping[str, Speed], name: str) -> str:
+    return f'{nets[name].median_ms:.0f} ({ratio(nets, name):.2f})' if name in nets else '-'
+
+
+def _memory(report: ScaleReport, timed: SpeedReport) -> Table:
+    rows = [['net', *timed.forms]]
+    for name in timed.gmacs:
+        peaks = [form.nets[name].peak_mib if name in form.nets else None for form in timed.forms.values()]
+        rows.append([name, *('-' if peak is None else f'{peak:.0f}' for peak in peaks)])
+    return Table(
+        f'x{report.scale}, {timed.size[0]}x{timed.size[1]}: peak memory, MiB',
+        'What the process holds while it computes a picture, less what it held before the net was there.',
         rows,
     )
 

@@ -82,15 +82,13 @@ def _write_onnx(weights: Path, given: dict[str, Any], args: argparse.Namespace) 
     Raises:
         UserError: packages, weights or the place to write are missing, or the export fails its check.
     """
-    import torch
-
     from iafmsr.files.names import printable
     from iafmsr.files.whole import check_writable, write_whole
     from iafmsr.nets.agreement import LIMIT, SIZES
     from iafmsr.nets.graph import to_onnx
     from iafmsr.nets.loading import load_net
     from iafmsr.nets.trained import set_budget
-    from iafmsr.tools.export.check import engines_for, measure_times
+    from iafmsr.tools.export.check import engines_for
 
     trained = load_net(weights, given)
     set_budget(trained.net, args.budget)
@@ -100,16 +98,12 @@ def _write_onnx(weights: Path, given: dict[str, Any], args: argparse.Namespace) 
     exported = engines_for(content, args.engine)
     precision = 'float16' if args.fp16 else 'float32'
     differences = _differences(trained, exported, LIMIT[precision], one)
-    timed = one or (180, 320)
-    times = measure_times({'PyTorch': trained.net, **exported}, trained.channels, timed)
     write_whole(args.output, content)
     sizes = ', '.join(f'{width}x{height}' for *_, height, width in ([one] if one else SIZES))
     found = ', '.join(f'{name} {difference:.1e}' for name, difference in differences.items())
-    took = ', '.join(f'{name} {ms:.0f} ms' for name, ms in times.items())
     print(
         f'{printable(args.output)}: {trained.arch} x{trained.scale}, {precision}, {len(content) / 1e6:.2f} MB\n'
-        f'largest difference from PyTorch in float32: {found} (limit {LIMIT[precision]:.1e}; {sizes})\n'
-        f'{timed[1]}x{timed[0]}, {torch.get_num_threads()} threads: {took}'
+        f'largest difference from PyTorch in float32: {found} (limit {LIMIT[precision]:.1e}; {sizes})'
     )
 
 

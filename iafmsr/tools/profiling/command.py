@@ -1,6 +1,5 @@
-"""Measure where time goes: in networks, in the sparse convolution, in training.
+"""Measure where time goes: in the sparse convolution, in training. iafmsr benchmark --speed times whole networks.
 
-  iafmsr profile inference IAFMNet SAFMN --scale 4 2 --threads 1
   iafmsr profile sparse-conv --size 320x180 --channels 40 --weights IAFMNet_x4 --output sparse.json
   iafmsr profile training -opt options/demo_IAFMNet_x4.yml
 
@@ -14,6 +13,7 @@ import inspect
 from pathlib import Path
 
 from iafmsr.cli.arguments import Size, add_device, add_weights, number, size, use_device
+from iafmsr.errors import UserError
 from iafmsr.options.places import ROOT
 
 
@@ -44,32 +44,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--output', type=Path, metavar='FILE.json', help='file for all figures (default: none)')
-
-
-def _add_inference(parser: argparse.ArgumentParser) -> None:
-    """Time whole networks picture by picture, by turns, with their peak memory and the time of their arithmetic alone.
-
-    A network is given as to iafmsr benchmark: NAME[=FILE][:key=value,...].
-    """
-    add = parser.add_argument
-    add('nets', nargs='*', metavar='NET', help='networks to compare (default: IAFMNet in two forms and its peers)')
-    add('--scale', nargs='+', type=int, choices=(2, 3, 4), default=[4], help='scales of the networks, one or more')
-    add('--size', type=size, default=Size(1280, 720), metavar='WxH', help='size of the output')
-    add('--iters', type=number(2), default=10, metavar='N', help='timed pictures of each network')
-    add_device(parser)
-    _add_output(parser)
-
-
-def _inference(args: argparse.Namespace) -> str:
-    from iafmsr.tools.benchmark.inference import NETS, as_json, measure, table
-    from iafmsr.tools.benchmark.output import as_text
-
-    device, results = use_device(args), []
-    for scale in args.scale:
-        lr = Size(*(-(-side // scale) for side in args.size))
-        results.append((scale, lr, measure(args.nets or NETS, scale, lr, device, args.iters, ROOT)))
-        print(as_text([table(results[-1][2], scale, lr, device)]) + '\n', flush=True)
-    return as_json(results, device, args.command_line)
 
 
 def _add_sparse_conv(parser: argparse.ArgumentParser) -> None:
@@ -177,10 +151,40 @@ def _overhead(args: argparse.Namespace) -> None:
     print(f'BasicSR {1000 * theirs:.1f} ms, iafmsr {1000 * ours:.1f} ms an iteration: {100 * (ratio - 1):+.2f} %')
 
 
+def _add_gpu(parser: argparse.ArgumentParser) -> None:
+    """Try everything that wants a GPU in under ten minutes: the sparse convolution and networks (equal? how fast?),
+    training beside stock BasicSR, several processes, kill and resume, other engines.
+
+    The pictures are scikit-image's. A part that fails does not keep the others from being tried. FILE.md is written
+    beside FILE.json.
+    """
+    parser.add_argument('--rehearse', action='store_true', help='do the least of each part, on a CPU too')
+    parser.add_argument(
+        '--output', type=Path, metavar='FILE.json', default=Path('gpu.json'), help='file for all figures'
+    )
+    add_device(parser)
+
+
+def _gpu(args: argparse.Namespace) -> str:
+    from tempfile import TemporaryDirectory
+
+    from iafmsr.files.whole import write_whole
+    from iafmsr.tools.profiling.gpu import LARGE, SMALL, try_out
+    from iafmsr.tools.profiling.reports import as_json, as_markdown
+
+    device = use_device(args)
+    if device.type != 'cuda' and not args.rehearse:
+        raise UserError('profile gpu: this machine has no CUDA device; --rehearse tries the least of it on a CPU')
+    with TemporaryDirectory() as folder:
+        reports = try_out(device, SMALL if args.rehearse else LARGE, Path(folder))
+    write_whole(args.output.with_suffix('.md'), as_markdown(reports, device, args.command_line).encode())
+    return as_json(reports, device, args.command_line)
+
+
 FORMS = {
-    'inference': (_add_inference, _inference, 'time and memory of whole networks'),
     'sparse-conv': (_add_sparse_conv, _sparse_conv, 'the submanifold convolution, by backend and share of sites'),
     'training': (_add_training, _training, 'the stages of a training iteration, beside stock BasicSR'),
     'loading': (_add_loading, _loading, 'whether training data load fast enough'),
     'overhead': (_add_overhead, _overhead, 'what exact resume, signals and the guard cost'),
+    'gpu': (_add_gpu, _gpu, 'everything that wants a GPU to be tried'),
 }

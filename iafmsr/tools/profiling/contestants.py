@@ -86,9 +86,11 @@ def _steps(stock: Options, sparse: bool, on_gpu: bool) -> dict[str, Options]:
     return {
         'channels_last': {'train__': {'channels_last': True}},
         'sparse_backend: auto': {'network_g__': {'sparse_backend': 'auto'}} if sparse else {},
+        'autocast: fp16': {'train__': {'autocast': 'fp16'}} if on_gpu else {},
         'autocast: bf16': {'train__': {'autocast': 'bf16'}},
         f'in_memory: {memory}': {'datasets__train__': {'in_memory': memory}} if kept else {},
-        f'compile: {MODES[on_gpu]}': {'train__': {'compile': MODES[on_gpu]}},
+        f'compile: {MODES[0]}': {'train__': {'compile': MODES[0]}},
+        f'compile: {MODES[1]}': {'train__': {'compile': MODES[1]}} if on_gpu else {},
     }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +10,10 @@ import torch
 from iafmsr.bridge.basicsr_api import build_network
 from iafmsr.nets.arithmetic import has_bf16
 from iafmsr.tools.measure.complexity import count
+from iafmsr.tools.measure.machine import bandwidth, rate
 
 __all__ = ['Floor', 'floor_of']
 
-_SECONDS = 0.3  # for each measurement
 _PASSES = 3  # multiply-accumulates of a forward and backward pass over those of a forward pass
 _TOUCHES = 5  # a value: written, read; its gradient: written, read; and the value read once more for it
 
@@ -62,40 +60,15 @@ def floor_of(opt: dict[str, Any], device: torch.device) -> list[Floor]:
     size = data['gt_size']
     counted = count(build_network(opt['network_g']), opt['scale'], (size, size))
     batch = data['batch_size_per_gpu']
-    bandwidth = _bandwidth(device)
+    gbytes_per_s = bandwidth(device)
     return [
         Floor(
             name,
             _PASSES * batch * counted.macs / 1e9,
-            _rate(device, dtype),
+            rate(device, dtype),
             _TOUCHES * batch * counted.activations * dtype.itemsize / 1e9,
-            bandwidth,
+            gbytes_per_s,
         )
         for name, dtype in (('float32', torch.float32), ('bf16', torch.bfloat16))
         if dtype == torch.float32 or has_bf16(device)
     ]
-
-
-def _rate(device: torch.device, dtype: torch.dtype) -> float:
-    side = 8192 if device.type == 'cuda' else 1024
-    a, b = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
-    return side**3 / _shortest(lambda: a @ b, device) / 1e9
-
-
-def _bandwidth(device: torch.device) -> float:
-    source = torch.rand(2**26 if device.type == 'cuda' else 2**24, device=device)
-    target = torch.empty_like(source)
-    return 2 * source.nbytes / _shortest(lambda: target.copy_(source), device) / 1e9
-
-
-def _shortest(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds of the fastest of some calls: what the chip can do."""
-    work()  # memory that nobody has touched yet is not the chip's doing
-    best, until = float('inf'), time.perf_counter() + _SECONDS
-    while time.perf_counter() < until:
-        start = time.perf_counter()
-        work()
-        if device.type == 'cuda':
-            torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - start)
-    return best

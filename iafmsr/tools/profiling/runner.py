@@ -26,7 +26,7 @@ from iafmsr.bridge.basicsr_api import (
 from iafmsr.cli.allocator import keep_freed_memory
 from iafmsr.data.in_memory import build_train_loader
 from iafmsr.data.sampling import EpochSampler
-from iafmsr.tools.benchmark.speed import PeakMemory
+from iafmsr.tools.measure.machine import PeakMemory
 from iafmsr.tools.profiling.contestants import Contestant
 from iafmsr.tools.profiling.stopwatch import Stopwatch, replaced
 

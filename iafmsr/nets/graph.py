@@ -78,8 +78,6 @@ def to_onnx(trained: TrainedNet, half: bool = False, size: Sequence[int] | None 
     for node in model.graph.node:
         del node.metadata_props[:]  # stack traces of the exporting machine
         node.doc_string = ''
-        if node.op_type == 'MaxPool':
-            _pad_at_the_end(node)
     _pad_in_poolings(model.graph)
     _split_convolutions(model.graph)
     model.graph.value_info.extend(model.graph.output[1:])  # known within the graph by their names, see part
@@ -170,7 +168,10 @@ def _pad_in_poolings(graph: Any) -> None:
 
     kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     pads = {node.output[0]: node for node in graph.node if node.op_type == 'Pad' and len(node.input) == 3}
-    for pool in [node for node in graph.node if node.op_type == 'MaxPool' and node.input[0] in pads]:
+    for pool in [node for node in graph.node if node.op_type == 'MaxPool']:
+        _pad_at_the_end(pool)
+        if pool.input[0] not in pads:
+            continue
         pad = pads[pool.input[0]]
         around, value = (kept.get(name) for name in pad.input[1:])
         users = [node for node in graph.node if pad.output[0] in node.input]

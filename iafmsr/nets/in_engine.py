@@ -68,9 +68,7 @@ def in_engine(
         return _as_it_is(trained, device, precision)
     wanted = 'openvino' if engine == 'auto' else engine
     try:
-        if reason := unfit(wanted, device, precision):
-            raise UserError(reason)
-        return replace(trained, net=_converted(trained, wanted, precision, say, size))
+        return replace(trained, net=_converted(trained, wanted, device, precision, say, size))
     except UserError as error:
         if engine != 'auto':
             raise UserError(f'engine {engine}: {error}') from None
@@ -109,6 +107,8 @@ def _converted(trained: TrainedNet, engine: str, precision: str, say: Say, size:
     given = trained.net
     if isinstance(given, EngineNet) and (given.engine, given.precision) == (engine, precision):
         return given
+    if reason := unfit(engine, device, precision):
+        raise UserError(reason)
     graph = _key(trained, size)
     checked = f'{graph}-{engine}-{version(engine)}-{precision}.checked'
     content = given.content if isinstance(given, EngineNet) else _kept(f'{graph}.onnx', say)

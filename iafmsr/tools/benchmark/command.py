@@ -36,21 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--scale', nargs='+', type=int, choices=(2, 3, 4), default=[4], help='scales of the networks, one or more')
     add_sets(parser)
     add_device(parser)
-    add(
-        '--speed',
-        nargs='+',
-        default=[],
-        choices=('all', *FORMS),
-        help='measure time and peak memory in these engines and precisions; all: in those that there are here',
-    )
-    add(
-        '--size',
-        nargs='+',
-        type=size,
-        metavar='WxH',
-        help='sizes of the pictures that are timed (default: those that become 1280x720)',
-    )
-    add('--pictures', type=number(2), default=20, metavar='N', help='how many pictures are timed')
+    add_speed(parser)
     add(
         '--drawn',
         action='store_true',
@@ -73,6 +59,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--ensemble', action='store_true', help='take the mean over the 8 flips and rotations: 8 times the work')
     add('--crop-border', type=number(0), metavar='N', help='pixels left out on each side (default: the scale)')
     add_files(parser)
+
+
+def add_speed(parser: argparse.ArgumentParser) -> None:
+    """What is timed."""
+    add = parser.add_argument
+    add(
+        '--speed',
+        nargs='+',
+        default=[],
+        choices=('all', *FORMS),
+        help='measure time and peak memory in these engines and precisions; all: in those that there are here',
+    )
+    add(
+        '--size',
+        nargs='+',
+        type=size,
+        metavar='WxH',
+        help='sizes of the pictures that are timed (default: those that become 1280x720)',
+    )
+    add('--pictures', type=number(2), default=20, metavar='N', help='how many pictures are timed')
 
 
 def add_files(parser: argparse.ArgumentParser) -> None:

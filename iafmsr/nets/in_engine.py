@@ -102,13 +102,15 @@ def _as_it_is(trained: TrainedNet, device: torch.device, precision: str) -> Trai
     return trained
 
 
-def _converted(trained: TrainedNet, engine: str, precision: str, say: Say, size: Sequence[int] | None) -> EngineNet:
+def _converted(
+    trained: TrainedNet, engine: str, device: torch.device, precision: str, say: Say, size: Sequence[int] | None
+) -> EngineNet:
     """The net in an engine. Kept are the graph, and for each engine and precision what its check has found."""
+    if reason := unfit(engine, device, precision):
+        raise UserError(reason)
     given = trained.net
     if isinstance(given, EngineNet) and (given.engine, given.precision) == (engine, precision):
         return given
-    if reason := unfit(engine, device, precision):
-        raise UserError(reason)
     graph = _key(trained, size)
     checked = f'{graph}-{engine}-{version(engine)}-{precision}.checked'
     content = given.content if isinstance(given, EngineNet) else _kept(f'{graph}.onnx', say)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -360,6 +361,10 @@ def _cut(name: str, share: float) -> Callable[[Path], None]:
     return lambda data: os.truncate(data / name, int(share * (data / name).stat().st_size))
 
 
+def _same(name: str, other: str) -> Callable[[Path], None]:
+    return lambda data: shutil.rmtree(data / other) or (data / other).symlink_to(data / name)
+
+
 def _replace(name: str, old: str, new: str) -> Callable[[Path], None]:
     return lambda data: (data / name).write_text((data / name).read_text().replace(old, new))
 
@@ -401,6 +406,7 @@ def _into_subfolder(name: str) -> Callable[[Path], None]:
             _replace('lq.lmdb/meta_info.txt', '(16,12,3)', '(16,16,3)'),
             ['HR must be 4 x LR', '48x64', '16x16', '7 more'],
         ),
+        (_same('gt.lmdb', 'lq.lmdb'), ['train.dataroot_gt and dataroot_lq', 'one LMDB']),
         (_cut('gt.lmdb/data.mdb', 0.5), ['train.dataroot_gt', 'gt.lmdb', 'cut short']),
         (_write('gt.lmdb/data.mdb', b'no database'), ['train.dataroot_gt', 'gt.lmdb', 'cannot be opened']),
         (_remove('val_lq/bx4.png'), ['val.dataroot_lq: 1 pictures, dataroot_gt has 2']),

@@ -42,6 +42,8 @@ def more(found: Sequence[Any]) -> str:
 
 def read_lmdbs(dataset: dict[str, Any], roots: dict[str, str]) -> tuple[int, list[tuple[str, Size, Size]]]:
     """Number of pictures, and name, HR size and LR size of each; the one side there is twice."""
+    if len({os.path.realpath(root) for root in roots.values()}) < len(roots):
+        raise UserError(f'{" and ".join(roots)}: one LMDB; a process can open it once only')
     found = {key: _read_lmdb(key, root) for key, root in roots.items()}
     gt, lq = (found.get(key) or next(iter(found.values())) for key in ('dataroot_gt', 'dataroot_lq'))
     if gt.keys() != lq.keys():

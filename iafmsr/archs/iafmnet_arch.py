@@ -6,7 +6,6 @@ import inspect
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iafmsr.archs.hub import HubNet, also_of
@@ -14,6 +13,7 @@ from iafmsr.layers.arm import ARM
 from iafmsr.layers.cgfn import FFNS
 from iafmsr.layers.density import Density
 from iafmsr.layers.difference import DifferenceConv2d
+from iafmsr.layers.enlargement import enlarge
 from iafmsr.layers.guidance import Guidance
 from iafmsr.layers.idm import MAPS, InformationDensity, Maps
 from iafmsr.layers.igra import IGRA, POOL_SIZE, down
@@ -187,8 +187,7 @@ class IAFMNet(HubNet):
         y = self.fusion.multiply(x, guide) + mu / self.density.gain
         sr = self.tail(y)
         if self.residual:
-            size = [self.scale * side for side in lq.shape[-2:]]
-            sr = sr + (F.interpolate(lq, size, mode='bicubic') if self.scale > 1 else lq)
+            sr = sr + enlarge(lq, self.scale)
         return (sr, density) if return_density else sr
 
     def _kernels(self) -> list[SubmanifoldConv2d | None]:

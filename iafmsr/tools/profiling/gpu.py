@@ -124,7 +124,7 @@ def _crossover(device: torch.device, extent: Extent, folder: Path) -> _FOUND:
 def _nets(device: torch.device, extent: Extent, folder: Path) -> _FOUND:
     """Time and memory of the networks, and the picture of the device against the CPU's."""
     nets = [f'IAFMNet{extent.keys}', *([] if extent.keys else ['SAFMN', 'SMFANet'])]
-    forms = [form for form in forms_of(['all'], device) if FORMS[form][0] == 'torch']
+    forms = [form for form in forms_of(['all'], device) if FORMS[form][0] == 'torch'][: 1 if extent.keys else None]
     pictures = max(2, extent.iterations)
     (report,) = benchmark(nets, [], [4], folder, Cache(None), device, SpeedTest(forms, extent.sizes, pictures, device))
     net, lq = parse_nets(nets[:1], 4, folder)[0].build(), torch.rand(1, 3, 40, 56)
@@ -217,7 +217,9 @@ def _options(device: torch.device, extent: Extent, folder: Path) -> Path:
     opt = load_options(str(OPTIONS / 'short_IAFMNet_x4.yml'))
     opt |= {'name': 'gpu', 'num_gpu': 'auto' if device.type == 'cuda' else 0}
     pairs = {f'dataroot_{kind}': str(folder / 'data/train' / name) for kind, name in _PAIRS.items()}
-    opt['datasets']['train'] |= pairs | {'gt_size': 192 if not extent.keys else 32, 'total_batch_size': extent.batch}
+    workers = {'num_worker_per_gpu': 0} if extent.keys else {}
+    sizes = {'gt_size': 32 if extent.keys else 192, 'total_batch_size': extent.batch}
+    opt['datasets']['train'] |= pairs | sizes | workers
     opt['network_g'] |= extent.network
     opt['train'] |= {'total_iter': extent.total_iter}
     opt['train']['scheduler']['periods'] = [extent.total_iter]

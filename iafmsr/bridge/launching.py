@@ -13,16 +13,18 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from typing import Any
 
 import torch
 
 from iafmsr.errors import UserError
 
-__all__ = ['apply', 'end_with_parent', 'meet_by_slurm']
+__all__ = ['apply', 'end_with_parent', 'meet_by_slurm', 'wait_for_others']
 
 _PORT = '29500'  # torch.distributed's own
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
+_patience = {'timeout': timedelta(minutes=30)}  # torch's own default for gloo
 
 
 @functools.cache
@@ -56,10 +58,15 @@ def apply() -> None:
             torch.cuda.set_device(local_rank)
         else:
             backend = 'gloo'
-        torch.distributed.init_process_group(backend, **kwargs)
+        torch.distributed.init_process_group(backend, timeout=_patience['timeout'], **kwargs)
         atexit.register(time.sleep, 0.1)
 
     options.init_dist = init_dist
+
+
+def wait_for_others(seconds: float) -> None:
+    """Sets how long the processes that meet from now on wait for each other; torch can hardly change it later."""
+    _patience['timeout'] = timedelta(seconds=seconds)
 
 
 def meet_by_slurm(port: int | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def save_training_state(self: Any, epoch: int, current_iter: int | str) -> None:
             'iter': current_iter,
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'optimizer_types': _types(self.optimizers),
-            'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+            'schedulers': [_plain(scheduler.state_dict()) for scheduler in self.schedulers],
             'networks': networks,
             'best_metric_results': best,
             'stateful': {name: part.state_dict() for name, part in getattr(self, 'stateful', {}).items()},
@@ -116,6 +117,11 @@ def resume_training(self: Any, state: Options) -> None:
     for name, part in getattr(self, 'stateful', {}).items():
         if name in state.get('stateful', {}):
             part.load_state_dict(state['stateful'][name])
+
+
+def _plain(state: Options) -> Options:
+    """Counters, of milestones, as dictionaries: torch 2.2 does not load them without allowing code."""
+    return {key: dict(value) if isinstance(value, Counter) else value for key, value in state.items()}
 
 
 def _types(optimizers: list[Any]) -> list[str]:

@@ -8,6 +8,7 @@ any argument of a command is, or the name of an option file that comes with the 
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import yaml
 
 from iafmsr.bridge.basicsr_api import master_only
 from iafmsr.bridge.basicsr_api import options as basicsr_options
+from iafmsr.bridge.launching import wait_for_others
 from iafmsr.data.weights import BY_GRADIENT
 from iafmsr.errors import UserError
 from iafmsr.options.files import Options, load_options
@@ -59,6 +61,9 @@ def parse_options(args: argparse.Namespace, root_path: str, is_train: bool = Tru
     if is_train and is_folder_name(name) and run.resolve() in Path(args.opt).resolve().parents:
         report.faults.append(f'the option file lies in the folder of its own run, {run}: copy it elsewhere first')
     _announce(report, args)
+    if is_train:
+        fill_defaults(filled := copy.deepcopy(read), read, is_train)
+        wait_for_others(filled['train']['timeout'])
     with _command_line(args):
         opt, _ = basicsr_options.parse_options(root_path, is_train)
     resolve_paths(opt, root_path)

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,13 @@ __all__ = ['WorkerWatch', 'waiting']
 
 @contextmanager
 def waiting(opt: dict[str, Any]) -> Iterator[None]:
-    """A block of a run in which no process waits for another for longer than ``train.timeout`` seconds.
+    """A block of a run whose processes wait for each other for ``train.timeout`` seconds at most.
 
     Raises:
         UserError: another process has not answered; one of this machine that is stopped is named.
     """
     seconds, others = opt['train']['timeout'], {}
     if opt['dist']:
-        dist.distributed_c10d._set_pg_timeout(timedelta(seconds=seconds))
         found: list[Any] = [None] * opt['world_size']
         dist.all_gather_object(found, (socket.gethostname(), os.getpid()))
         others = {f'rank {rank}': pid for rank, (host, pid) in enumerate(found) if host == socket.gethostname()}

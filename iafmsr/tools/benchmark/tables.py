@@ -114,10 +114,15 @@ def _figures(quality: Quality | None) -> str:
     return f'{quality.psnr:.2f} / {quality.ssim:.4f}' if quality else '-'
 
 
+def _signed(value: float, digits: int) -> str:
+    """With its sign, and no -0.000."""
+    return f'{round(value, digits) + 0.0:+.{digits}f}'
+
+
 def _gap(measured: Quality | None, paper: Quality | None) -> str:
     if not measured or not paper:
         return ''
-    return f'{measured.psnr - paper.psnr:+z.3f} / {measured.ssim - paper.ssim:+z.4f}'
+    return f'{_signed(measured.psnr - paper.psnr, 3)} / {_signed(measured.ssim - paper.ssim, 4)}'
 
 
 def mean(pictures: dict[str, Quality]) -> Quality:
@@ -144,7 +149,7 @@ def _differences(report: ScaleReport) -> Table:
     reference = next(name for name in report.scores if name != BICUBIC)
     rows = [['net', *report.items]]
     rows += [
-        [name, *(f'{d.mean:+z.3f} ± {d.spread:.3f} ({d.wins}/{d.pictures})' for d in sets.values())]
+        [name, *(f'{_signed(d.mean, 3)} ± {d.spread:.3f} ({d.wins}/{d.pictures})' for d in sets.values())]
         for name, sets in all_differences(report).items()
     ]
     return Table(

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+import tqdm
 from tiny import TORCHRUN, built, finish, options, start, train, write_data
 
 from iafmsr.errors import UserError
@@ -101,8 +102,8 @@ def test_nothing_that_makes_batches_outlives_them(
         assert ahead.epoch == 1
         1 / 0  # noqa: B018
     for thread in set(threading.enumerate()) - threads:
-        thread.join(0 if thread.name == 'tqdm_monitor' else 5)
-        assert not thread.is_alive() or thread.name == 'tqdm_monitor', thread
+        thread.join(0 if isinstance(thread, tqdm.TMonitor) else 5)
+        assert not thread.is_alive() or isinstance(thread, tqdm.TMonitor), thread
     assert not active_children()
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(seen, expected, strict=True))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import struct
 import subprocess
 import sys
 import termios
@@ -115,7 +117,7 @@ def run(root: Path, script: str, *arguments: str, terminal: bool = False) -> str
         assert done.returncode == 0, done.stderr
         return done.stderr
     ours, theirs = os.openpty()
-    termios.tcsetwinsize(theirs, (24, 140))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack('4H', 24, 140, 0, 0))  # 24 rows, 140 columns
     with subprocess.Popen(
         command, cwd=root / 'elsewhere', env=environment, stdout=subprocess.DEVNULL, stderr=theirs
     ) as process:

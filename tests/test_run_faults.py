@@ -180,6 +180,27 @@ def test_ranks_die_with_a_torchrun_that_is_killed(root: Path) -> None:
     assert not alive
 
 
+_ORPHAN = """
+import multiprocessing, os, pathlib, signal, time
+from iafmsr.bridge.launching import end_with_parent
+
+def work():
+    time.sleep(0.5)
+    end_with_parent()
+    pathlib.Path('alive').touch()
+
+multiprocessing.get_context('fork').Process(target=work).start()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_whose_parent_has_ended_before_it_could_say_so_ends_too(repo_root: Path, tmp_path: Path) -> None:
+    """On a busy machine a data worker takes seconds to start; its rank may be gone by then."""
+    command, environment = [sys.executable, '-c', _ORPHAN], os.environ | {'PYTHONPATH': str(repo_root)}
+    subprocess.run(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)  # until nobody holds the pipe
+    assert not (tmp_path / 'alive').exists()
+
+
 # torchrun waits half a minute for a stopped process to take its signal, before it kills it
 _IMPATIENT = """
 from torch.distributed.elastic.multiprocessing.api import PContext

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -96,6 +97,9 @@ def meet_by_slurm(port: int | None = None) -> None:
 
 
 def end_with_parent() -> None:
-    """Lets the system end this process when the one that has started it ends, even by SIGKILL."""
+    """Lets the system end this process when the one that has started it ends, even by SIGKILL, or has ended already."""
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():
+            os._exit(1)

@@ -10,13 +10,17 @@ from contextlib import contextmanager
 from typing import Any
 
 
+# what would break a line, or a terminal, as a name of a file may hold it: shown as Python writes it
+_CONTROL = {code: repr(chr(code))[1:-1] for code in (*range(32), 127, 0x85, 0x2028, 0x2029) if chr(code) != '\n'}
+
+
 class UserError(ValueError):
     """A mistake of the user's. Its message names the culprit (a file, an option key or a value) in one line; where
     several faults were found, it has a line for each."""
 
     def __init__(self, message: str) -> None:
         # torch raises a data worker's error again with a message that is the traceback and, last, what was said
-        super().__init__(message.rpartition('iafmsr.errors.UserError: ')[2].strip())
+        super().__init__(message.rpartition('iafmsr.errors.UserError: ')[2].strip().translate(_CONTROL))
 
 
 @contextmanager

@@ -194,3 +194,9 @@ def test_complexity_counts_the_nets_of_option_files(repo_root: Path, capsys: pyt
     rows = capsys.readouterr().out.splitlines()
     assert rows[0].startswith('| options | net | params | GMACs at 1280x720 ')
     assert rows[3].startswith('| train_IAFMNet_x4 | IAFMNet x4 | 203,264 | 10.77 |')
+
+
+def test_a_name_with_control_characters_stays_one_line() -> None:
+    """And cannot steer the terminal."""
+    assert str(UserError('a\rb\x1b[31m\u2028c: no such file')) == r'a\rb\x1b[31m\u2028c: no such file'
+    assert str(UserError('one fault\nanother')).splitlines() == ['one fault', 'another']

@@ -82,8 +82,8 @@ def test_publishing_takes_the_average_and_says_of_which_network_it_is(tmp_path: 
         },
         run,
     )
-    assert main(['export', '--weights', str(run), '--output', str(tmp_path / 'a.pth')]) == 0
-    content = torch.load(tmp_path / 'a.pth', weights_only=True)
+    assert main(['export', '--weights', str(run), '--output', str(tmp_path / 'new/a.pth')]) == 0
+    content = torch.load(tmp_path / 'new/a.pth', weights_only=True)
     network = content['network_g']
     assert network.items() >= {'type': 'IAFMNet', 'gain': 64.0, **options}.items() and 'sparse_backend' not in network
     for name, value in nets[1].state_dict().items():

@@ -43,6 +43,7 @@ def publish(source: Path, given: Mapping[str, Any], target: Path) -> None:
     defaults = {keyword.name: keyword.default for keyword in keywords if keyword.default is not keyword.empty}
     network = {name: value for name, value in {**defaults, **options}.items() if name != 'sparse_backend'}
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         if target.suffix == '.safetensors':
             replace_file(target, _safetensors(net.state_dict(), network))
         else:

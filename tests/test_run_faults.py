@@ -144,7 +144,8 @@ def test_a_run_that_reads_ahead_ends_on_every_way_out(
     while (alive := processes(f'{name}.yml')) and time.monotonic() < end:
         time.sleep(0.1)
     assert not alive and not session(process.pid)
-    assert launcher or 'Traceback' not in log  # torchrun shows one for a signal
+    # torchrun shows one for a signal, and a worker that was handing over a tensor to a process killed by kill -9
+    assert launcher or way == 'SIGKILL' or 'Traceback' not in log
 
 
 def test_data_workers_die_with_a_run_that_is_killed(root: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import shlex
 import shutil
@@ -131,17 +130,21 @@ def small_world(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('iafmsr.training.checks.validation.missing_package', lambda _: None)
     monkeypatch.setattr('iafmsr.training.checks.training.check_vgg', lambda *_: None)
     monkeypatch.setattr('basicsr.archs.vgg_arch.vgg.vgg19', lambda pretrained: SimpleNamespace(features=narrow_vgg()))
-    quick = functools.partial(speed.measure_speed, pictures=2, output_size=(64, 48))
-    monkeypatch.setattr('iafmsr.tools.benchmark.run.measure_speed', quick)
+    monkeypatch.setattr('iafmsr.tools.benchmark.run.measure_speed', briefly)
     monkeypatch.setattr(speed, 'Alone', Here)
+
+
+def briefly(specs: Any, form: str, size: Any, device: torch.device, cache: Any, pictures: int) -> speed.Timed:
+    """The measurement on two small pictures."""
+    return speed.measure_speed(specs, form, (16, 12), device, cache, 2)
 
 
 class Here(nullcontext[Any]):
     """In the place of :class:`~iafmsr.tools.benchmark.alone.Alone`, without a process."""
 
-    def __init__(self, name: str, build: Callable[[], Any]) -> None:
+    def __init__(self, name: str, build: Callable[..., Any], *args: Any) -> None:
         super().__init__(self)
-        self.net = build()
+        self.net = build(*args)
 
     def ask(self, question: Callable[..., Any], *args: Any) -> Any:
         return question(self.net, *args)

@@ -79,7 +79,7 @@ def _announce(report: Report, args: argparse.Namespace) -> None:
         forced = {entry.partition('=')[0].strip().replace(':', '.') for entry in args.force_yml or ()}
         raise UserError(
             '\n'.join(
-                f'{"--force_yml" if fault.partition(":")[0] in forced else args.opt}: {fault}'
+                f'{"--force_yml" if fault.partition(":")[0] in forced else args.opt}: {fault}'.replace('\n', r'\n')
                 for fault in report.faults
             )
         )

@@ -1,6 +1,7 @@
 """Networks in engines: the same pictures, whole and in tiles, converted once, and never another result."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -142,12 +143,25 @@ def test_a_cache_that_is_damaged_or_cannot_be_written(
 
 
 def test_openvino_has_a_graph_for_the_size_that_comes_again(trained: TrainedNet, content: bytes) -> None:
-    """The same pictures by it, also after another size, and in each part of the graph that tiles need."""
+    """The same pictures by it, also after another size. The graph for all sizes is not made for pictures of one size:
+    it holds as much memory as the other."""
     net = engine_net(content, 'openvino')
-    for height, width, own in ((9, 12, False), (9, 12, True), (20, 12, False), (9, 12, False), (9, 12, True)):
+    sizes = ((9, 12, True), (9, 12, True), (20, 12, False), (9, 12, False), (9, 12, True))
+    for number, (height, width, own) in enumerate(sizes):
         lq = torch.rand(1, 3, height, width)
         torch.testing.assert_close(net(lq), trained.net(lq), atol=1e-5, rtol=0)
         assert (net._run.of_size is not None) == own
+        assert (net._run.of_any_size is not None) == (number >= 2)
+
+
+def test_a_graph_that_openvino_cannot_compile_is_a_line(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(model: object, device: str, options: object) -> None:
+        raise RuntimeError('in\nlines of its own')
+
+    net = engine_net(content, 'openvino')
+    monkeypatch.setattr(net._run, 'core', SimpleNamespace(read_model=net._run.core.read_model, compile_model=refuse))
+    with pytest.raises(UserError, match=r'^no ONNX file that openvino takes \(RuntimeError\)$'):
+        net(torch.rand(1, 3, 9, 12))
 
 
 def test_a_net_without_a_graph_for_all_sizes_has_one_for_the_size_that_is_meant(

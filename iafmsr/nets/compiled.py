@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -44,11 +45,18 @@ def compiled(content: bytes, engine: str, precision: str = 'fp32') -> Run:
     """
     if reason := refusal(engine, precision):
         raise UserError(reason)
-    try:
-        makers: dict[str, Callable[[bytes, str], Run]] = {'openvino': _InOpenVINO, 'onnxruntime': _in_onnxruntime}
+    makers: dict[str, Callable[[bytes, str], Run]] = {'openvino': _InOpenVINO, 'onnxruntime': _in_onnxruntime}
+    with _taken_by(engine):
         return makers[engine](content, precision)
-    except UserError:
-        raise
+
+
+@contextmanager
+def _taken_by(engine: str) -> Iterator[None]:
+    """Raises:
+    UserError: the engine cannot take the graph.
+    """
+    try:
+        yield
     except Exception as error:  # the engines' errors have no base of their own
         raise UserError(f'no ONNX file that {engine} takes ({type(error).__name__})') from None
 
@@ -66,7 +74,10 @@ def _openvino() -> Any:
 
 
 class _InOpenVINO:
-    """A graph for all sizes, and one for the size that came twice in a row, which is a tenth faster (docs/speed.md)."""
+    """A graph for the size of the first picture, or of the last two, and one for all others.
+
+    The graph of one size is a tenth faster, and takes half of the memory (docs/speed.md).
+    """
 
     def __init__(self, content: bytes, precision: str) -> None:
         self.core, self.content = _openvino(), content
@@ -76,26 +87,32 @@ class _InOpenVINO:
             'PERFORMANCE_HINT': 'LATENCY',
             'ENABLE_CPU_PINNING': False,  # two processes would share a core while others are idle
         }
-        self.net = self._compiled({})
-        self.names = {name for value in self.net.inputs for name in value.get_names()}
+        self.names = {name for value in self.core.read_model(content).inputs for name in value.get_names()}
         self.size: dict[str, list[int]] = {}
         self.of_size: Any = None
+        self.of_any_size: Any = None
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         size = {name: list(value.shape) for name, value in inputs.items() if name in self.names}
-        if size != self.size:
-            self.size, self.of_size = size, None
-        elif self.of_size is None:
-            self.of_size = self._compiled(size)
-        net = self.of_size or self.net
+        net = self._net(size)
         found = net({name: inputs[name].numpy() for name in size}, share_inputs=True)
         return [torch.from_numpy(found[output]) for output in net.outputs]
 
+    def _net(self, size: dict[str, list[int]]) -> Any:
+        if self.size not in ({}, size):
+            self.size, self.of_size = size, None
+            self.of_any_size = self.of_any_size or self._compiled({})
+            return self.of_any_size
+        self.size = size
+        self.of_size = self.of_size or self._compiled(size)
+        return self.of_size
+
     def _compiled(self, size: dict[str, list[int]]) -> Any:
-        model = self.core.read_model(self.content)
-        if size:
-            model.reshape(size)
-        return self.core.compile_model(model, 'CPU', self.options)
+        with _taken_by('openvino'):
+            model = self.core.read_model(self.content)
+            if size:
+                model.reshape(size)
+            return self.core.compile_model(model, 'CPU', self.options)
 
 
 def _in_onnxruntime(content: bytes, precision: str) -> Run:

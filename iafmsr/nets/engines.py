@@ -46,6 +46,8 @@ class EngineNet(nn.Module):
         try:
             with self._lock:  # a graph computes one thing at a time
                 return run({name: value.detach().cpu().contiguous() for name, value in given.items()})
+        except UserError:
+            raise
         except Exception as error:  # the engines' errors have no base of their own
             raise RuntimeError(str(error)) from None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import doctest
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +32,16 @@ def net() -> IAFMNet:
     net = IAFMNet(scale=2, num_feat=8, num_block=2, num_routed=1)
     net.router.thresholds.copy_(torch.linspace(1e3, 0, len(net.router.thresholds)))  # nothing reaches a low budget
     return net
+
+
+def test_the_table_of_the_page_has_the_signatures(repo_root: Path) -> None:
+    page = (repo_root / 'docs/api.md').read_text(encoding='utf-8')
+    table = dict(re.findall(r'^\| `iafmsr\.(\w+)(\(.*?\))` \|', page, re.MULTILINE))
+    assert table.keys() == {'load', 'upscale', 'density', 'InformationEntropyLoss', 'register'}
+    for name, written in table.items():
+        signature = inspect.signature(getattr(iafmsr, name))
+        bare = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
+        assert str(signature.replace(parameters=bare, return_annotation=signature.empty)) == written, name
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,7 @@
 """Exported networks: equal to PyTorch's at any size, and refused when they are not."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from torch import nn
 from torch.export import Dim
 
+import iafmsr
 from iafmsr import archs
 from iafmsr.archs.iafmnet_arch import IAFMNet
 from iafmsr.cli import main
@@ -107,6 +109,20 @@ def test_torch_exports_the_net_with_free_sizes() -> None:
     for shape in ((1, 3, 16, 24), (3, 3, 50, 21), (1, 3, 90, 160)):
         lq = torch.rand(shape)
         assert (exported(lq) - net(lq)).abs().max() < 1e-5
+
+
+def test_the_programs_of_the_page_run(trained, content, repo_root, tmp_path, monkeypatch):
+    """docs/upscaling.md, of a small network in place of IAFMNet_x4."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(iafmsr, 'load', lambda weights: trained.net, raising=False)
+    (tmp_path / 'IAFMNet_x4.onnx').write_bytes(content)
+    page = (repo_root / 'docs/upscaling.md').read_text(encoding='utf-8')
+    by_onnxruntime, by_export = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+    exec(by_onnxruntime, values := {})
+    assert values['sr'].shape == (1, 3, 180, 320)
+    assert np.abs(values['sr'] - trained.net(torch.from_numpy(values['lq'])).numpy()).max() < 1e-4
+    exec(by_export, values := {})
+    assert values['exported'].module()(torch.rand(1, 3, 16, 24)).shape == (1, 3, 32, 48)
 
 
 def test_other_forms_of_the_net_are_exported():

@@ -4,6 +4,8 @@ takes option files of this project."""
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -67,6 +69,47 @@ def test_the_example_is_trained_and_upscales(folder: Path) -> None:
     done = python(folder, *command, '--import', 'mynet')
     assert done.returncode == 0, done.stdout + done.stderr
     assert Image.open(folder / 'sr.png').size == (48, 48)
+
+
+@pytest.fixture(scope='module')
+def page(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[str]]]:
+    """A folder with the files that docs/extending.md shows, and training pairs; and the page's further commands."""
+    folder = tmp_path_factory.mktemp('page')
+    text = (repo_root / 'docs/extending.md').read_text(encoding='utf-8')
+    for content in re.findall(r'```(?:python|yaml)\n(.*?)```', text, re.DOTALL):
+        if name := re.match(r'# (\S+)\n', content):
+            (folder / name[1]).write_text(content)
+    assert {path.name for path in folder.iterdir()} == {
+        *('my_net.py', 'my_net.yml', 'my_parts.yml', 'my_attention.py', 'my_guide.py', 'my_loss.py')
+    }
+    (folder / 'my_pictures').mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (264, 264, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / 'my_pictures/a.png')
+    Image.fromarray(pixels[:12, :16]).save(folder / 'photo.jpg')
+    prepare, *others = [shlex.split(line)[1:] for line in re.findall(r'^iafmsr .*', text, re.MULTILINE)]
+    done = python(folder, '-m', 'iafmsr', *prepare)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, others
+
+
+@pytest.mark.parametrize(
+    ('name', 'logged', 'own'),
+    [('my_net', 'l_ie', 'arm.scale.weight'), ('my_parts', 'l_edge', 'blocks.3.ifem.igra.attention.weight')],
+)
+def test_the_examples_of_the_page_are_trained_and_upscale(
+    page: tuple[Path, list[list[str]]], name: str, logged: str, own: str
+) -> None:
+    folder, commands = page
+    train, upscale = (words for words in commands if name in ' '.join(words))
+    forced = ('--force_yml', 'num_gpu=0', 'train:total_iter=10', 'datasets:train:num_worker_per_gpu=0')
+    done = python(folder, '-m', 'iafmsr', *train, *forced)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(rf'iter: *10, .*{logged}: ', done.stdout + done.stderr)
+    weights = torch.load(folder / f'experiments/{name}/models/net_g_latest.pth', weights_only=True)
+    assert own in weights['params'] and weights['network_g'].get('guide', 'surprise') == 'surprise'
+    done = python(folder, '-m', 'iafmsr', *upscale, '--overwrite')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert Image.open(folder / 'photo_x4.png').size == (64, 48)
 
 
 def test_basicsrs_own_trainer_takes_an_option_file_of_ours(folder: Path) -> None:

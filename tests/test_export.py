@@ -158,6 +158,11 @@ def test_half_precision_takes_and_gives_float32(trained):
     assert exported(torch.rand(1, 3, 4, 4)).dtype == torch.float32
 
 
+def test_every_constant_is_used(content):
+    graph = onnx.load_from_string(content).graph
+    assert {tensor.name for tensor in graph.initializer} <= {name for node in graph.node for name in node.input}
+
+
 def test_the_net_itself_is_left_as_it_was(trained, content):
     assert {module.backend for module in trained.net.modules() if hasattr(module, 'backend')} == {'auto'}
 

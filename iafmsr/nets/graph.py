@@ -6,7 +6,7 @@ import copy
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -80,6 +80,7 @@ def to_onnx(trained: TrainedNet, half: bool = False, size: Sequence[int] | None 
         node.doc_string = ''
     _pad_in_poolings(model.graph)
     _split_convolutions(model.graph)
+    _remove_unused(model.graph)
     model.graph.value_info.extend(model.graph.output[1:])  # known within the graph by their names, see part
     del model.graph.output[1:]
     if size is None:
@@ -213,9 +214,21 @@ def _split_convolutions(graph: Any) -> None:
             graph.node.insert(place, node)
         graph.node.remove(conv)
         graph.node.remove(split)
-        for name in conv.input[1:]:
-            if uses[name] == 1:
-                graph.initializer.remove(kept[name])
+
+
+def _remove_unused(graph: Any) -> None:
+    """Constants that no node takes any more; engines warn of each."""
+    used = {name for node in _nodes(graph) for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """The nodes of a graph, and of the graphs within them."""
+    for node in graph.node:
+        yield node
+        for entry in node.attribute:
+            yield from _nodes(entry.g)
 
 
 def _name_sizes(graph: Any, scale: int) -> None:

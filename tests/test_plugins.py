@@ -71,17 +71,21 @@ def test_the_example_is_trained_and_upscales(folder: Path) -> None:
     assert Image.open(folder / 'sr.png').size == (48, 48)
 
 
+def files_of_the_page(repo_root: Path) -> dict[str, str]:
+    """The files that docs/extending.md shows, each of which begins with its name."""
+    text = (repo_root / 'docs/extending.md').read_text(encoding='utf-8')
+    blocks = re.findall(r'```(?:python|yaml)\n(# (\S+)\n.*?)```', text, re.DOTALL)
+    assert len(blocks) == len(re.findall('```(?:python|yaml)', text))
+    return {name: content for content, name in blocks}
+
+
 @pytest.fixture(scope='module')
 def page(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[str]]]:
     """A folder with the files that docs/extending.md shows, and training pairs; and the page's further commands."""
     folder = tmp_path_factory.mktemp('page')
     text = (repo_root / 'docs/extending.md').read_text(encoding='utf-8')
-    for content in re.findall(r'```(?:python|yaml)\n(.*?)```', text, re.DOTALL):
-        if name := re.match(r'# (\S+)\n', content):
-            (folder / name[1]).write_text(content)
-    assert {path.name for path in folder.iterdir()} == {
-        *('my_net.py', 'my_net.yml', 'my_parts.yml', 'my_attention.py', 'my_guide.py', 'my_loss.py')
-    }
+    for name, content in files_of_the_page(repo_root).items():
+        (folder / name).write_text(content)
     (folder / 'my_pictures').mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (264, 264, 3), np.uint8)
     Image.fromarray(pixels).save(folder / 'my_pictures/a.png')
@@ -112,12 +116,9 @@ def test_the_examples_of_the_page_are_trained_and_upscale(
     assert Image.open(folder / 'photo_x4.png').size == (64, 48)
 
 
-def test_basicsrs_own_trainer_takes_an_option_file_of_ours(folder: Path) -> None:
+def test_basicsrs_own_trainer_takes_an_option_file_of_ours(folder: Path, repo_root: Path) -> None:
     (folder / 'mine.yml').write_text('base: train_IAFMNet_x4.yml\nname: mine\nnetwork_g: {num_feat: 8, num_block: 1}\n')
-    (folder / 'train.py').write_text(
-        'import os\nimport iafmsr\nfrom basicsr.train import train_pipeline\n\n'
-        'if __name__ == "__main__":\n    train_pipeline(os.getcwd())\n'
-    )
+    (folder / 'train.py').write_text(files_of_the_page(repo_root)['train.py'])
     done = python(folder, 'train.py', '-opt', 'mine.yml', '--force_yml', *DATA, 'train:total_iter=2')
     assert done.returncode == 0, done.stdout + done.stderr
     assert (folder / 'experiments/mine/models/net_g_latest.pth').is_file()

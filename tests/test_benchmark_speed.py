@@ -54,7 +54,8 @@ def test_networks_by_their_command(tmp_path, capsys, monkeypatch):
             assert 0 < net['floor_ms'] < net['median_ms'] and net['peak_mib'] > 0
     assert len(torch_form['nets']) == 3 and len(openvino['nets']) == 2
     out, err = capsys.readouterr()
-    assert 'x2, 32x24: peak memory' in out and err == 'iafmsr: ETDS is not timed in openvino: no graph for it\n'
+    assert 'x2, 32x24: peak memory' in out and 'iafmsr: ETDS is not timed in openvino: no graph for it\n' in err
+    assert [line.split()[1] for line in err.splitlines() if 'is put into openvino' in line] == ['IAFMNet', 'SAFMN']
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from iafmsr.cli import COMMANDS, main, parser_of
 from iafmsr.cli.arguments import Parser, add_device
 from iafmsr.errors import UserError
 from iafmsr.models.precision import has_bf16
+from iafmsr.tools import env
 from iafmsr.tools.profiling.command import FORMS
 
 WORDS = [[name] for name in COMMANDS] + [['profile', form] for form in FORMS]
@@ -133,6 +134,18 @@ def test_env_prints_what_a_bug_report_needs(capsys: pytest.CaptureFixture) -> No
     told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert told['iafmsr'] == iafmsr.__version__ and f'torch {version("torch")}' in told['packages']
     assert 'thread' in told['processor'] and 'IAFMNet_x4' in told['weights'] and {'CUDA', 'runs'} <= told.keys()
+
+
+def test_env_names_the_folder_in_which_the_commands_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repo_root: Path
+) -> None:
+    """The root of the checkout for who works in it, and else the working directory."""
+    monkeypatch.delenv('IAFMSR_DATA', raising=False)
+    for here, root in ((repo_root / 'docs', repo_root), (tmp_path, tmp_path)):
+        monkeypatch.chdir(here)
+        told = dict(env.lines())
+        assert told['runs'] == f'{root}: experiments/, results/, tb_logger/'
+        assert told['benchmarks'] == f'{root}/datasets/benchmarks'
 
 
 def test_threads_are_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,8 @@
 """The demo's parts without its training: the photographs, the measurement, the figure."""
 
+import io
+import subprocess
+
 import cv2
 import numpy as np
 import pytest
@@ -42,8 +45,8 @@ def test_each_patch_of_the_option_file_fits_into_each_sub_image(data, repo_root)
 
 
 def test_the_example_is_measured_and_drawn_and_the_next_steps_are_named(tmp_path, monkeypatch, capsys):
-    """Of an installed package: nothing of a checkout is read, and nothing of BasicSR is needed (test_wheel.py)."""
-    monkeypatch.setattr('iafmsr.options.places.ROOT', tmp_path)
+    """Outside of the checkout all is written below the working directory, and the path that is printed is there."""
+    monkeypatch.chdir(tmp_path)
     assert main(['demo', '--weights', 'IAFMNet_x2']) == 0
     out = capsys.readouterr().out
     name, *figures, unit = next(line for line in out.splitlines() if line.startswith('still_life')).split()
@@ -52,6 +55,26 @@ def test_the_example_is_measured_and_drawn_and_the_next_steps_are_named(tmp_path
     folder = tmp_path / 'results/demo'
     assert {path.name for path in folder.iterdir()} == {'still_life_inspect.png', 'still_life_inspect.html'}
     assert 'iafmsr upscale photo.jpg --output photo_x4.png --weights IAFMNet_x2' in out
+    assert '\nFigure: results/demo/still_life_inspect.png\n' in out
+
+
+def test_the_training_of_the_demo_lies_below_the_working_directory(tmp_path, monkeypatch):
+    """As its data do; and one that was stopped says how to go on."""
+    called = []
+
+    def stopped(command, **keywords):
+        called.append((command, keywords['cwd']))
+        return subprocess.CompletedProcess(command, 75)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, 'prepare_photographs', lambda data: called.append(data))
+    monkeypatch.setattr(demo.subprocess, 'run', stopped)
+    with pytest.raises(SystemExit), pytest.MonkeyPatch.context() as patch:
+        patch.setattr('sys.stderr', err := io.StringIO())
+        main(['demo', '--train'])
+    data, (command, folder) = called
+    assert data == tmp_path / 'datasets/demo' and folder == tmp_path and 'path:root=.' in command
+    assert err.getvalue().endswith('the training ended with code 75; run the same command again to go on\n')
 
 
 def test_the_photographs_are_measured(data, repo_root):

@@ -434,6 +434,10 @@ def test_damaged_data_is_named(
     'keys, culprit',
     [
         ({'datasets.val.dataroot_gt': 'data/none'}, 'datasets.val.dataroot_gt: {root}/data/none: no such folder'),
+        (
+            {'datasets.val.dataroot_gt': 'datasets/demo/val/none'},
+            'datasets.val.dataroot_gt: {root}/datasets/demo/val/none: no such folder; iafmsr demo --train, ',
+        ),
         ({'datasets.val.dataroot_gt': 'empty'}, 'datasets.val.dataroot_gt: {root}/empty: no pictures'),
         ({'datasets.val.filename_tmpl': '{x}'}, "datasets.val.filename_tmpl: '{{x}}' is no template"),
         ({'datasets.train.io_backend.type': 'disk'}, 'data/gt.lmdb: an LMDB: set io_backend'),

@@ -66,8 +66,10 @@ def test_the_example_is_trained_and_upscales(folder: Path) -> None:
     command = ('-m', 'iafmsr', 'upscale', 'lq/0.png', '--weights', 'experiments/train_MyNet_x4', '--output', 'sr.png')
     refused = python(folder, *command)
     assert refused.returncode == 2 and "is of type 'MyNet'; a file may name" in refused.stderr
+    assert 'with --import PACKAGE' in refused.stderr and refused.stdout == ''
     done = python(folder, *command, '--import', 'mynet')
     assert done.returncode == 0, done.stdout + done.stderr
+    assert 'is not found' not in done.stdout
     assert Image.open(folder / 'sr.png').size == (48, 48)
 
 

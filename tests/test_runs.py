@@ -101,7 +101,7 @@ def test_a_run_stopped_by_each_signal_goes_on_to_the_bit(root: Path, straight: s
         losses |= losses_in(log)
         validations += re.findall(r'# psnr: .*', log)
         if number:
-            assert f'Stopped by {number.name} after iteration {max(losses)}: go on with --auto_resume' in log
+            assert f'Stopped by {number.name} after iteration {max(losses)}: run the same command again to go on' in log
     assert list(losses) == list(range(1, 41))
     assert losses == losses_in(straight)
     assert validations == re.findall(r'# psnr: .*', straight)

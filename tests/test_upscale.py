@@ -836,6 +836,20 @@ def test_upscaling_starts_without_basicsr_and_help_without_torch() -> None:
     assert '--weights FILE' in done.stdout
 
 
+def test_a_picture_that_is_not_there_is_one_line_at_once(tmp_path: Path) -> None:
+    """Before PyTorch is imported, which takes seconds, and before the network is read."""
+    (tmp_path / 'net.pth').touch()
+    code = (
+        'import sys\nfrom iafmsr.cli import main\n'
+        'code = main("upscale photo.jpg --output photo_x4.png --weights net.pth".split())\n'
+        'assert "torch" not in sys.modules\nsys.exit(code)'
+    )
+    environment = os.environ | {'PYTHONPATH': str(ROOT)}
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stdout) == (1, '')
+    assert done.stderr == 'iafmsr: error: photo.jpg: no such file\n'
+
+
 def test_the_module_is_the_command(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, '-m', 'iafmsr', 'upscale', 'a.png', '--output', 'o', '--weights', 'no.pth'],

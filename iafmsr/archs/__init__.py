@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import nn
 
+from iafmsr.errors import UserError
+
 _MODULES = {
     'BSRN': 'bsrn_arch',
     'EDSRIDM': 'edsr_idm_arch',
@@ -35,10 +37,14 @@ def find(name: str) -> type[nn.Module]:
     """The arch of a name, one of this package's or one of BasicSR's own, whose import takes seconds.
 
     Raises:
-        KeyError: there is none.
+        UserError: there is none, or BasicSR is not installed.
     """
     if name in _MODULES:
         return __getattr__(name)
     from iafmsr.bridge.basicsr_api import ARCH_REGISTRY
 
-    return ARCH_REGISTRY.get(name)
+    known = dict(iter(ARCH_REGISTRY))
+    found = known.get(name, known.get(f'{name}_basicsr'))  # as ARCH_REGISTRY.get finds it, which prints what it tries
+    if found is None:
+        raise UserError('no network of this name is registered')
+    return found

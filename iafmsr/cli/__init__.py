@@ -21,14 +21,14 @@ __all__ = ['COMMANDS', 'main', 'parser_of', 'register']
 COMMANDS = {
     'demo': ('iafmsr.tools.demo', 'enlarge an example picture and compare it with the original'),
     'train': ('iafmsr.tools.training', 'train a network by an option file'),
-    'test': ('iafmsr.tools.training', 'test a network by an option file'),
+    'test': ('iafmsr.tools.testing', 'test a trained network by an option file'),
     'upscale': ('iafmsr.tools.inference.command', 'make pictures larger'),
     'inspect': ('iafmsr.tools.inspection.command', 'show where a network spends its work, and why'),
     'export': ('iafmsr.tools.export.command', 'write a network as an ONNX file or as a file of weights'),
     'serve': ('iafmsr.tools.serve.command', 'a page to drop pictures on, in the browser'),
     'weights': ('iafmsr.tools.weights', 'list the known weights'),
     'benchmark': ('iafmsr.tools.benchmark.command', 'measure networks side by side: PSNR, SSIM, sizes, time, memory'),
-    'ablate': ('iafmsr.tools.ablation.command', 'train variants under one budget and compare them'),
+    'ablate': ('iafmsr.tools.ablation.command', 'train variants of the network alike and compare them'),
     'profile': ('iafmsr.tools.profiling.command', 'measure where time goes, in the sparse convolution and in training'),
     'complexity': ('iafmsr.tools.measure.command', 'count parameters, multiply-accumulates and activations'),
     'prepare': ('iafmsr.tools.prepare.command', 'make training or validation pairs of folders of pictures'),
@@ -77,8 +77,8 @@ def parser_of(name: str) -> Parser:
         dest='packages',
         action='append',
         metavar='PACKAGE',
-        help='a package of your own, whose archs become known; one that is installed, or in the working directory '
-        '(default: none)',
+        help='name of a Python package or module of yours that registers networks; it is installed, or lies in the '
+        'working directory (default: none)',
     )
     return parser
 
@@ -101,7 +101,11 @@ def _general() -> argparse.ArgumentParser:
         prog='iafmsr',
         usage='iafmsr [-h] [--version] COMMAND ...',
         description='Super-resolution with an information density map.',
-        epilog=f'commands, each with a --help of its own:\n{commands}',
+        epilog=f'commands, each with a --help of its own:\n{commands}\n\n'
+        'start:\n'
+        '  iafmsr demo\n'
+        '  iafmsr upscale photo.jpg --output photo_x4.png --weights IAFMNet_x4\n\n'
+        'documentation: README.md and the folder docs/ of the repository',
     )
     parser.add_argument('--version', action='version', version=f'iafmsr {iafmsr.__version__}')
     return parser

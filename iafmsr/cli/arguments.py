@@ -17,7 +17,18 @@ from iafmsr.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     import torch
 
-__all__ = ['Parser', 'Size', 'add_device', 'add_engine', 'add_sets', 'add_weights', 'number', 'size', 'use_device']
+__all__ = [
+    'Parser',
+    'Size',
+    'add_device',
+    'add_engine',
+    'add_sets',
+    'add_weights',
+    'first_time',
+    'number',
+    'size',
+    'use_device',
+]
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -109,8 +120,9 @@ def add_budget(parser: argparse.ArgumentParser) -> None:
         '--budget',
         type=_budget,
         metavar='B',
-        help='share of the positions at which the routed blocks of a network work, such as 0.4; it is the mean over '
-        'the training pictures, and a flat picture takes less (default: 1, all positions)',
+        help='for networks trained with num_routed alone, which the weights that come with iafmsr are not: share of '
+        'the positions at which the last blocks work, such as 0.4. It is a mean over the training pictures: a flat '
+        'picture takes less, a detailed one more (default: 1, all positions)',
     )
 
 
@@ -149,8 +161,14 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         '--engine',
         choices=('auto', 'torch', 'openvino', 'onnxruntime'),
         help='what computes the network; auto: OpenVINO on a CPU where it is installed and gives the same picture, '
-        'else PyTorch (default: $IAFMSR_ENGINE, else auto)',
+        'else PyTorch. The first call with OpenVINO or onnxruntime prepares the network, which takes 20 seconds or '
+        'more (default: $IAFMSR_ENGINE, else auto)',
     )
+
+
+def first_time(say: Callable[[str], None]) -> Callable[[str], None]:
+    """The ``begins`` of :func:`iafmsr.nets.in_engine.in_engine`, for a command of :func:`add_engine`."""
+    return lambda line: say(f'{line}; --engine torch does without')
 
 
 def use_device(args: argparse.Namespace) -> torch.device:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from iafmsr.errors import UserError
 
-__all__ = ['PictureFile', 'is_picture_name', 'list_pictures', 'nested', 'printable']
+__all__ = ['PictureFile', 'check_there', 'from_here', 'is_picture_name', 'list_pictures', 'nested', 'printable']
 
 _SUFFIXES = {
     '.png',
@@ -91,6 +91,21 @@ def nested(folders: Sequence[Path]) -> list[Path]:
         inside = [Path(path) for path, _, names in os.walk(folder) if any(is_picture_name(Path(n)) for n in names)]
         found += sorted(inside) or [folder]
     return found
+
+
+def check_there(paths: Sequence[Path]) -> None:
+    """Raises:
+    UserError: one of the paths is no file and no folder.
+    """
+    for path in paths:
+        if not path.exists():
+            raise UserError(f'{printable(path)}: no such file')
+
+
+def from_here(path: Path) -> str:
+    """The path as it can be typed where the user stands: without the working directory, if it lies below that."""
+    here = Path.cwd()
+    return printable(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def printable(path: Path) -> str:

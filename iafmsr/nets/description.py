@@ -128,14 +128,17 @@ def _check_trusted(file: str, network: Any) -> None:
     if not isinstance(name, str) or not all(isinstance(key, str) for key in network):
         raise UserError(f'{file}: its network_g is no section of a type and keywords')
     if name not in TRUSTED and not _is_the_users(name):
-        raise UserError(f'{file}: its network_g is of type {name!r}; a file may name {", ".join(sorted(TRUSTED))}')
+        raise UserError(
+            f'{file}: its network_g is of type {name!r}; a file may name {", ".join(sorted(TRUSTED))}, and with '
+            '--import PACKAGE the networks that a package of yours registers'
+        )
 
 
 def _is_the_users(name: str) -> bool:
     """Whether an arch is of a package that the user has imported (``--import``)."""
     try:
         return is_imported(archs.find(name))
-    except (KeyError, UserError):  # of no name, or without BasicSR
+    except UserError:  # of no name, or without BasicSR
         return False
 
 

@@ -41,6 +41,7 @@ def in_engine(
     precision: str = 'fp32',
     say: Say = lambda line: None,
     size: Sequence[int] | None = None,
+    begins: Say = lambda line: None,
 ) -> TrainedNet:
     """The same network in an engine: ``net(lq)`` is called as before, and gives the same picture.
 
@@ -55,20 +56,17 @@ def in_engine(
         precision: ``fp32``, ``bf16`` or ``fp16``.
         say: is told, in a line, why ``auto`` does not take OpenVINO, and of graphs that cannot be kept.
         size: width and height of the only pictures that are meant, for a network that has no graph for all sizes.
+        begins: is told, in a line, that the network is put into the engine for the first time, before that is done.
 
     Raises:
         UserError: the engine that was named cannot be taken, or the processor has no arithmetic for the precision.
     """
-    engine = engine or _default(trained)
-    if engine not in ENGINES:
-        raise UserError(f'engine {engine!r}: one of {", ".join(ENGINES)} is wanted')
-    if engine == 'torch' and isinstance(trained.net, EngineNet):
-        raise UserError('engine torch: an ONNX file runs in openvino or onnxruntime')
+    engine = _chosen(engine, trained)
     if engine == 'torch' or engine == 'auto' and (device.type != 'cpu' or find_spec('openvino') is None):
         return _as_it_is(trained, device, precision)
     wanted = 'openvino' if engine == 'auto' else engine
     try:
-        return replace(trained, net=_converted(trained, wanted, device, precision, say, size))
+        return replace(trained, net=_converted(trained, wanted, device, precision, say, size, begins))
     except UserError as error:
         if engine != 'auto':
             raise UserError(f'engine {engine}: {error}') from None
@@ -81,6 +79,18 @@ def unfit(engine: str, device: torch.device, precision: str) -> str | None:
     if engine == 'torch':
         return None if has(precision, device) else f'this {device.type} has no arithmetic for {precision}'
     return refusal(engine, precision) if device.type == 'cpu' else f'it runs on a CPU, not on {device}'
+
+
+def _chosen(engine: str | None, trained: TrainedNet) -> str:
+    """Raises:
+    UserError: there is no such engine, or not for this network.
+    """
+    engine = engine or _default(trained)
+    if engine not in ENGINES:
+        raise UserError(f'engine {engine!r}: one of {", ".join(ENGINES)} is wanted')
+    if engine == 'torch' and isinstance(trained.net, EngineNet):
+        raise UserError('engine torch: an ONNX file runs in openvino or onnxruntime')
+    return engine
 
 
 def _default(trained: TrainedNet) -> str:
@@ -103,7 +113,13 @@ def _as_it_is(trained: TrainedNet, device: torch.device, precision: str) -> Trai
 
 
 def _converted(
-    trained: TrainedNet, engine: str, device: torch.device, precision: str, say: Say, size: Sequence[int] | None
+    trained: TrainedNet,
+    engine: str,
+    device: torch.device,
+    precision: str,
+    say: Say,
+    size: Sequence[int] | None,
+    begins: Say,
 ) -> EngineNet:
     """The net in an engine. Kept are the graph, and for each engine and precision what its check has found."""
     if reason := unfit(engine, device, precision):
@@ -119,6 +135,10 @@ def _converted(
         raise UserError(found['fault'])
     if content is not None and found:
         return engine_net(content, engine, precision, found['described'])
+    begins(
+        f'{trained.arch} is put into {engine} and compared with what was given. This is done once, and takes about '
+        '20 seconds, more on a busy machine'
+    )
     try:
         if content is None:
             content = _exported(trained, size)

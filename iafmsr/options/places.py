@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ['OPTIONS', 'ROOT', 'WEIGHTS', 'option_file', 'root_of_run']
+__all__ = ['OPTIONS', 'ROOT', 'WEIGHTS', 'option_file', 'root_here', 'root_of_run']
 
 _PACKAGE = Path(os.path.abspath(__file__)).parent.parent
 _SHARED = _PACKAGE / 'shared'  # in an installed package alone: setup.py puts it there
@@ -28,6 +28,12 @@ def option_file(name: str | Path) -> Path:
     return next(found, Path(name))
 
 
+def root_here() -> Path:
+    """Where a command without an option file reads and writes: :data:`ROOT` for a user who stands in the checkout, and
+    the working directory for all others."""
+    return ROOT if _in_root(Path.cwd()) else Path.cwd()
+
+
 def root_of_run(file: Path, given: str | None = None) -> Path:
     """Where a run reads and writes: as :data:`ROOT`, but a user of another project than the checkout stays in it.
 
@@ -37,6 +43,8 @@ def root_of_run(file: Path, given: str | None = None) -> Path:
     """
     if given is not None:
         return Path(given).expanduser().absolute()
-    here = Path.cwd()
-    inside = any(ROOT.resolve() in (path, *path.parents) for path in (here, file.resolve()))
-    return ROOT if inside else here
+    return ROOT if _in_root(file) else root_here()
+
+
+def _in_root(path: Path) -> bool:
+    return path.resolve().is_relative_to(ROOT.resolve())

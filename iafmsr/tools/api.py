@@ -79,15 +79,16 @@ def upscale(
     outscale: float | str | Fraction | None = None,
     engine: str | None = None,
 ) -> Any:
-    """A picture at the scale of a network, or another one; the result is of the picture's kind.
+    """Enlarge a picture. The result has the type of the picture; that of a file is a Pillow picture.
 
     Args:
-        picture: a file's name or a Pillow picture (the result is one, with 8 bits of colour and alpha enlarged); or
-            uint8, uint16 or numbers in [0, 1] as an array (H, W[, 1 or 3]) or a tensor (C, H, W) or (B, C, H, W).
+        picture: a file's name or a Pillow picture (the result has 8 bits of colour, and alpha enlarged); or uint8,
+            uint16 or numbers in [0, 1] as an array (H, W[, 1 or 3]) or a tensor (C, H, W) or (B, C, H, W).
         weights: as of :func:`load`, or a network, which is left as it is.
-        device: where it is computed; where the network is, or for weights CUDA where there is one, by default.
+        device: where it is computed. Default: that of a network that is given, else CUDA if there is one, else the CPU.
         tile: side of the tiles in pixels; 0: the whole picture at once. The result is the same for an IAFMNet.
-        precision, budget: ``fp32``, ``bf16`` or ``fp16``; the share of the positions that routed blocks work at.
+        precision: of the arithmetic, ``fp32``, ``bf16`` or ``fp16``.
+        budget: share of the positions at which the last blocks work, for a network trained with ``num_routed``.
         ensemble: take the mean over the eight flips and rotations.
         outscale: of the result, such as 2.5 or '7/3'; the network's result is resized to it by bicubic interpolation.
         engine: see :func:`iafmsr.nets.in_engine.in_engine`; a network stays in the one that it is in.
@@ -103,9 +104,8 @@ def upscale(
     """
     wanted, enlarger = _exact(outscale), _enlarger(weights, device, precision, budget, engine)
     if isinstance(picture, (np.ndarray, Tensor)):
-        factor = (wanted or enlarger.trained.scale) / Fraction(enlarger.trained.scale)
-        made = _each(picture, lambda pixels: enlarger(pixels, tile, ensemble))
-        return made if factor == 1 else _each(made, lambda pixels: resized(pixels, factor))
+        made, scale = _each(picture, lambda pixels: enlarger(pixels, tile, ensemble)), enlarger.trained.scale
+        return made if wanted in (None, scale) else _each(made, lambda p: resized(p, Fraction(wanted or scale, scale)))
     return as_image(Upscaler(enlarger, tile, ensemble, say=lambda line: None, scale=wanted)(_picture(picture)))
 
 

@@ -2,7 +2,8 @@
 
 The example is a drawing that comes with the package. It is made smaller, and enlarged again by bicubic interpolation
 and by the network. A table gives PSNR and SSIM of both. A figure and a page show the pictures and the information
-density map. They are written to results/demo. This takes seconds.
+density map. They are written to results/demo: below the root of the checkout when you work in it, and else below the
+working directory. This takes seconds.
 
   iafmsr demo
   iafmsr demo --train
@@ -24,6 +25,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from iafmsr.cli.arguments import add_weights, number
+from iafmsr.files.names import from_here
 
 if TYPE_CHECKING:
     from iafmsr.tools.inspection.picture import Inspection
@@ -63,16 +65,17 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: the weights are of no network with a map, a package is missing, or the training failed.
     """
-    from iafmsr.options.places import ROOT
+    from iafmsr.options.places import root_here
 
+    root = root_here()
     if args.train or args.retrain:
-        checkpoint = train(ROOT, args.seed, args.retrain)
-        weights, originals = str(checkpoint.parents[1]), [ROOT / 'datasets/demo/val/HR' / name for name in VALIDATION]
-        show(ROOT, weights, originals, SHOWN)
+        checkpoint = train(root, args.seed, args.retrain)
+        weights, folder = from_here(checkpoint.parents[1]), root / 'datasets/demo/val/HR'
+        show(root, weights, [folder / name for name in VALIDATION], SHOWN)
         steps = {'train --help': 'train on pictures of yours'}
     else:
         weights = args.weights or 'IAFMNet_x4'
-        show(ROOT, weights, [EXAMPLE], EXAMPLE.stem)
+        show(root, weights, [EXAMPLE], EXAMPLE.stem)
         steps = {'demo --train': 'train a small network in minutes'}
     steps = {
         f'upscale photo.jpg --output photo_x4.png --weights {weights}': 'enlarge a picture of yours',
@@ -101,9 +104,7 @@ def show(root: Path, weights: str, originals: list[Path], shown: str) -> None:
     print(table(found))
     folder = root / 'results/demo'
     write(next(each for each in found if each.name == shown), folder)
-    print(
-        f'\nFigure: {folder.relative_to(root)}/{shown}_inspect.png\nPage, for a browser: {shown}_inspect.html beside it'
-    )
+    print(f'\nFigure: {from_here(folder)}/{shown}_inspect.png\nPage, for a browser: {shown}_inspect.html beside it')
 
 
 def table(found: list[Inspection]) -> str:
@@ -165,13 +166,14 @@ def train(root: Path, seed: int, retrain: bool) -> Path:
     name = f'demo_IAFMNet_x4_seed{seed}'
     checkpoint = root / 'experiments' / name / 'models/net_g_latest.pth'
     if checkpoint.exists() and not retrain:
-        print(f'{checkpoint.relative_to(root)} is there: not trained again (--retrain does)')
+        print(f'{from_here(checkpoint)} is there: not trained again (--retrain does)')
         return checkpoint
-    changed = [f'name={name}', f'manual_seed={seed}', f'num_gpu={min(1, torch.cuda.device_count())}']
+    changed = [f'name={name}', f'manual_seed={seed}', f'num_gpu={min(1, torch.cuda.device_count())}', 'path:root=.']
     command = [sys.executable, '-m', 'iafmsr', 'train', '-opt', _OPTIONS, '--force_yml', *changed]
     # a net and a batch this small gain little from a second thread, and lose much where it has to wait for a core
     environment = {'OMP_NUM_THREADS': '1', **os.environ}
     code = subprocess.run([*command, *['--auto_resume'] * (not retrain)], cwd=root, env=environment).returncode
     if code:
-        raise UserError(f'the training ended with code {code}; run the demo again to go on')
+        again = 'iafmsr demo --train' if retrain else 'the same command again'
+        raise UserError(f'the training ended with code {code}; run {again} to go on')
     return checkpoint

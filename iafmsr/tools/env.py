@@ -39,7 +39,7 @@ def lines() -> Iterator[tuple[str, str]]:
     import iafmsr
     from iafmsr.nets.arithmetic import has_bf16
     from iafmsr.nets.files import known_names
-    from iafmsr.options.places import OPTIONS, ROOT, WEIGHTS
+    from iafmsr.options.places import OPTIONS, WEIGHTS, root_here
 
     cpu, cuda = torch.device('cpu'), torch.cuda.is_available()
     yield 'iafmsr', iafmsr.__version__
@@ -52,8 +52,8 @@ def lines() -> Iterator[tuple[str, str]]:
     yield 'convolution', 'dense on CUDA' if cuda else 'gather on the CPU'
     yield 'weights', f'{WEIGHTS}: {", ".join(known_names())}'
     yield 'options', str(OPTIONS)
-    yield 'runs', f'{ROOT}: experiments/, results/, tb_logger/'
-    yield 'benchmarks', f'{os.environ.get("IAFMSR_DATA") or ROOT / "datasets"}/benchmarks'
+    yield 'runs', f'{root_here()}: experiments/, results/, tb_logger/'
+    yield 'benchmarks', f'{os.environ.get("IAFMSR_DATA") or root_here() / "datasets"}/benchmarks'
 
 
 def processor(device: torch.device) -> str:

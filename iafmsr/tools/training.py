@@ -1,13 +1,13 @@
-"""Train or test a network by an option file, as BasicSR does and with its flags.
+"""Train a network. The option file says which network, on which data, and for how long.
 
   iafmsr train -opt options/train_IAFMNet_x4.yml --auto_resume
-  iafmsr test -opt options/test_IAFMNet_x4.yml --force_yml path:pretrain_network_g=weights/IAFMNet_x4.pth
   torchrun --nproc_per_node=2 iafmsr/train.py -opt options/train_IAFMNet_x4.yml --launcher pytorch
 
-FILE.yml is a path or the name of an option file that comes with the package, such as train_IAFMNet_x4.yml. A run goes
-to experiments/NAME, a test to results/NAME, below `path: {root: ...}` of the option file; where that is not given,
-below the repository root in a checkout, and elsewhere below the working directory. Relative paths in an option file
-count from there. `python iafmsr/train.py` and `python iafmsr/test.py` are the same commands.
+FILE.yml is a path, or the name of an option file that comes with the package, such as train_IAFMNet_x4.yml. The run is
+written to the folder experiments/NAME below `path: {root: ...}` of the option file. If no root is given, it is the root
+of the checkout when the option file lies there or you work there, and else the working directory. Relative paths in an
+option file start from the same root. `python iafmsr/train.py` is the same command. Option files and flags are those of
+BasicSR, with more keys. Packages: the extra `train`, and BasicSR.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import iafmsr
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """BasicSR's flags, with help."""
+    """BasicSR's flags, with help, for training and for testing (:mod:`iafmsr.tools.testing`)."""
     add = parser.add_argument
     add('-opt', required=True, metavar='FILE.yml', help='option file of the run')
     add(

@@ -1,6 +1,7 @@
 """List the known weights: those whose name is enough for --weights.
 
-Set5 is the PSNR in dB on the Y channel, as weights/README.md, the card of the weights, reports it.
+The column Set5 is the PSNR in dB on the pictures of Set5, measured on brightness alone (the Y channel). It is read from
+weights/README.md, which describes the weights.
 """
 
 from __future__ import annotations

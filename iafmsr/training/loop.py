@@ -210,7 +210,8 @@ class Run:
                 f'{stopped}, which could not be saved; '
                 + ('nothing has been saved before' if last is None else f'iteration {last} has been')
             )
-        self.logger.info(f'{stopped}: go on with --auto_resume (exit code {RESUME_ME}).')
+        again = '' if self.opt['auto_resume'] else ' with --auto_resume'
+        self.logger.info(f'{stopped}: run the same command again{again} to go on (exit code {RESUME_ME}).')
         raise SystemExit(RESUME_ME)
 
     def validate(self) -> None:

@@ -1,4 +1,7 @@
-"""Train variants of networks under one budget, data and seed list, and compare them in tables (Markdown).
+"""Train variants of the network and compare them in tables (Markdown).
+
+Each is trained for the same number of iterations, with the same data and the same seeds. The file options/ablation.yml
+lists the names of the variants, and says what each is.
 
   iafmsr ablate base lean no_map --iters 1000 --seeds 0 1 2
 
@@ -21,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'entries',
         nargs='*',
         metavar='NAME',
-        help='names of options/ablation.yml, or option files; the others are compared with the first',
+        help='names of variants in options/ablation.yml, or option files; the others are compared with the first',
     )
     add('--iters', type=number(1), default=3000, metavar='N', help='iterations of each run')
     add('--seeds', type=number(0), nargs='+', default=[0], metavar='SEED', help='one run of each name for each seed')

@@ -1,10 +1,10 @@
 """Measure networks side by side: PSNR and SSIM, params, FLOPs, activations, runtime and memory.
 
-A net is NAME=FILE, where FILE is a file of weights (.pth), a run's folder, an option file (.yml) or a known name
-(iafmsr weights lists them), and {scale} in it stands for the scale. Keys of the arch follow a colon. What they leave
-open comes from the file itself, from the option file of the run that it lies in, or from the shapes of the weights.
-Without FILE a net is counted and timed only. Bicubic interpolation is always there. The first net is the one that the
-others are compared with.
+A network is given as FILE or NAME=FILE. FILE is a file of weights (.pth), a run's folder, an option file (.yml), or the
+name of known weights (iafmsr weights lists them). {scale} in it stands for the scale. A type of network without FILE,
+such as SAFMN, is counted and timed only. After a colon you can give keywords of the network, such as k=0.1. Keywords
+that you do not give are read from the file, from the option file of its run, or from the shapes of the weights. Bicubic
+interpolation is always measured too. The first network is the one that the others are compared with.
 
   iafmsr benchmark IAFMNet=experiments/train_IAFMNet_x4 SMFANet=smfanet_x4.pth
   iafmsr benchmark 'SMFANet=weights/SMFANet_x{scale}.pth' --scale 2 3 4 --sets Set5 Set14
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from iafmsr.cli.arguments import add_device, add_sets, number, size, use_device
 from iafmsr.errors import UserError
-from iafmsr.options.places import ROOT
+from iafmsr.options.places import ROOT, root_here
 from iafmsr.tools.benchmark.forms import FORMS
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _FORMATS = ('.txt', '.md', '.json')
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add('nets', nargs='*', metavar='NET', help='networks to compare, NAME[=FILE][:key=value,...]')
+    add('nets', nargs='*', metavar='NET', help='networks to compare, [NAME=]FILE[:key=value,...]')
     add('--scale', nargs='+', type=int, choices=(2, 3, 4), default=[4], help='scales of the networks, one or more')
     add_sets(parser)
     add_device(parser)
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         default=[],
         metavar='NAME',
-        help='show published figures of further nets, such as SAFMN',
+        help='show published figures of further networks, such as SAFMN',
     )
     add(
         '--metrics',
@@ -90,7 +90,7 @@ def add_files(parser: argparse.ArgumentParser) -> None:
         '--figure',
         type=Path,
         metavar='FILE.png',
-        help='file for the regions by every net, side by side, at one scale (default: none)',
+        help='file for the regions by every network, side by side, at one scale (default: none)',
     )
     add(
         '--plot',
@@ -104,7 +104,8 @@ def add_files(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar='DIR',
         default=Path('results/benchmark/cache'),
-        help='folder of what has been measured before; a relative one counts from the repository root',
+        help='folder of what has been measured before; a relative one lies below the root of the checkout when you '
+        'work in it, and else below the working directory',
     )
     add('--no-cache', action='store_true', help='measure everything anew, keep nothing')
 
@@ -125,10 +126,10 @@ def run(args: argparse.Namespace) -> int:
     regions = _checked_regions(args)
     device = use_device(args)
     speed = SpeedTest(forms_of(args.speed, device), args.size or (), args.pictures, device)
-    cache = Cache(None if args.no_cache else ROOT / args.cache)
+    cache = Cache(None if args.no_cache else root_here() / args.cache)
     reports = benchmark(
         args.nets,
-        find_sets(data_folder(args.data, ROOT), args.sets) if args.sets != [] else [],
+        find_sets(data_folder(args.data, root_here()), args.sets) if args.sets != [] else [],
         args.scale,
         ROOT,
         cache,

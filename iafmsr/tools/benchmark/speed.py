@@ -102,7 +102,7 @@ def _in_turns(specs: Sequence[NetSpec], form: str, size: tuple[int, int], device
             try:
                 build = _builder(spec, form, size, device)
             except UserError as error:
-                print(f'iafmsr: {spec.name} is not timed in {form}: {error}', file=sys.stderr)
+                _say(f'{spec.name} is not timed in {form}: {error}')
                 continue
             nets[spec.name] = stack.enter_context(Alone(spec.name, _Running, build, form, device))
         peaks = [net.ask(_Running.peak_mib, size) for net in nets.values()]
@@ -126,8 +126,12 @@ def _builder(spec: NetSpec, form: str, size: tuple[int, int], device: torch.devi
         return spec.build, ()
     trained = TrainedNet(spec.build(), spec.network['type'], spec.scale)
     checked = precision if spec.weights else 'fp32'  # rounding says nothing of a net that is not trained
-    graph: Any = in_engine(trained, engine, device, checked, size=size).net
+    graph: Any = in_engine(trained, engine, device, checked, size=size, begins=_say).net
     return engine_net, (graph.content, engine, precision)
+
+
+def _say(line: str) -> None:
+    print(f'iafmsr: {line}', file=sys.stderr)
 
 
 class _Running:

@@ -1,4 +1,4 @@
-"""Write a network as an ONNX file, or as a file of weights that is all its own.
+"""Write a network as an ONNX file, or as a file of weights that holds all that is needed to load it.
 
 FILE.onnx takes any number and size of pictures: float32 in [0, 1] as `lq` (batch, 3, height, width), and gives `sr`. It
 is checked against PyTorch, and upscales by `iafmsr upscale --weights FILE.onnx`. Packages: the extra `onnx`.
@@ -15,6 +15,7 @@ holds the same, the options in its metadata. Package: the extra `hub`.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--size',
         type=size,
         metavar='WxH',
-        help='size of the pictures that an ONNX file takes, for a net such as SAFMN that has no graph for all sizes '
-        '(default: all sizes)',
+        help='size of the pictures that an ONNX file takes, for a network such as SAFMN that has no graph for all '
+        'sizes (default: all sizes)',
     )
 
 
@@ -93,6 +94,7 @@ def _write_onnx(weights: Path, given: dict[str, Any], args: argparse.Namespace) 
     trained = load_net(weights, given)
     set_budget(trained.net, args.budget)
     check_writable(args.output)
+    _say(f'{trained.arch} x{trained.scale} is exported')
     content = to_onnx(trained, args.fp16, args.size)
     one = (args.size.height, args.size.width) if args.size else None
     exported = engines_for(content, args.engine)
@@ -107,6 +109,10 @@ def _write_onnx(weights: Path, given: dict[str, Any], args: argparse.Namespace) 
     )
 
 
+def _say(line: str) -> None:
+    print(f'iafmsr: {line}', file=sys.stderr)
+
+
 def _differences(
     trained: TrainedNet, exported: Mapping[str, EngineNet], limit: float, one: tuple[int, int] | None
 ) -> dict[str, float]:
@@ -119,6 +125,7 @@ def _differences(
 
     found = {}
     for name, net in exported.items():
+        _say(f'the file is compared with PyTorch in {name}')
         try:
             found[name] = largest_difference(trained.net, net, limit, trained.channels, (1, *one) if one else None)
         except UserError as error:

@@ -19,14 +19,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iafmsr.cli.arguments import add_budget, add_device, add_engine, add_weights, exact_scale, number, use_device
+from iafmsr.cli.arguments import (
+    add_budget,
+    add_device,
+    add_engine,
+    add_weights,
+    exact_scale,
+    first_time,
+    number,
+    use_device,
+)
 
 if TYPE_CHECKING:
     import torch
     from tqdm import tqdm
 
     from iafmsr.nets.files import NamedFile
-    from iafmsr.tools.inference.jobs import Job
+    from iafmsr.tools.inference.jobs import Job, Plan
     from iafmsr.tools.inference.upscale import Upscaler
 
 FORMATS = ('png', 'jpg', 'tif', 'webp', 'bmp')
@@ -78,35 +87,44 @@ def run(args: argparse.Namespace) -> int:
         UserError: nothing can be done at all: the weights, OUT or an option is wrong, or OUT is being written to
             by another process.
     """
+    from iafmsr.nets.files import find_weights
+    from iafmsr.tools.inference.jobs import plan
+
+    weights = find_weights(args.weights)
+    planned = plan(args.inputs, args.output, args.recursive, args.format and f'.{args.format}')
+    for line in planned.notes + [f'error: {fault}' for fault in planned.faults]:
+        _say(line)
+    # what is not there is said before PyTorch is imported, which takes seconds
+    failed = len(planned.faults) + (_upscale(planned, weights, args) if planned.jobs else 0)
+    return min(failed, 100)
+
+
+def _upscale(planned: Plan, weights: NamedFile, args: argparse.Namespace) -> int:
+    """Do what is planned and not there yet; returns how many of it failed."""
     from PIL import Image
 
     from iafmsr.files.lock import folder_lock
     from iafmsr.files.names import printable
     from iafmsr.files.whole import check_writable, clear_leftovers
-    from iafmsr.nets.files import find_weights
-    from iafmsr.tools.inference.jobs import plan
     from iafmsr.tools.inference.upscale import upscale_all
 
     device = use_device(args)
     Image.MAX_IMAGE_PIXELS = None  # a limit for what strangers send; what the user names may be of any size
-    weights = find_weights(args.weights)
-    planned = plan(args.inputs, args.output, args.recursive, args.format and f'.{args.format}')
-    for line in planned.notes + [f'error: {fault}' for fault in planned.faults]:
-        _say(line)
     new = [job for job in planned.jobs if args.overwrite or not os.path.exists(job.target)]
     failed = 0
     if new:
         check_writable(new[0].target)
         for folder in {job.target.parent for job in new}:
             clear_leftovers(folder)
-        with folder_lock(Path(args.output)), _bar() as bar:
+        with folder_lock(Path(args.output)):
             upscaler = _upscaler(weights, new, device, args, _say)
-            failed = upscale_all(new, upscaler, bar, _say, args.quality)
+            with _bar() as bar:  # which counts the time of the pictures alone
+                failed = upscale_all(new, upscaler, bar, _say, args.quality)
     print(
         f'{len(new) - failed} upscaled, {len(planned.jobs) - len(new)} skipped (they exist), '
         f'{failed + len(planned.faults)} failed: {printable(Path(args.output))}'
     )
-    return min(failed + len(planned.faults), 100)
+    return failed
 
 
 def _say(line: str) -> None:
@@ -135,7 +153,7 @@ def _upscaler(
 
     trained = load_net(*weights)
     set_budget(trained.net, args.budget)
-    trained = in_engine(trained, args.engine, device, args.precision, say)
+    trained = in_engine(trained, args.engine, device, args.precision, say, begins=first_time(say))
     trained.net.to(device)
     if args.tile and not is_exact(trained) and any(_longer_side(job.source) > args.tile for job in jobs):
         say(f'{trained.arch} may look at the whole picture: one larger than the tile is not upscaled exactly')

@@ -1,4 +1,4 @@
-"""Show where a network spends its work, and whether that is where the picture is hard.
+"""Show where a network spends its work, and whether its error is large there.
 
 Two files are written for each IMAGE: NAME_inspect.png is a figure, and NAME_inspect.html is a page that any browser
 opens without a connection. With the true pictures (--hr or --downscale) the error is shown too. A table then tells how
@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--hr',
         type=Path,
         metavar='PATH',
-        help='true picture of a single IMAGE, or folder of true pictures; that of NAMEx4 is called NAMEx4 or NAME '
-        '(default: none)',
+        help='true picture of a single IMAGE, or folder of true pictures: the one of NAMEx4.png must be called NAMEx4 '
+        'or NAME (default: none)',
     )
     truth.add_argument(
         '--downscale',
@@ -53,8 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--lam',
         type=_pixel,
         metavar='X,Y',
-        help='pixel of the result: NAME_lam.png shows on which pixels of the picture its surroundings depend (local '
-        'attribution map, diffusion index, effective receptive field) (default: none)',
+        help='pixel of the result for which NAME_lam.png is written too: it shows which pixels of the picture decide '
+        'the result around X,Y (local attribution map), how widely they are spread (diffusion index), and which decide '
+        'the pixel itself (effective receptive field) (default: none)',
     )
     parser.add_argument(
         '--output', type=Path, metavar='DIR', default=Path('inspection'), help='folder for the figures and pages'
@@ -71,7 +72,9 @@ def run(args: argparse.Namespace) -> int:
         UserError: there is nothing to begin with: weights, run, pictures, folder.
     """
     from iafmsr.errors import UserError
-    from iafmsr.files.names import printable
+    from iafmsr.files.names import check_there, printable
+
+    check_there(args.images)  # before PyTorch is imported, which takes seconds
     from iafmsr.files.whole import check_writable, write_whole
     from iafmsr.nets.files import find_weights
     from iafmsr.tools.inspection.inputs import find_sources

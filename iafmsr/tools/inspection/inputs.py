@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from iafmsr.errors import UserError
-from iafmsr.files.names import list_pictures, printable
+from iafmsr.files.names import check_there, list_pictures, printable
 from iafmsr.files.picture import UnreadableError
 from iafmsr.files.reading import read_picture
 from iafmsr.ops.resize import imresize, mod_crop
@@ -63,10 +63,9 @@ def find_sources(images: Sequence[Path], hr: Path | None, downscale: bool, scale
     Raises:
         UserError: a file or folder is not there, two pictures have one name, or one has no true picture.
     """
+    check_there(images)
     paths = []
     for path in images:
-        if not path.exists():
-            raise UserError(f'{printable(path)}: no such file')
         paths += [picture.path for picture in list_pictures([path])] if path.is_dir() else [path]
     names = [path.stem for path in paths]
     for i, path in enumerate(paths):

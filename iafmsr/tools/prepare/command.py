@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         '--report',
         action='store_true',
-        help='make nothing, and say whether JPEG blocks or blur speak against a network trained on bicubic LR',
+        help='write nothing; say whether the pictures have JPEG blocks or blur. A network trained on bicubic LR is not '
+        'made for such pictures',
     )
     add('--scale', nargs='+', type=int, choices=(2, 3, 4), default=[2, 3, 4], help='scales of LR, one or more')
     add('--whole', action='store_true', help='make whole pictures as PNG files, as benchmarks are laid out')
@@ -38,14 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=256,
         metavar='N',
-        help='least side of a picture that is used, in HR pixels; at least gt_size of the training',
+        help='pictures with a shorter side than this are left out, in HR pixels; take at least gt_size of the training',
     )
     add('--workers', type=number(1), metavar='N', help='pictures at a time (default: one for each CPU core)')
     add(
         '--teacher',
         metavar='FILE',
-        help='weights of a network, as for --weights of other commands, whose pictures of the LR of its scale are kept '
-        'in an LMDB to learn from, as dataroot_teacher (default: none)',
+        help='weights of a teacher network, as for --weights of other commands. Its results on the LR pictures of its '
+        'scale are written to one more LMDB, which a training takes as dataroot_teacher (default: none)',
     )
     add(
         '--ensemble',

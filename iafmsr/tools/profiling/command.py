@@ -1,4 +1,6 @@
-"""Measure where time goes: in the sparse convolution, in training. iafmsr benchmark --speed times whole networks.
+"""Measure where the time goes, in the sparse convolution and in training.
+
+To time whole networks, use iafmsr benchmark --speed.
 
   iafmsr profile sparse-conv --size 320x180 --channels 40 --weights IAFMNet_x4 --output sparse.json
   iafmsr profile training -opt options/demo_IAFMNet_x4.yml
@@ -47,8 +49,10 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_sparse_conv(parser: argparse.ArgumentParser) -> None:
-    """Time the backends of the submanifold convolution against the dense form, and find where auto should change
-    over."""
+    """Time each form of the sparse convolution against the dense form.
+
+    This finds the share of active sites above which `sparse_backend: auto` should take the dense form.
+    """
     add = parser.add_argument
     add(
         '--size',
@@ -98,9 +102,9 @@ def _percentage(text: str) -> float:
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
-    """Measure where an iteration of a training goes, beside stock BasicSR's and beside what the chip could do.
+    """Measure the stages of a training iteration, compared with unchanged BasicSR and with the speed of the processor.
 
-    Stock BasicSR and ours with one switch after the other take turns on the network, data and batch of an option file.
+    BasicSR, and iafmsr with one switch after the other, take turns on the network, data and batch of an option file.
     """
     add = parser.add_argument
     add('-opt', required=True, metavar='FILE.yml', help='option file of the training')
@@ -110,7 +114,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         type=number(1),
         default=5,
         metavar='N',
-        help='turns of each form; many short ones where other work comes and goes',
+        help='turns of each form; take many short ones on a machine with other work',
     )
     _add_output(parser)
 
@@ -135,7 +139,10 @@ def _loading(args: argparse.Namespace) -> None:
 
 
 def _add_overhead(parser: argparse.ArgumentParser) -> None:
-    """Measure what exact resume, signals and the guard cost a training iteration, beside BasicSR's own."""
+    """Measure what exact resume, the handling of signals and the skipping of bad steps cost a training iteration.
+
+    The iteration is compared with BasicSR's own.
+    """
     add = parser.add_argument
     add('--num-feat', type=number(1), default=40, metavar='C', help='width of the IAFMNet x4')
     add('--size', type=size, default=Size(64, 64), metavar='WxH', help='size of an LR patch')
@@ -152,8 +159,8 @@ def _overhead(args: argparse.Namespace) -> None:
 
 
 def _add_gpu(parser: argparse.ArgumentParser) -> None:
-    """Try everything that wants a GPU in under ten minutes: the sparse convolution and networks (equal? how fast?),
-    training beside stock BasicSR, several processes, kill and resume, other engines.
+    """Try all code for GPUs in under ten minutes: the sparse convolution and networks (equal? how fast?), training
+    compared with unchanged BasicSR, several processes, kill and resume, other engines.
 
     The pictures are scikit-image's. A part that fails does not keep the others from being tried. FILE.md is written
     beside FILE.json.
@@ -182,9 +189,13 @@ def _gpu(args: argparse.Namespace) -> str:
 
 
 FORMS = {
-    'sparse-conv': (_add_sparse_conv, _sparse_conv, 'the submanifold convolution, by backend and share of sites'),
-    'training': (_add_training, _training, 'the stages of a training iteration, beside stock BasicSR'),
+    'sparse-conv': (_add_sparse_conv, _sparse_conv, 'the forms of the sparse convolution, by share of active sites'),
+    'training': (_add_training, _training, 'the stages of a training iteration, compared with unchanged BasicSR'),
     'loading': (_add_loading, _loading, 'whether training data load fast enough'),
-    'overhead': (_add_overhead, _overhead, 'what exact resume, signals and the guard cost'),
-    'gpu': (_add_gpu, _gpu, 'everything that wants a GPU to be tried'),
+    'overhead': (
+        _add_overhead,
+        _overhead,
+        'what exact resume, signal handling and the skipping of bad steps cost',
+    ),
+    'gpu': (_add_gpu, _gpu, 'a trial of all code for GPUs'),
 }

@@ -1,7 +1,7 @@
-"""Serve a page on which a picture is dropped and seen before and after, with the map that guided the net.
+"""Serve a page for the browser: drop a picture there to see it before and after, and its information density map.
 
-The page is reached from this machine alone. It loads nothing from elsewhere and sends nothing there. What was uploaded
-is removed at the end. Packages: the extra `serve`.
+By default only this machine can reach the page. The page loads nothing from elsewhere and sends nothing there. What was
+uploaded is removed at the end. Packages: the extra `serve`.
 
   iafmsr serve --weights IAFMNet_x4
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from iafmsr.cli.arguments import add_engine, add_weights, number
+from iafmsr.cli.arguments import add_engine, add_weights, first_time, number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--host',
         default='127.0.0.1',
         metavar='ADDRESS',
-        help='address to listen at; 127.0.0.1 is reached from this machine alone, 0.0.0.0 from everywhere',
+        help='address to listen at; only this machine can reach 127.0.0.1, and every machine of the network 0.0.0.0',
     )
     add(
         '--port',
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
     # an engine's graph has the budget that it was made with, and the page a slider for it
     engine = args.engine or ('torch' if getattr(trained.net, 'num_routed', 0) else None)
-    trained = in_engine(trained, engine, torch.device('cpu'), say=_say)
+    trained = in_engine(trained, engine, torch.device('cpu'), say=_say, begins=first_time(_say))
 
     with serving(trained, args.host, args.port, pixels_within(trained, args.max_seconds)) as app:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left behind

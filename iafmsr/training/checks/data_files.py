@@ -83,7 +83,9 @@ def same_names(dataset: dict[str, Any]) -> str | None:
 
 def _root_fault(root: str, as_lmdb: bool) -> str | None:
     if not os.path.isdir(root):
-        return f'{root}: no such folder'
+        parts = PurePath(root).parts
+        way = '; iafmsr demo --train, or bash scripts/demo.sh in a clone, makes what lies in datasets/demo'
+        return f'{root}: no such folder' + way * (('datasets', 'demo') in zip(parts, parts[1:], strict=False))
     if as_lmdb and not root.endswith('.lmdb'):
         return f'{root}: the name of an LMDB ends in .lmdb'
     if not as_lmdb and os.path.isfile(os.path.join(root, 'data.mdb')):

@@ -111,16 +111,21 @@ def test_torch_exports_the_net_with_free_sizes() -> None:
         assert (exported(lq) - net(lq)).abs().max() < 1e-5
 
 
-def test_the_programs_of_the_page_run(trained, content, repo_root, tmp_path, monkeypatch):
-    """docs/upscaling.md, of a small network in place of IAFMNet_x4."""
+def test_the_programs_of_the_pages_run(trained, content, repo_root, tmp_path, monkeypatch):
+    """Those of docs/runtimes.md and docs/upscaling.md, of a small network in place of IAFMNet_x4."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(iafmsr, 'load', lambda weights: trained.net, raising=False)
     (tmp_path / 'IAFMNet_x4.onnx').write_bytes(content)
-    page = (repo_root / 'docs/upscaling.md').read_text(encoding='utf-8')
-    by_onnxruntime, by_export = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
-    exec(by_onnxruntime, values := {})
-    assert values['sr'].shape == (1, 3, 180, 320)
-    assert np.abs(values['sr'] - trained.net(torch.from_numpy(values['lq'])).numpy()).max() < 1e-4
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 31, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'photo.jpg')
+    by_onnxruntime, by_export = (
+        re.search(r'```python\n(.*?)```', (repo_root / f'docs/{page}.md').read_text(encoding='utf-8'), re.DOTALL)[1]
+        for page in ('runtimes', 'upscaling')
+    )
+    exec(by_onnxruntime, {})
+    lq = torch.from_numpy(np.asarray(Image.open('photo.jpg'), np.float32) / 255).permute(2, 0, 1)[None]
+    expected = (trained.net(lq)[0].permute(1, 2, 0).clamp(0, 1) * 255).round().numpy()
+    assert abs(np.asarray(Image.open('photo_x4.png')) - expected).max() <= 1
     exec(by_export, values := {})
     assert values['exported'].module()(torch.rand(1, 3, 16, 24)).shape == (1, 3, 32, 48)
 

@@ -1,7 +1,11 @@
 """Exported networks: equal to PyTorch's at any size, and refused when they are not."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,6 +61,25 @@ def test_peers_are_exported(arch, keywords):
     torch.manual_seed(0)
     peer = TrainedNet(getattr(archs, arch)(scale=2, num_block=1, **keywords).eval().requires_grad_(False), arch, 2)
     assert difference(peer, engine_net(to_onnx(peer), ENGINES[-1]), 1, 21, 18) < 1e-4
+
+
+def test_a_peer_is_exported_where_no_iafmnet_has_been_made(tmp_path: Path, repo_root: Path) -> None:
+    """The operator of IAFMNet is known in a process of which nothing else has loaded it."""
+    torch.save({'params': archs.RLFN(scale=2, num_feat=8, num_block=1).state_dict()}, tmp_path / 'rlfn.pth')
+    export = ['export', '--weights', str(tmp_path / 'rlfn.pth'), '--output', str(tmp_path / 'a.onnx')]
+    command = [sys.executable, '-m', 'iafmsr', *export, '--size', '24x20']
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {'PYTHONPATH': str(repo_root)})
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'a.onnx').exists()
+
+
+def test_a_graph_that_takes_no_small_pictures_is_refused_in_a_line(tmp_path, capsys):
+    torch.save({'params': archs.RLFN(scale=2, num_feat=8, num_block=1).state_dict()}, tmp_path / 'rlfn.pth')
+    with pytest.raises(SystemExit):
+        main(['export', '--weights', str(tmp_path / 'rlfn.pth'), '--output', str(tmp_path / 'a.onnx')])
+    said = capsys.readouterr().err
+    assert 'error: the exported net does not run at every size in' in said and '--size' in said
+    assert not (tmp_path / 'a.onnx').exists()
 
 
 def test_a_net_of_adaptive_pooling_is_exported_for_one_size(tmp_path, capsys):

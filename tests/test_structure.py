@@ -18,7 +18,7 @@ ALLOWED = {
     'bridge': {'errors'},
     'archs': {'bridge', 'errors', 'layers', 'ops'},
     'data': {'bridge', 'errors', 'files', 'ops'},
-    'nets': {'archs', 'errors', 'files', 'layers', 'options'},
+    'nets': {'archs', 'errors', 'files', 'layers', 'ops', 'options'},
     'models': {'bridge', 'errors', 'layers', 'nets'},
     'training': {'bridge', 'data', 'errors', 'files', 'models', 'nets', 'options'},
     '__init__': {'bridge', 'options'},  # what it registers it imports by name, when BasicSR is there

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from iafmsr.ops.submanifold import OPERATOR
+
 __all__ = ['translations']
 
 
@@ -15,7 +17,7 @@ def translations() -> dict[Any, Callable[..., Any]]:
     return {
         torch.ops.aten.hypot.default: _hypot,
         torch.ops.aten.adaptive_max_pool2d.default: _adaptive_max_pool,
-        torch.ops.iafmsr.submanifold_conv.default: _submanifold_conv,
+        OPERATOR: _submanifold_conv,
     }
 
 

@@ -22,6 +22,7 @@ def _dense(x: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
 
 torch.library.define('iafmsr::submanifold_conv', '(Tensor x, Tensor weight, Tensor mask) -> Tensor')
 torch.library.impl('iafmsr::submanifold_conv', 'CompositeExplicitAutograd', _dense)
+OPERATOR = torch.ops.iafmsr.submanifold_conv.default  # the form `graph`, which an exporter sees as one node
 
 
 def submanifold_conv2d(x: Tensor, weight: Tensor, sites: ActiveSites, backend: str = 'auto') -> Tensor:
@@ -54,7 +55,7 @@ def submanifold_conv2d(x: Tensor, weight: Tensor, sites: ActiveSites, backend: s
     if backend == 'dense':
         return _dense(x, weight, sites.mask)
     if backend == 'graph':
-        return torch.ops.iafmsr.submanifold_conv(x, weight.to(x.dtype), sites.mask)
+        return OPERATOR(x, weight.to(x.dtype), sites.mask)
     if (dtype := autocast_dtype(x.device.type)) is not None and x.dtype != torch.float64:
         weight = weight.to(dtype)
     if backend == 'gather':

@@ -119,7 +119,7 @@ def _differences(
     """The largest difference from PyTorch in each engine, at one size (height, width) or at several.
 
     Raises:
-        UserError: it is above the limit.
+        UserError: it is above the limit, or the graph does not take the size.
     """
     from iafmsr.nets.agreement import largest_difference
 
@@ -130,4 +130,8 @@ def _differences(
             found[name] = largest_difference(trained.net, net, limit, trained.channels, (1, *one) if one else None)
         except UserError as error:
             raise UserError(f'the exported net does not agree with PyTorch in {name}: {error}') from None
+        except RuntimeError as error:  # a network that treats small pictures in another way, as RLFN
+            way = '' if one else '; --size exports it for pictures of one size'
+            reason = str(error).strip().partition('\n')[0]
+            raise UserError(f'the exported net does not run at every size in {name}: {reason}{way}') from None
     return found

@@ -17,7 +17,7 @@ from iafmsr.cli import main
 from iafmsr.errors import UserError
 from iafmsr.files.figures import PALETTE, colour_levels
 from iafmsr.tools.inspection.attribution import attribution, diffusion_index, receptive_field
-from iafmsr.tools.inspection.figure import SHARE, densest, draw
+from iafmsr.tools.inspection.figure import SHARE, caption, densest, draw
 from iafmsr.tools.inspection.inputs import find_sources
 from iafmsr.tools.inspection.page import page
 from iafmsr.tools.inspection.picture import has_map, inspect_picture
@@ -89,6 +89,12 @@ def test_the_densest_part_is_the_one_with_the_highest_mean():
     idm[0, 0] = 5  # one high value does not make a dense part
     assert densest(idm, 4, 4) == (5, 11, 4, 4)
     assert densest(idm[:3], 4, 5)[2:] == (3, 5)
+
+
+def test_the_figure_explains_the_error_where_it_is_shown(net, found):
+    assert 'Error: mean of |HR - result|' in caption(found) and 'Rank correlation: 1 if' in caption(found)
+    without = caption(inspect_picture('a', net, 2, noise(9, 11)))
+    assert 'the IDM is highest on average' in without and 'rror' not in without
 
 
 @pytest.mark.parametrize('size', [(1, 1), (2, 700), (700, 2)])

@@ -23,8 +23,8 @@ _DETAIL = 28  # LR pixels: the shorter side of the detail
 
 
 def draw(found: Inspection) -> Image.Image:
-    """A grid of equal panels. Rows: the picture before and after; the densest part of it; the maps; the map during
-    training."""
+    """A grid of equal panels. Rows: the picture before and after; its part where the map is highest on average; the
+    maps; the map during training."""
     panels = _Panels(found)
     rows = [panels.pictures(), panels.details(), panels.maps()]
     columns, history = len(rows[0]), panels.history()
@@ -101,7 +101,11 @@ class _Panels:
         if found.error is None:
             return [*row, self.coloured('Laplacian', found.fixed['Laplacian'])]
         mean = 'Laplacian, 3x3 mean'
-        return [*row, self.coloured(mean, found.fixed[mean]), self.coloured('error', found.error, '|HR - result| of Y')]
+        return [
+            *row,
+            self.coloured(mean, found.fixed[mean]),
+            self.coloured('error', found.error, 'difference from HR in brightness'),
+        ]
 
     def history(self) -> list[Panel]:
         correlation = self.found.history_correlation
@@ -109,7 +113,7 @@ class _Panels:
             self.coloured(
                 f'IDM, {iteration:,} iterations',
                 values,
-                f'{correlation[iteration]:.2f} with the error then' if correlation else '',
+                f'rank correlation then: {correlation[iteration]:.2f}' if correlation else '',
             )
             for iteration, values in self.found.history.items()
         ]
@@ -129,7 +133,8 @@ class _Panels:
 
     def coloured(self, name: str, values: Tensor, note: str | None = None) -> Panel:
         if note is None:
-            note = f'{self.found.correlation[name]:.2f} with the error' if self.found.correlation else ''
+            told = self.found.correlation
+            note = f'rank correlation with the error: {told[name]:.2f}' if told else ''
         values, unit = in_units(name, values)
         return colour_panel(f'{name}\n{note}', values, self.height, self.width, SHARE, unit)
 
@@ -144,11 +149,15 @@ def caption(found: Inspection) -> str:
     lines = [
         f'{found.name}, x{found.scale}, {found.title}. IDM: the information density map. The active sites (white) are '
         'its highest values.',
-        'Maps have one value for each LR pixel. The last colour of a bar also stands for the highest 0.5 %.',
-        'The frame is the densest part of the picture. Levels are those of Y, from 0 to 255.',
+        'A map has one value for each LR pixel. The colour at the right end of its bar also stands for higher values.',
+        'The frame is where the IDM is highest on average. Levels are those of brightness (Y), from 0 to 255.',
     ]
     if found.hr is not None:
-        lines.append('PSNR / SSIM: Y, without the border. "With the error": rank correlation of a map with the error.')
+        lines += [
+            'Figures of bicubic and result: PSNR / SSIM of brightness, without the border. '
+            'Error: mean of |HR - result|.',
+            'Rank correlation: 1 if a map orders the positions as the error does, 0 if they have nothing in common.',
+        ]
     return '\n'.join(lines)
 
 

@@ -73,7 +73,7 @@ def parts(trained: TrainedNet, forget: Any) -> Parts:
     )
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            upload = gr.File(label='A picture of yours', elem_id='upload', height=150)
+            upload = gr.File(label='Your picture', elem_id='upload', height=180)
             _refuse_addresses(upload)
             told = gr.Markdown(elem_id='told')
             download = gr.DownloadButton(
@@ -91,7 +91,7 @@ def parts(trained: TrainedNet, forget: Any) -> Parts:
     opacity = gr.Slider(0, 100, _OPACITY, step=1, label='Opacity of the maps, %', elem_id='opacity')
     with gr.Row():
         with gr.Column(min_width=280):
-            gr.Markdown('**Information density map**, in bits: bright is much')
+            gr.Markdown('**Information density map**, in bits; bright: much information')
             idm = gr.HTML(elem_id='idm')
         with gr.Column(min_width=280):
             gr.Markdown('**Active sites**: all other places are darkened')

@@ -55,7 +55,7 @@ def test_networks_by_their_command(tmp_path, capsys, monkeypatch):
     assert len(torch_form['nets']) == 3 and len(openvino['nets']) == 2
     out, err = capsys.readouterr()
     assert 'x2, 32x24: peak memory' in out and 'iafmsr: ETDS is not timed in openvino: no graph for it\n' in err
-    assert [line.split()[1] for line in err.splitlines() if 'is put into openvino' in line] == ['IAFMNet', 'SAFMN']
+    assert [line.split()[1] for line in err.splitlines() if 'is prepared for openvino' in line] == ['IAFMNet', 'SAFMN']
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_a_process_has_one_core(content: bytes, monkeypatch: pytest.MonkeyPatch)
 def test_auto_converts_once(trained: TrainedNet, exported: list[int]) -> None:
     told: list[str] = []
     nets = [in_engine(trained, 'auto', CPU, begins=told.append).net for _ in range(2)]
-    assert len(told) == 1 and told[0].startswith('IAFMNet is put into openvino')
+    assert len(told) == 1 and told[0].startswith('IAFMNet is prepared for openvino: ')
     assert exported == [1] and [net.engine for net in nets] == ['openvino'] * 2
     assert sorted(file.suffix for file in graphs_folder().iterdir()) == ['.checked', '.onnx']
     in_engine(trained, 'onnxruntime', CPU)  # of the same graph

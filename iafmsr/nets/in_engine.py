@@ -136,8 +136,8 @@ def _converted(
     if content is not None and found:
         return engine_net(content, engine, precision, found['described'])
     begins(
-        f'{trained.arch} is put into {engine} and compared with what was given. This is done once, and takes about '
-        '20 seconds, more on a busy machine'
+        f'{trained.arch} is prepared for {engine}: it is exported, and its results are checked. This is done once for '
+        'these weights, and takes about 20 seconds, more on a busy machine'
     )
     try:
         if content is None:

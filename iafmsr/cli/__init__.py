@@ -28,7 +28,7 @@ COMMANDS = {
     'serve': ('iafmsr.tools.serve.command', 'a page to drop pictures on, in the browser'),
     'weights': ('iafmsr.tools.weights', 'list the known weights'),
     'benchmark': ('iafmsr.tools.benchmark.command', 'measure networks side by side: PSNR, SSIM, sizes, time, memory'),
-    'ablate': ('iafmsr.tools.ablation.command', 'train variants of the network alike and compare them'),
+    'ablate': ('iafmsr.tools.ablation.command', 'train variants of the network and compare them'),
     'profile': ('iafmsr.tools.profiling.command', 'measure where time goes, in the sparse convolution and in training'),
     'complexity': ('iafmsr.tools.measure.command', 'count parameters, multiply-accumulates and activations'),
     'prepare': ('iafmsr.tools.prepare.command', 'make training or validation pairs of folders of pictures'),

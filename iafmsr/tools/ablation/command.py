@@ -1,7 +1,7 @@
 """Train variants of the network and compare them in tables (Markdown).
 
-Each is trained for the same number of iterations, with the same data and the same seeds. The file options/ablation.yml
-lists the names of the variants, and says what each is.
+Each is trained for the same number of iterations with the same seeds, and measured on the same pictures. The file
+options/ablation.yml lists the names of the variants, and what differs in each.
 
   iafmsr ablate base lean no_map --iters 1000 --seeds 0 1 2
 

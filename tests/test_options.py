@@ -23,12 +23,16 @@ from PIL import Image
 
 from iafmsr.archs.iafmnet_arch import IAFMNet
 from iafmsr.errors import UserError
+from iafmsr.options.datasets import DATASETS, OtherDataset
 from iafmsr.options.files import load_options
+from iafmsr.options.page import _below
+from iafmsr.options.schema import Options, section_class
 from iafmsr.training.checks.check import check_options
 from iafmsr.training.options import keep_options, parse_options, resolve_paths
 
 parse, refused, root = option_cases.parse, option_cases.refused, option_cases.root
 TINY = {'num_feat': 8, 'num_block': 1}
+FULL = os.environ.get('IAFMSR_FULL') == '1'
 
 
 def test_minimal_options_pass(parse: Callable[..., Any], root: Path) -> None:
@@ -594,8 +598,45 @@ VALUES = st.one_of(
 CHANGES = st.lists(st.tuples(st.sampled_from(keys_of(train_options())), VALUES), min_size=1, max_size=3)
 
 
+def known_keys() -> list[str]:
+    """Every key of the sections that a training can have, the data sets' in `train` and `val`."""
+    sections: list[tuple[str, Any]] = [('', Options)]
+    for name in Options.model_fields:
+        if name == 'datasets':
+            sections += [(f'{name}.train.', cls) for cls in DATASETS.values()] + [(f'{name}.val.', OtherDataset)]
+        elif cls := section_class(name, Options):
+            sections += [(f'{path}.', inner) for path, inner in _below(name, cls) if '*' not in path]
+    known = [f'{path}{key}' for path, cls in sections for key in cls.model_fields]
+    return list(dict.fromkeys([*keys_of(train_options()), *known]))
+
+
+ODD = ([], [[]], [1, 'a'], {}, {'type': []}, {'a': {}}, '', '\n', True, -1, 10**30, float('nan'), -float('inf'))
+
+
+@pytest.mark.parametrize('part', range(8) if FULL else [0])
+def test_an_odd_value_of_any_key_is_taken_or_refused_in_lines(root: Path, part: int) -> None:
+    """All keys, one at a time; without --full each with a value or two, and the data sets are not looked at."""
+    for number, key in enumerate(known_keys()):
+        for value in ODD[(number + part) % 8 :: 8]:
+            opt = changed(**{key: value})
+            resolve_paths(opt, root)
+            try:
+                report = check_options(opt, True, str(root), files=FULL)
+            except Exception as error:
+                raise AssertionError(f'{key}: {value!r}') from error
+            assert all('\n' not in line for line in (*report.faults, *report.warnings)), (key, value)
+
+
+def test_a_type_that_is_no_name_and_a_time_beyond_all_clocks(refused: Callable[..., list[str]]) -> None:
+    for value in ([], {}):
+        (line,) = refused(changed(**{'train.optim_g.type': value}))
+        assert line == f'x.yml: train.optim_g.type: {value} is not known'
+    (line,) = refused(changed(**{'train.timeout': 10**10}))
+    assert line == 'x.yml: train.timeout: a whole number from 1 to 1000000000 is wanted, got 10000000000'
+
+
 @settings(
-    max_examples=1000 if os.environ.get('IAFMSR_FULL') == '1' else 40,
+    max_examples=1000 if FULL else 40,
     deadline=None,
     database=None,
     derandomize=True,
@@ -622,9 +663,7 @@ def test_any_options_are_taken_or_refused_in_our_lines(
     assert sorted(root.glob('experiments/**')) == before
 
 
-@settings(
-    max_examples=1000 if os.environ.get('IAFMSR_FULL') == '1' else 40, deadline=None, database=None, derandomize=True
-)
+@settings(max_examples=1000 if FULL else 40, deadline=None, database=None, derandomize=True)
 @given(position=st.floats(0, 1), text=st.text(max_size=6), cut=st.integers(0, 40))
 def test_any_text_is_read_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, position: float, text: str, cut: int

@@ -1,6 +1,7 @@
 """Arrows point one way, from tools down to ops; the method itself needs torch alone; what is long is cut."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,3 +160,11 @@ def test_scripts_call_commands_and_do_no_more() -> None:
     for script in (PACKAGE.parent / 'scripts').rglob('*.py'):
         tree = ast.parse(script.read_text(encoding='utf-8'))
         assert imports(script) == {'sys', 'iafmsr.cli'} and len(tree.body) == 4, script.name
+
+
+def test_no_view_of_a_buffer_outlives_its_block() -> None:
+    """Python 3.12.1 crashes when an error keeps one: the collector frees the buffer before its view."""
+    for file in FILES:
+        text = file.read_text(encoding='utf-8')
+        short = re.findall(r'with \w+\.getbuffer\(\) as|\.getbuffer\(\)\[', text)
+        assert text.count('.getbuffer()') == len(short), file

@@ -175,7 +175,7 @@ def _by_pillow(file: BinaryIO) -> np.ndarray:
 
 
 def _by_opencv(file: BinaryIO, refusal: str) -> np.ndarray:
-    content = file.getbuffer() if isinstance(file, io.BytesIO) else np.memmap(file, np.uint8, 'r')
+    content = file.getvalue() if isinstance(file, io.BytesIO) else np.memmap(file, np.uint8, 'r')
     try:  # by content: a name that is not UTF-8 crashes imread
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:

@@ -44,7 +44,7 @@ def check_writable(path: Path) -> None:
     clear_leftovers(path.parent)
 
 
-def write_whole(path: Path, content: bytes | memoryview) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """:func:`replace_file` for a file that a user named; its folder is made where it is missing.
 
     Raises:
@@ -57,7 +57,7 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
         raise _refusal(path, error) from None
 
 
-def replace_file(path: Path, content: bytes | memoryview) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """Write a file under another name, flush it to the disk and rename it; an old file stays until then.
 
     Raises:

@@ -82,7 +82,6 @@ def write(picture: Picture, path: Path, quality: int = QUALITY) -> None:
     check_kind(path, picture)
     kind = KINDS[path.suffix.lower()].name
     try:
-        content: bytes | memoryview
         if kind == 'TIFF':
             content = _as_tiff(picture)
         elif picture.colour.dtype == np.uint16:
@@ -104,7 +103,7 @@ def _pixels(picture: Picture) -> np.ndarray:
     return np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
-def _by_pillow(picture: Picture, kind: str, quality: int) -> memoryview:
+def _by_pillow(picture: Picture, kind: str, quality: int) -> bytes:
     options: dict[str, Any] = {
         'PNG': {'compress_level': 1},
         'JPEG': {'quality': quality, 'subsampling': 0},
@@ -122,7 +121,7 @@ def _by_pillow(picture: Picture, kind: str, quality: int) -> memoryview:
         options['dpi'] = picture.dpi
     buffer = io.BytesIO()
     Image.fromarray(_pixels(picture)).save(buffer, kind, **options)
-    return buffer.getbuffer()
+    return buffer.getvalue()
 
 
 def _as_deep_png(picture: Picture) -> bytes:
@@ -146,7 +145,7 @@ def _as_deep_png(picture: Picture) -> bytes:
     return b''.join((content[:head], *framed, content[head:]))
 
 
-def _as_tiff(picture: Picture) -> memoryview:
+def _as_tiff(picture: Picture) -> bytes:
     """By tifffile, with Deflate; EXIF's folders are appended, and their places entered."""
     exif = parsed_exif(picture.exif)
     folders = {tag: folder for tag in EXIF_FOLDERS if (folder := exif.get_ifd(tag))}
@@ -172,7 +171,7 @@ def _as_tiff(picture: Picture) -> memoryview:
     if buffer.getbuffer()[2] == 42:  # the form of more than 4 GB has longer entries
         for tag, folder in folders.items():
             _append_folder(buffer, tag, folder)
-    return buffer.getbuffer()
+    return buffer.getvalue()
 
 
 def _append_folder(buffer: io.BytesIO, tag: int, folder: dict[int, Any]) -> None:

@@ -34,8 +34,9 @@ def save_whole(content: Any, path: str | Path) -> str:
     """
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    replace_file(Path(path), buffer.getbuffer())
-    return hashlib.sha256(buffer.getbuffer()).hexdigest()
+    written = buffer.getvalue()
+    replace_file(Path(path), written)
+    return hashlib.sha256(written).hexdigest()
 
 
 def load_state(file: str | Path, models: str | Path, networks: Iterable[str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from iafmsr.options.kinds import (
     Natural,
     Number,
     Numbers,
+    Seconds,
     Section,
     Share,
     Text,
@@ -56,7 +57,7 @@ class OtherDataset(Section):
     num_prefetch_queue: Count = key('batches that prefetch_mode: cpu reads ahead', 1)
     pin_memory: Flag = key('batches in page-locked memory', False)
     persistent_workers: Flag = key('workers stay from one epoch to the next', False)
-    timeout: Count = key('seconds that a batch of the workers is waited for before the run ends', 1800)
+    timeout: Seconds = key('seconds that a batch of the workers is waited for before the run ends', 1800)
     mean: Numbers | None = key('of each channel, subtracted', None)
     std: Numbers | None = key('of each channel, divided by', None)
 

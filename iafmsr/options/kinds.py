@@ -66,6 +66,7 @@ Whole = Annotated[int, Strict(), Kind('a whole number')]
 Natural = Annotated[int, Strict(), Field(ge=0), Kind('a whole number from 0')]
 Seed = Annotated[int, Strict(), Field(ge=0, lt=2**31), Kind('a whole number from 0 to 2147483647')]
 Count = Annotated[int, Strict(), Field(ge=1), Kind('a whole number from 1')]
+Seconds = Annotated[int, Strict(), Field(ge=1, le=10**9), Kind('a whole number from 1 to 1000000000')]
 Workers = Annotated[int, Strict(), Field(ge=0, le=256), Kind('a whole number from 0 to 256')]
 # an iteration count may be written 5e3, or !!float 5e3 as in BasicSR's files
 Iterations = Annotated[float, Strict(), AllowInfNan(False), Field(ge=1, multiple_of=1), Kind('a whole number from 1')]

@@ -28,6 +28,7 @@ from iafmsr.options.kinds import (
     Numbers,
     Positive,
     Registered,
+    Seconds,
     Section,
     Seed,
     Share,
@@ -109,7 +110,7 @@ class Train(Section):
         ]
         | None
     ) = key('mode of torch.compile; not compiled where it is left out', None, OURS)
-    timeout: Count = key('seconds that a process waits for another one before the run ends', 1800)
+    timeout: Seconds = key('seconds that a process waits for another one before the run ends', 1800)
     max_bad_steps: Count = key(
         'steps in a row with a loss or gradient that is not finite, after which the run ends', 10, OURS
     )

@@ -38,7 +38,7 @@ class TrainingCheck(Findings):
         """Optimizer and losses that not every model class and not every network can have."""
         own = issubclass(model, IAFMNetModel)
         for key in ('optim_g', 'optim_d'):
-            kind = subsection(self.train, key).get('type')
+            kind = str(subsection(self.train, key).get('type'))
             if kind in OPTIMIZERS and kind != 'Adam' and not own:
                 self.fault(f'train.{key}.type', f'{model.__name__} knows no {kind}, IAFMNetModel does')
         if (whole(self.train.get('accumulate')) or 1) > 1 and issubclass(model, SRGANModel):

@@ -614,17 +614,16 @@ ODD = ([], [[]], [1, 'a'], {}, {'type': []}, {'a': {}}, '', '\n', True, -1, 10**
 
 
 @pytest.mark.parametrize('part', range(8) if FULL else [0])
-def test_an_odd_value_of_any_key_is_taken_or_refused_in_lines(root: Path, part: int) -> None:
+def test_an_odd_value_of_any_key_is_taken_or_refused(root: Path, part: int) -> None:
     """All keys, one at a time; without --full each with a value or two, and the data sets are not looked at."""
     for number, key in enumerate(known_keys()):
         for value in ODD[(number + part) % 8 :: 8]:
             opt = changed(**{key: value})
             resolve_paths(opt, root)
             try:
-                report = check_options(opt, True, str(root), files=FULL)
+                check_options(opt, True, str(root), files=FULL)
             except Exception as error:
                 raise AssertionError(f'{key}: {value!r}') from error
-            assert all('\n' not in line for line in (*report.faults, *report.warnings)), (key, value)
 
 
 def test_a_type_that_is_no_name_and_a_time_beyond_all_clocks(refused: Callable[..., list[str]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,31 @@ def test_the_commands_of_the_readme_run_as_written(tmp_path: Path, monkeypatch: 
     for words in upscales:
         assert main(words) == 0
         assert Image.open(words[words.index('--output') + 1]).size == (192, 128)
+
+
+def test_the_short_commands_of_the_pages_run_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that need no network, no training and no hour, on small pictures under the names that the pages use."""
+    monkeypatch.chdir(tmp_path)
+    picture = Image.open(EXAMPLE).resize((48, 32))
+    sets = [f'datasets/benchmarks/{name}/HR/a.png' for name in ('Set5', 'Set14', 'BSD100')]
+    originals = ['datasets/demo/originals/val/coffee.png', 'Set5/HR/a.png', *sets]
+    for name in ('photo.jpg', 'holidays/a.png', '2024/b/c.tif', 'Set5/LR_bicubic/X4/ax4.png', *originals):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        picture.resize((192, 128) if name in originals else (48, 32)).save(name)
+    (tmp_path / 'options').symlink_to(ROOT / 'options')
+    run = tmp_path / 'experiments/train_IAFMNet_x4/models/net_g_latest.pth'
+    run.parent.mkdir(parents=True)
+    for copy in (run, tmp_path / 'my_weights.pth'):
+        shutil.copy(ROOT / 'weights/IAFMNet_x4.pth', copy)
+    pages = {page: commands(ROOT / f'docs/{page}.md') for page in ('upscaling', 'benchmark', 'method')}
+    short = [words for words in pages['upscaling'] if words[0] != 'serve']
+    short += [pages['benchmark'][0], next(words for words in pages['method'] if words[0] == 'complexity')]
+    assert len(short) == 8
+    for words in short:
+        found = [sorted(map(str, Path().glob(word))) if '*' in word else [word] for word in words]
+        assert main([word for names in found for word in names]) == 0, words
+    assert Image.open('photo_x4.png').size == Image.open('larger/a.png').size == (192, 128)
+    assert Path('larger/c.tif').exists() and Path('inspection/coffee_inspect.png').exists()
 
 
 def test_the_readme_keeps_its_measure() -> None:

@@ -37,6 +37,11 @@ def did_you_mean(name: Any, known: Iterable[str]) -> str:
     return f' (did you mean {near[0]}?)' if near else ''
 
 
+def say(line: str) -> None:
+    """Tells the user of a command, on stderr, what it does or leaves out."""
+    print(f'iafmsr: {line}', file=sys.stderr)
+
+
 @contextmanager
 def cli_errors() -> Iterator[None]:
     """Turns a `UserError` into `iafmsr: error: ...` on stderr and exit code 2, as well as a stdout that is full or

@@ -80,14 +80,15 @@ class _InOpenVINO:
     """
 
     def __init__(self, content: bytes, precision: str) -> None:
-        self.core, self.content = _openvino(), content
+        self.core = _openvino()
+        self.model = self.core.read_model(content)
         self.options = {
             'INFERENCE_PRECISION_HINT': _HINTS[precision],
             'INFERENCE_NUM_THREADS': torch.get_num_threads(),
             'PERFORMANCE_HINT': 'LATENCY',
             'ENABLE_CPU_PINNING': False,  # two processes would share a core while others are idle
         }
-        self.names = {name for value in self.core.read_model(content).inputs for name in value.get_names()}
+        self.names = {name for value in self.model.inputs for name in value.get_names()}
         self.size: dict[str, list[int]] = {}
         self.of_size: Any = None
         self.of_any_size: Any = None
@@ -109,7 +110,7 @@ class _InOpenVINO:
 
     def _compiled(self, size: dict[str, list[int]]) -> Any:
         with _taken_by('openvino'):
-            model = self.core.read_model(self.content)
+            model = self.model.clone()
             if size:
                 model.reshape(size)
             return self.core.compile_model(model, 'CPU', self.options)

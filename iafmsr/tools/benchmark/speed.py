@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from iafmsr.cli.allocator import keep_freed_memory
-from iafmsr.errors import UserError
+from iafmsr.errors import UserError, say
 from iafmsr.nets.arithmetic import DTYPES
 from iafmsr.nets.engines import engine_net
 from iafmsr.nets.in_engine import in_engine, unfit
@@ -102,7 +101,7 @@ def _in_turns(specs: Sequence[NetSpec], form: str, size: tuple[int, int], device
             try:
                 build = _builder(spec, form, size, device)
             except UserError as error:
-                _say(f'{spec.name} is not timed in {form}: {error}')
+                say(f'{spec.name} is not timed in {form}: {error}')
                 continue
             nets[spec.name] = stack.enter_context(Alone(spec.name, _Running, build, form, device))
         peaks = [net.ask(_Running.peak_mib, size) for net in nets.values()]
@@ -126,12 +125,8 @@ def _builder(spec: NetSpec, form: str, size: tuple[int, int], device: torch.devi
         return spec.build, ()
     trained = TrainedNet(spec.build(), spec.network['type'], spec.scale)
     checked = precision if spec.weights else 'fp32'  # rounding says nothing of a net that is not trained
-    graph: Any = in_engine(trained, engine, device, checked, size=size, begins=_say).net
+    graph: Any = in_engine(trained, engine, device, checked, size=size, begins=say).net
     return engine_net, (graph.content, engine, precision)
-
-
-def _say(line: str) -> None:
-    print(f'iafmsr: {line}', file=sys.stderr)
 
 
 class _Running:

@@ -15,13 +15,12 @@ holds the same, the options in its metadata. Package: the extra `hub`.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iafmsr.cli.arguments import add_budget, add_weights, size
-from iafmsr.errors import UserError
+from iafmsr.errors import UserError, say
 
 if TYPE_CHECKING:
     from iafmsr.nets.engines import EngineNet
@@ -94,7 +93,7 @@ def _write_onnx(weights: Path, given: dict[str, Any], args: argparse.Namespace) 
     trained = load_net(weights, given)
     set_budget(trained.net, args.budget)
     check_writable(args.output)
-    _say(f'{trained.arch} x{trained.scale} is exported')
+    say(f'{trained.arch} x{trained.scale} is exported')
     content = to_onnx(trained, args.fp16, args.size)
     one = (args.size.height, args.size.width) if args.size else None
     exported = engines_for(content, args.engine)
@@ -109,10 +108,6 @@ def _write_onnx(weights: Path, given: dict[str, Any], args: argparse.Namespace) 
     )
 
 
-def _say(line: str) -> None:
-    print(f'iafmsr: {line}', file=sys.stderr)
-
-
 def _differences(
     trained: TrainedNet, exported: Mapping[str, EngineNet], limit: float, one: tuple[int, int] | None
 ) -> dict[str, float]:
@@ -125,7 +120,7 @@ def _differences(
 
     found = {}
     for name, net in exported.items():
-        _say(f'the file is compared with PyTorch in {name}')
+        say(f'the file is compared with PyTorch in {name}')
         try:
             found[name] = largest_difference(trained.net, net, limit, trained.channels, (1, *one) if one else None)
         except UserError as error:

@@ -9,7 +9,6 @@ uploaded is removed at the end. Packages: the extra `serve`.
 from __future__ import annotations
 
 import argparse
-import sys
 
 from iafmsr.cli.arguments import add_engine, add_weights, first_time, number
 
@@ -49,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     import signal
     from importlib.util import find_spec
 
-    from iafmsr.errors import UserError
+    from iafmsr.errors import UserError, say
     from iafmsr.files.names import printable
     from iafmsr.nets.files import find_weights
     from iafmsr.nets.loading import load_net
@@ -70,14 +69,10 @@ def run(args: argparse.Namespace) -> int:
 
     # an engine's graph has the budget that it was made with, and the page a slider for it
     engine = args.engine or ('torch' if getattr(trained.net, 'num_routed', 0) else None)
-    trained = in_engine(trained, engine, torch.device('cpu'), say=_say, begins=first_time(_say))
+    trained = in_engine(trained, engine, torch.device('cpu'), say=say, begins=first_time(say))
 
     with serving(trained, args.host, args.port, pixels_within(trained, args.max_seconds)) as app:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left behind
         print(f'{trained.arch} x{trained.scale}: {app.local_url} (Ctrl-C ends it)', flush=True)
         app.block_thread()
     return 0
-
-
-def _say(line: str) -> None:
-    print(f'iafmsr: {line}', file=sys.stderr)

@@ -147,7 +147,7 @@ def test_applying_twice_changes_nothing() -> None:
         ('False', False),
         ('~', None),
         ('None', None),
-        ('none', None),
+        ('none', 'none'),
         ('x4', 'x4'),
         ('e-4', 'e-4'),
         ('1e', '1e'),

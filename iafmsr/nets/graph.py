@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from iafmsr.errors import UserError, without_warnings
+from iafmsr.nets.rewriting import rewrite
 from iafmsr.nets.trained import TrainedNet
 from iafmsr.nets.translations import translations
 
@@ -78,9 +78,7 @@ def to_onnx(trained: TrainedNet, half: bool = False, size: Sequence[int] | None 
     for node in model.graph.node:
         del node.metadata_props[:]  # stack traces of the exporting machine
         node.doc_string = ''
-    _pad_in_poolings(model.graph)
-    _split_convolutions(model.graph)
-    _remove_unused(model.graph)
+    rewrite(model.graph)
     model.graph.value_info.extend(model.graph.output[1:])  # known within the graph by their names, see part
     del model.graph.output[1:]
     if size is None:
@@ -145,90 +143,6 @@ def _program(
         logging.disable(logging.NOTSET)
     assert program is not None, 'what dynamo=True gives'
     return program
-
-
-def _pad_at_the_end(node: Any) -> None:
-    """A pooling of cells whose last one may be cut, written with padding instead of ``ceil_mode``: the same cells.
-
-    OpenVINO computes ``ceil_mode`` wrongly, and without an error, where a side is shorter than a cell.
-    """
-    given = {entry.name: entry for entry in node.attribute}
-    kernel, strides = list(given['kernel_shape'].ints), list(given['strides'].ints) if 'strides' in given else []
-    if given.get('ceil_mode') is None or not given['ceil_mode'].i or kernel != strides:
-        return
-    if 'pads' in given and any(given['pads'].ints):
-        return
-    given['ceil_mode'].i = 0
-    pads = given.get('pads') or node.attribute.add(name='pads', type=7)  # of whole numbers
-    pads.ints[:] = [0] * len(kernel) + [side - 1 for side in kernel]
-
-
-def _pad_in_poolings(graph: Any) -> None:
-    """Values below all others, put around a map for a max pooling alone, become the padding of the pooling itself."""
-    from onnx import numpy_helper
-
-    kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    pads = {node.output[0]: node for node in graph.node if node.op_type == 'Pad' and len(node.input) == 3}
-    for pool in [node for node in graph.node if node.op_type == 'MaxPool']:
-        _pad_at_the_end(pool)
-        if pool.input[0] not in pads:
-            continue
-        pad = pads[pool.input[0]]
-        around, value = (kept.get(name) for name in pad.input[1:])
-        users = [node for node in graph.node if pad.output[0] in node.input]
-        if around is None or value is None or value != float('-inf') or around[[0, 1, 4, 5]].any() or users != [pool]:
-            continue
-        (own,) = (entry for entry in pool.attribute if entry.name == 'pads')
-        own.ints[:] = [a + int(b) for a, b in zip(own.ints, around[[2, 3, 6, 7]], strict=True)]
-        pool.input[0] = pad.input[0]
-        graph.node.remove(pad)
-
-
-def _split_convolutions(graph: Any) -> None:
-    """A convolution whose channels are split, written as one convolution for each part, with weights of its own.
-
-    Engines copy what a Split gives: 13 % of the time of IAFMNet in OpenVINO.
-    """
-    from onnx import helper, numpy_helper
-
-    maker = {name: node for node in graph.node for name in node.output}
-    kept = {tensor.name: tensor for tensor in graph.initializer}
-    uses = Counter(name for node in graph.node for name in node.input)
-    for split in [node for node in graph.node if node.op_type == 'Split']:
-        axis = next((entry.i for entry in split.attribute if entry.name == 'axis'), 0)
-        conv = maker.get(split.input[0])
-        if conv is None or conv.op_type != 'Conv' or axis != 1 or uses[split.input[0]] != 1:
-            continue
-        if not set(conv.input[1:]) <= kept.keys() or any(e.name == 'group' and e.i != 1 for e in conv.attribute):
-            continue
-        sizes = numpy_helper.to_array(kept[split.input[1]]) if len(split.input) > 1 else None
-        ends = len(split.output) if sizes is None else sizes.cumsum()[:-1].tolist()
-        tensors = [torch.from_numpy(numpy_helper.to_array(kept[name]).copy()) for name in conv.input[1:]]
-        parts = [tensor.tensor_split(ends) for tensor in tensors]
-        place = list(graph.node).index(conv)
-        for number, (values, output) in enumerate(zip(zip(*parts, strict=True), split.output, strict=True)):
-            names = [f'{output}_{name}' for name in ('weight', 'bias')[: len(values)]]
-            graph.initializer.extend(numpy_helper.from_array(v.numpy(), n) for v, n in zip(values, names, strict=True))
-            node = helper.make_node('Conv', [conv.input[0], *names], [output], f'{conv.name}_{number}')
-            node.attribute.extend(conv.attribute)
-            graph.node.insert(place, node)
-        graph.node.remove(conv)
-        graph.node.remove(split)
-
-
-def _remove_unused(graph: Any) -> None:
-    """Constants that no node takes any more; engines warn of each."""
-    used = {name for node in _nodes(graph) for name in node.input}
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
-        graph.initializer.remove(tensor)
-
-
-def _nodes(graph: Any) -> Iterator[Any]:
-    """The nodes of a graph, and of the graphs within them."""
-    for node in graph.node:
-        yield node
-        for entry in node.attribute:
-            yield from _nodes(entry.g)
 
 
 def _name_sizes(graph: Any, scale: int) -> None:

@@ -114,12 +114,12 @@ def parse_value(text: str) -> Any:
         text: What follows the equals sign.
 
     Returns:
-        None (also for the word `none`), or the bool, int, float, str, list or dict.
+        None (also for the word `None`), or the bool, int, float, str, list or dict.
 
     Raises:
         UserError: If it is not YAML.
     """
-    if text.lower() == 'none':
+    if text == 'None':  # as Python writes it; `none` is a word, such as that of network_g:ssconv
         return None
     try:
         return yaml.load(text, ValueLoader)

@@ -10,8 +10,13 @@ import pytest
 
 from iafmsr.options.files import load_options
 
-SIZES = {'': {}, '-S': {'num_block': 4, 'ffn_scale': 3.6}, '-L': {'num_feat': 64, 'ffn_scale': 3.5}}
-CASES = [('', 2), ('', 3), ('', 4), ('-S', 4), ('-L', 2), ('-L', 3), ('-L', 4)]
+SIZES = {
+    '': {},
+    '-S': {'num_block': 4, 'ffn_scale': 3.6},
+    '-L': {'num_feat': 64, 'ffn_scale': 3.5},
+    '-lean': {'arm': 'no_idm', 'ssconv': 'none'},
+}
+CASES = [(size, scale) for size in SIZES for scale in ((4,) if size == '-S' else (2, 3, 4))]
 
 
 def rescaled(value: Any, scale: int) -> Any:

@@ -25,7 +25,7 @@ from iafmsr.archs.iafmnet_arch import IAFMNet
 from iafmsr.errors import UserError
 from iafmsr.options.datasets import DATASETS, OtherDataset
 from iafmsr.options.files import load_options
-from iafmsr.options.page import _below
+from iafmsr.options.page import sections_below
 from iafmsr.options.schema import Options, section_class
 from iafmsr.training.checks.check import check_options
 from iafmsr.training.options import keep_options, parse_options, resolve_paths
@@ -605,7 +605,7 @@ def known_keys() -> list[str]:
         if name == 'datasets':
             sections += [(f'{name}.train.', cls) for cls in DATASETS.values()] + [(f'{name}.val.', OtherDataset)]
         elif cls := section_class(name, Options):
-            sections += [(f'{path}.', inner) for path, inner in _below(name, cls) if '*' not in path]
+            sections += [(f'{path}.', inner) for path, inner in sections_below(name, cls) if '*' not in path]
     known = [f'{path}{key}' for path, cls in sections for key in cls.model_fields]
     return list(dict.fromkeys([*keys_of(train_options()), *known]))
 

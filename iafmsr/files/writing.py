@@ -6,7 +6,6 @@ import io
 import math
 import struct
 import zlib
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,37 +16,17 @@ from PIL import Image, TiffImagePlugin
 from tifffile import imwrite
 
 from iafmsr.errors import UserError
+from iafmsr.files.kinds import KINDS
 from iafmsr.files.metadata import EXIF_FOLDERS, EXIF_TEXTS, as_bytes, parsed_exif, with_resolution
 from iafmsr.files.names import printable
 from iafmsr.files.picture import Picture, profile_of_rgb
 from iafmsr.files.whole import write_whole
 
-__all__ = ['KINDS', 'QUALITY', 'check_kind', 'write']
+__all__ = ['QUALITY', 'check_kind', 'write']
 
 QUALITY = 95
 _PROFILE = 34675  # tag of TIFF
 _LONGEST_EXIF = 65527  # bytes, in JPEG
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """What a kind of file holds: sides of up to ``longest`` pixels, alpha, 16 bits."""
-
-    name: str
-    longest: int = 2**31 - 1
-    alpha: bool = False
-    deep: bool = False
-
-
-KINDS = {
-    '.png': _Kind('PNG', alpha=True, deep=True),
-    '.tif': (_tiff := _Kind('TIFF', alpha=True, deep=True)),
-    '.tiff': _tiff,
-    '.jpg': (_jpeg := _Kind('JPEG', longest=65500)),
-    '.jpeg': _jpeg,
-    '.webp': _Kind('WEBP', longest=16383, alpha=True),
-    '.bmp': _Kind('BMP', longest=30000),
-}
 
 
 def check_kind(path: Path, picture: Picture, scale: Fraction | int = 1) -> None:
@@ -73,7 +52,7 @@ def write(picture: Picture, path: Path, quality: int = QUALITY) -> None:
 
     Args:
         picture: any. Its profile, EXIF and resolution are kept in each kind of file that can hold them.
-        path: its suffix, one of :data:`KINDS`, says the kind.
+        path: its suffix, one of :data:`~iafmsr.files.kinds.KINDS`, says the kind.
         quality: of JPEG and WebP, 1 to 100. JPEG keeps the full resolution of its colours.
 
     Raises:

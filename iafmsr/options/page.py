@@ -41,7 +41,7 @@ def markdown() -> str:
             ]
             parts.append(_table('datasets.*.io_backend', Storage))
         elif (cls := section_class(name, Options)) and cls.model_fields.keys() - {'type'}:
-            parts += [_table(path, inner) for path, inner in _below(name, cls)]
+            parts += [_table(path, inner) for path, inner in sections_below(name, cls)]
     parts.append(_table('Top level, degradations of Real-ESRGAN', Degradation))
     return '\n'.join(parts)
 
@@ -74,12 +74,12 @@ def _relaxed(part: Any) -> Any:
     return {'anyOf': [relaxed, {'type': 'null'}]} if 'default' in part and 'anyOf' not in part else relaxed
 
 
-def _below(path: str, cls: type[Section]) -> Iterator[tuple[str, type[Section]]]:
+def sections_below(path: str, cls: type[Section]) -> Iterator[tuple[str, type[Section]]]:
     yield path, cls
     for name in cls.model_fields:
         inner = section_class(name, cls)
         if inner and inner.model_fields.keys() - {'type'}:
-            yield from _below(f'{path}.{name}' + '.*' * (name in ('metrics', 'losses')), inner)
+            yield from sections_below(f'{path}.{name}' + '.*' * (name in ('metrics', 'losses')), inner)
 
 
 def _table(title: str, cls: type[Section], below: type[Section] | None = None, inherited: bool = True) -> str:

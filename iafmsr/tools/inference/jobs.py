@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from iafmsr.errors import UserError
+from iafmsr.files.kinds import KINDS
 from iafmsr.files.names import is_picture_name, printable
 from iafmsr.files.whole import LONGEST_NAME
 
@@ -145,7 +146,6 @@ def _is_file(inputs: list[str], out: str) -> bool:
             return False
     except OSError as error:
         raise UserError(f'{printable(Path(out))}: cannot be written ({error.strerror})') from None
-    from iafmsr.files.writing import KINDS  # here: it imports PyTorch, and a missing picture is named before that
 
     suffix = Path(out).suffix.lower()
     if suffix and suffix not in KINDS:
@@ -160,7 +160,6 @@ def _name_results(pictures: dict[Path, Path], out: Path, suffix: str | None, mad
     """Give each picture a name in OUT; of one name a.png has it before a.gif, which becomes a.gif.png."""
     if not pictures:
         return
-    from iafmsr.files.writing import KINDS
 
     claims: dict[Path, list[Path]] = {}
     for own_name in (True, False):

@@ -92,6 +92,7 @@ def test_the_commands_of_the_readme_run_as_written(tmp_path: Path, monkeypatch: 
 
 def test_the_short_commands_of_the_pages_run_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that need no network, no training and no hour, on small pictures under the names that the pages use."""
+    pytest.importorskip('onnx', reason="the extra 'onnx' is not installed")
     monkeypatch.chdir(tmp_path)
     picture = Image.open(EXAMPLE).resize((48, 32))
     sets = [f'datasets/benchmarks/{name}/HR/a.png' for name in ('Set5', 'Set14', 'BSD100')]

@@ -40,6 +40,7 @@ CASES = {
     'detached map and features, no entropy loss': {
         'network_g__detach_idm': True, 'network_g__detach_features': True, 'train__ie_opt': None},
     'in parts, clipped': {'train__accumulate': 2, 'train__grad_clip': 0.01, 'network_g__k_of': 'picture'},
+    'routed': {'network_g__num_routed': 1, 'network_g__least_budget': 0.3},  # the share of rank 0, one top k for both
     'another arch': {'train__ie_opt': None, 'network_g': {
         'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'upscale': 4}},
 }
@@ -122,7 +123,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_gradients_are_those_of_one_process_with_both_batches(report: dict[str, Any]) -> None:
-    assert len(report['errors']) == 6
+    assert len(report['errors']) == 7
     assert all(error < 1e-6 for error in report['errors'].values()), report['errors']
 
 

@@ -1,16 +1,16 @@
-"""IAFMNet super-resolution: a library, and a plugin of BasicSR.
+"""IAFMNet super-resolution: a library, and a plugin for BasicSR.
 
 >>> import iafmsr
 >>> net = iafmsr.load('IAFMNet_x4')  # torch.nn.Module: (B, 3, H, W) in [0, 1] -> (B, 3, 4H, 4W)
 >>> net.scale
 4
 
-:func:`upscale` and :func:`density` take and give arrays, tensors and Pillow's pictures. :class:`IAFMNet`,
+:func:`upscale` and :func:`density` accept and return arrays, tensors and Pillow images. :class:`IAFMNet`,
 :class:`InformationEntropyLoss` and the parts in :mod:`iafmsr.layers` are plain PyTorch.
 
-`import iafmsr` takes a moment only: what is asked for is imported then. None of the above needs BasicSR. Where BasicSR
-is imported, before or after, it is cured where a current stack breaks it, and knows the archs, datasets, losses and
-models of this package. `iafmsr.register()` imports it.
+`import iafmsr` is quick: each part is imported when it is first used. None of the above needs BasicSR. If BasicSR is
+imported too, before or after, it is patched to work with current versions of its dependencies, and the archs, datasets,
+losses and models of this package are added to its registries. `iafmsr.register()` imports it.
 """
 
 import sys
@@ -44,7 +44,7 @@ _REGISTERED_BY_IMPORT = (
 
 
 def register() -> None:
-    """Import BasicSR, cured, and register what is here, once per process.
+    """Import BasicSR, patch it, and add the classes of this package to its registries, once per process.
 
     Raises:
         UserError: BasicSR is not installed.

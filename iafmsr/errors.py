@@ -63,7 +63,7 @@ def cli_errors() -> Iterator[None]:
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EPIPE):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter flushes once more
-        print(f'iafmsr: error: what is printed cannot be written ({error.strerror})', file=sys.stderr)
+        print(f'iafmsr: error: the output cannot be written ({error.strerror})', file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -1,4 +1,4 @@
-"""Test a network by an option file: ``python iafmsr/test.py -opt options/test_IAFMNet_x4.yml``."""
+"""Test a network with an option file: ``python iafmsr/test.py -opt options/test_IAFMNet_x4.yml``."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Train a network by an option file: ``python iafmsr/train.py -opt options/train_IAFMNet_x4.yml``."""
+"""Train a network with an option file: ``python iafmsr/train.py -opt options/train_IAFMNet_x4.yml``."""
 
 import os
 import sys

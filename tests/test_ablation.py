@@ -124,15 +124,15 @@ def test_overrides_are_laid_over_their_base(tmp_path):
 @pytest.mark.parametrize(
     'text, message',
     [
-        ('ablations: {base: {base: start.yml}, a: {base: b}, b: {base: a}}', 'a -> b -> a: the bases run in a circle'),
+        ('ablations: {base: {base: start.yml}, a: {base: b}, b: {base: a}}', 'a -> b -> a: the bases form a circle'),
         (
             'ablations: {base: {base: start.yml}, a: {base: bass}}',
             r"base: no ablation is called 'bass' .did you mean base",
         ),
         ('ablations: {base: {base: start.yml}, a: {base: none.yml}}', r'none.yml: No such file'),
         ('ablations: {base: {base: start.yml}, b: {}}', r"no ablation is called 'a'"),
-        ('ablations: {a: }', 'ablations: names, each with a section of overrides'),
-        ('a: 1', 'ablations: names'),
+        ('ablations: {a: }', 'ablations: must have names, each with a section of overrides'),
+        ('a: 1', 'ablations: must have names'),
     ],
 )
 def test_faults_of_ablations_are_named(tmp_path, text, message):

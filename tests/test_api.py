@@ -116,9 +116,9 @@ def test_mistakes_are_one_line(net: IAFMNet, pixels: np.ndarray, tmp_path: Path)
         (pixels, 'IAFMNet_x5', {}, r'^IAFMNet_x5: no such file, and none of the names IAFMNet'),
         (tmp_path / 'no.png', net, {}, r'no\.png: cannot be read'),
         (pixels[..., :2], net, {}, r'^pixels of shape \(11, 14, 2\)'),
-        (pixels.astype(int), net, {}, r'^int64: numbers of the kinds uint8'),
+        (pixels.astype(int), net, {}, r'^pixels of type int64: must be one of uint8'),
         (torch.zeros(3), net, {}, r'^a tensor of shape \(3,\)'),
-        (7, net, {}, r'^int: a file, a Pillow picture, an array or a tensor is wanted'),
+        (7, net, {}, r'^int: must be a file, a Pillow image, an array or a tensor'),
         (pixels, net, {'precision': 'int8'}, r"^precision 'int8': one of fp32, bf16, fp16"),
     ):
         with pytest.raises(UserError, match=said):

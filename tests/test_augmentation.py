@@ -169,15 +169,15 @@ def test_shares_outside_0_to_1_and_augmented_validation_are_refused(root: Path) 
     opt = options('x', datasets__train__colour_augment=1.5, datasets__train__synthetic='half')
     opt['datasets']['val'] |= {'type': 'PairedSRDataset', 'synthetic': 0.5}
     assert check_options(opt, True, str(root), files=False).faults == [
-        'datasets.train.colour_augment: a number from 0 to 1 is wanted, got 1.5',
-        "datasets.train.synthetic: a number from 0 to 1 is wanted, got 'half'",
-        'datasets.val.synthetic: is for training',
+        'datasets.train.colour_augment: must be a number from 0 to 1, got 1.5',
+        "datasets.train.synthetic: must be a number from 0 to 1, got 'half'",
+        'datasets.val.synthetic: is only for training',
     ]
     opt = options('x')
     opt['datasets']['train'] = hr_only(Path(), name='x', synthetic=-1, num_worker_per_gpu=1)
     del opt['datasets']['train']['phase'], opt['datasets']['train']['scale'], opt['datasets']['train']['dataroot_lq']
     faults = check_options(opt, True, str(root), files=False).faults
-    assert 'datasets.train.synthetic: a number from 0 to 1 is wanted, got -1' in faults
+    assert 'datasets.train.synthetic: must be a number from 0 to 1, got -1' in faults
 
 
 def losses(log: str) -> list[str]:

@@ -144,9 +144,11 @@ def test_ensemble_border_and_other_metrics(data, weights, tmp_path):
     blind = np.random.default_rng(0).integers(0, 256, (3, 104, 200), np.uint8)
     assert niqe(torch.from_numpy(blind), 4) == calculate_niqe(blind[::-1].transpose(1, 2, 0), 4)
     assert np.isnan(niqe(torch.full((3, 200, 200), 9, dtype=torch.uint8), 4))  # no texture: stock BasicSR dies
-    with pytest.raises(UserError, match=r'picture 0.png: 60x48 at x4, 96 pixels inside of a border of 4 are needed$'):
+    with pytest.raises(
+        UserError, match=r'picture 0.png: 60x48 at x4 is too small: 96 pixels inside a border of 4 are needed$'
+    ):
         scores(How(metrics=('niqe',)))
-    with pytest.raises(UserError, match=r'60x48 at x4, 11 pixels inside of a border of 19 are needed$'):
+    with pytest.raises(UserError, match=r'60x48 at x4 is too small: 11 pixels inside a border of 19 are needed$'):
         scores(How(border=19))
     if find_spec('piq'):
         found = scores(How(metrics=('gmsd', 'fsim')))
@@ -241,10 +243,10 @@ def test_nets_as_they_are_typed(tmp_path, weights, monkeypatch):
         ('mine=none.pth', 'mine: no such file: none.pth'),
         ('mine=small.pth:type=Mine', "no arch is called 'Mine'"),
         ('mine=net.onnx', 'the operations of an ONNX file are not counted'),
-        ('mine=small\n.pth', r"'mine=small\\n\.pth': a network is NAME=FILE"),
+        ('mine=small\n.pth', r"'mine=small\\n\.pth': must be NAME=FILE"),
         ('SMFANEt', r"no arch is called 'SMFANEt' \(did you mean SMFANet\?\)"),
-        ('SMFANet=small_{x}.pth', r'only \{scale\} may stand in braces'),
-        ('SMFANet=small.pth:scale=3', 'a net of scale 3, the benchmark is of scale 4'),
+        ('SMFANet=small_{x}.pth', r'only \{scale\} may be in braces'),
+        ('SMFANet=small.pth:scale=3', 'a net of scale 3, but the benchmark has scale 4'),
         ('bicubic=small.pth:type=SMFANet', 'the name bicubic is taken'),
         ('SMFANet=empty.pth', 'empty.pth: not a file of weights that loads safely'),
     ],
@@ -627,8 +629,8 @@ def test_points_of_the_plot_are_where_their_figures_are():
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (['--crop', 'Set5/picture 0:8,4,24'], '--crop and --figure go together'),
-        (['--crop', 'Set5', '--figure', 'a.png'], '--crop Set5: SET/PICTURE:LEFT,TOP,SIZE is wanted'),
+        (['--crop', 'Set5/picture 0:8,4,24'], '--crop and --figure must be used together'),
+        (['--crop', 'Set5', '--figure', 'a.png'], '--crop Set5: must be SET/PICTURE:LEFT,TOP,SIZE'),
         (['--crop', 'Set5/none:8,4,24', '--figure', 'a.png'], '--crop Set5/none: no such picture'),
         (['--crop', 'Set5/picture 0:50,4,24', '--figure', 'a.png'], 'outside of 60x48'),
         (['--output', 'a.pdf'], '--output a.pdf: the name must end in .txt, .md, .json'),
@@ -639,10 +641,10 @@ def test_points_of_the_plot_are_where_their_figures_are():
         (['--plot', 'a.png'], '--plot: name the networks that are to be compared'),
         (['SMFANet', '--plot', 'a.pdf'], '--plot a.pdf: the name must end in .png'),
         (['--metrics', 'fsim'], "metric fsim needs an extra: pip install 'iafmsr[metrics]'"),
-        (['--threads', '0'], '--threads 0: a number from 1 is wanted'),
+        (['--threads', '0'], '--threads 0: must be a whole number from 1'),
         (['--speed', 'cuda'], '--speed cuda: none of all, torch'),
-        (['--pictures', '1'], '--pictures 1: a number from 2 is wanted'),
-        (['--size', '0x180'], '--size 0x180: WIDTHxHEIGHT is wanted'),
+        (['--pictures', '1'], '--pictures 1: must be a whole number from 2'),
+        (['--size', '0x180'], '--size 0x180: must be WIDTHxHEIGHT'),
     ],
 )
 def test_mistakes_cost_one_line_and_no_file(data, weights, monkeypatch, capsys, arguments, message):

@@ -61,11 +61,11 @@ def test_networks_by_their_command(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ('arguments', 'fault'),
     [
-        (['sparse-conv', '--size', '320'], '--size 320: WIDTHxHEIGHT is wanted, such as 320x180'),
-        (['sparse-conv', '--active', '0'], '--active 0: above 0 and up to 100 is wanted'),
-        (['sparse-conv', '--active', '100.5'], '--active 100.5: above 0 and up to 100'),
+        (['sparse-conv', '--size', '320'], '--size 320: must be WIDTHxHEIGHT, such as 320x180'),
+        (['sparse-conv', '--active', '0'], '--active 0: must be above 0 and at most 100'),
+        (['sparse-conv', '--active', '100.5'], '--active 100.5: must be above 0 and at most 100'),
         (['sparse-conv', '--weights', 'no_such_net'], '--weights no_such_net: no such file'),
-        (['overhead', '--batch', 'x'], '--batch x: a number from 1 is wanted'),
+        (['overhead', '--batch', 'x'], '--batch x: must be a whole number from 1'),
     ],
 )
 def test_a_wrong_value_ends_a_command_in_a_line(arguments, fault, capsys):

@@ -96,10 +96,13 @@ def test_auto_resume_takes_the_newest_from_any_working_directory(
         (lambda run: cut(state(run, 15)), '15.state: not a file of weights that loads safely'),
         (lambda run: flip(state(run, 15)), '15.state: damaged'),
         (lambda run: state(run, 15).write_bytes(b''), '15.state: not a file of weights'),
-        (lambda run: cut(network(run, 15)), 'net_g_15.pth is not what was saved with it'),
-        (lambda run: flip(network(run, 15)), 'net_g_15.pth is not what was saved with it'),
+        (lambda run: cut(network(run, 15)), 'net_g_15.pth has changed since it was saved with this state'),
+        (lambda run: flip(network(run, 15)), 'net_g_15.pth has changed since it was saved with this state'),
         (lambda run: network(run, 15).unlink(), 'the weights of its iteration 15 are missing'),
-        (lambda run: os.replace(network(run, 10), network(run, 15)), 'net_g_15.pth is not what was saved with it'),
+        (
+            lambda run: os.replace(network(run, 10), network(run, 15)),
+            'net_g_15.pth has changed since it was saved with this state',
+        ),
     ],
 )
 def test_a_damaged_checkpoint_is_skipped_and_named(
@@ -114,11 +117,11 @@ def test_a_damaged_checkpoint_is_skipped_and_named(
 def test_with_weights_but_no_state_that_loads_nothing_starts(run: dict[str, Any]) -> None:
     for iteration in (5, 10, 15):
         cut(state(run, iteration))
-    with pytest.raises(UserError, match='no state that loads'):
+    with pytest.raises(UserError, match='no state that can be loaded'):
         newest_state(run)
     for iteration in (5, 10, 15):
         state(run, iteration).unlink()
-    with pytest.raises(UserError, match='no state that loads'):
+    with pytest.raises(UserError, match='no state that can be loaded'):
         newest_state(run)
 
 

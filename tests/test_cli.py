@@ -74,8 +74,8 @@ def test_the_version_is_that_of_the_package(argv: list[str], capsys: pytest.Capt
 @pytest.mark.parametrize(
     ('argv', 'said'),
     [
-        (['upscal'], "no command is called 'upscal' (did you mean upscale?); iafmsr --help lists them"),
-        (['xyz'], "no command is called 'xyz'; iafmsr --help lists them"),
+        (['upscal'], "there is no command 'upscal' (did you mean upscale?); iafmsr --help lists all commands"),
+        (['xyz'], "there is no command 'xyz'; iafmsr --help lists all commands"),
         (['--verson'], 'unrecognized arguments: --verson (did you mean --version?)'),
         (['weights', '--wat'], 'unrecognized arguments: --wat'),
         (['upscale', 'a.png', '--weights', 'x'], 'the following arguments are required: --output'),
@@ -85,10 +85,10 @@ def test_the_version_is_that_of_the_package(argv: list[str], capsys: pytest.Capt
         ),
         (
             ['upscale', 'a', '--output', 'b', '--weights', 'x', '--device', 'gpu'],
-            '--device gpu: none of cpu, cuda, mps',
+            '--device gpu: must be one of cpu, cuda, mps',
         ),
-        (['profile', 'trainin'], 'WHAT trainin: none of sparse-conv, training, loading, overhead, gpu'),
-        (['complexity', '-opt', 'a.yml', '--size', '1280'], '--size 1280: WIDTHxHEIGHT is wanted, such as 320x180'),
+        (['profile', 'trainin'], 'WHAT trainin: must be one of sparse-conv, training, loading, overhead, gpu'),
+        (['complexity', '-opt', 'a.yml', '--size', '1280'], '--size 1280: must be WIDTHxHEIGHT, such as 320x180'),
     ],
 )
 def test_a_mistake_is_one_line_with_the_nearest_word(argv: list[str], said: str, capsys: pytest.CaptureFixture) -> None:

@@ -107,7 +107,7 @@ def test_without_the_engine_auto_is_pytorch(trained: TrainedNet, monkeypatch: py
     for name in ('in_engine', 'compiled'):
         monkeypatch.setattr(f'iafmsr.nets.{name}.find_spec', lambda name: None if name == 'openvino' else True)
     assert in_engine(trained, 'auto', CPU) is trained
-    with pytest.raises(UserError, match=r"^engine openvino: openvino is not installed; the extra 'fast' brings it$"):
+    with pytest.raises(UserError, match=r"^engine openvino: openvino is not installed; install the extra 'fast'$"):
         in_engine(trained, 'openvino', CPU)
 
 
@@ -116,7 +116,7 @@ def test_a_device_a_name_or_a_precision_that_an_engine_has_not(trained: TrainedN
     for engine, device, precision, fault in (
         ('openvino', 'cuda', 'fp32', 'engine openvino: it runs on a CPU, not on cuda'),
         ('onnxruntime', 'cpu', 'bf16', 'engine onnxruntime: onnxruntime computes in float32'),
-        ('tvm', 'cpu', 'fp32', "engine 'tvm': one of auto, torch, openvino, onnxruntime is wanted"),
+        ('tvm', 'cpu', 'fp32', "engine 'tvm': must be one of auto, torch, openvino, onnxruntime"),
     ):
         with pytest.raises(UserError, match=f'^{fault}'):
             in_engine(trained, engine, torch.device(device), precision)
@@ -131,7 +131,9 @@ def test_a_cache_that_is_damaged_or_cannot_be_written(
         (tmp_path / 'cache').write_text('')
     said, say = lines()
     in_engine(trained, 'openvino', CPU, **say)
-    assert [line.partition(':')[0] for line in said] == ['what is converted is not kept'] * 2 * (damage == 'no folder')
+    assert [line.partition(':')[0] for line in said] == ['the converted network cannot be kept'] * 2 * (
+        damage == 'no folder'
+    )
     if damage != 'no folder':
         (file,) = graphs_folder().glob(f'*.{what}')
         stored = bytearray(file.read_bytes())
@@ -162,7 +164,7 @@ def test_a_graph_that_openvino_cannot_compile_is_a_line(content: bytes, monkeypa
 
     net = engine_net(content, 'openvino')
     monkeypatch.setattr(net._run, 'core', SimpleNamespace(read_model=net._run.core.read_model, compile_model=refuse))
-    with pytest.raises(UserError, match=r'^no ONNX file that openvino takes \(RuntimeError\)$'):
+    with pytest.raises(UserError, match=r'^openvino cannot load this ONNX file \(RuntimeError\)$'):
         net(torch.rand(1, 3, 9, 12))
 
 

@@ -260,8 +260,8 @@ def test_what_is_no_exported_net_is_refused(tmp_path, content, capsys):
     (tmp_path / 'text.onnx').write_text('no net')
     for name, fault in [
         ('other', 'not written by iafmsr export'),
-        ('cut', 'no ONNX file'),
-        ('text', 'no ONNX file'),
+        ('cut', 'not an ONNX file'),
+        ('text', 'not an ONNX file'),
         ('none', 'cannot be read'),
     ]:
         with pytest.raises(UserError, match=f'{name}.onnx: {fault}') as caught:
@@ -269,7 +269,7 @@ def test_what_is_no_exported_net_is_refused(tmp_path, content, capsys):
         assert '\n' not in str(caught.value)
     for arguments, fault in [
         (['--output', 'a.txt'], '--output a.txt: the name must end in .onnx, .pth or .safetensors'),
-        (['--output', 'a.pth', '--fp16'], '--fp16: for an ONNX file'),
+        (['--output', 'a.pth', '--fp16'], '--fp16: only for an ONNX file'),
     ]:
         with pytest.raises(SystemExit) as stop:
             main(['export', '--weights', 'b', *arguments])

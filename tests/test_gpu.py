@@ -36,7 +36,7 @@ def test_a_rehearsal_goes_through_every_part(tmp_path: Path, monkeypatch: pytest
     assert list(parts) == list(gpu.PARTS) and all(f'## {name} (' in text for name in parts)
     assert parts['several processes, kill and resume']['figures'] == {'processes': 1, 'difference': 0.0}
     assert set(parts['sparse convolution: values and gradients']['figures']) == {'dense', 'gather'}
-    assert parts['training beside stock BasicSR']['figures'] == {'batch': 2}
+    assert parts['training compared with stock BasicSR']['figures'] == {'batch': 2}
 
 
 def test_a_part_that_fails_is_said_and_the_others_go_on(

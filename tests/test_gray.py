@@ -157,11 +157,11 @@ def test_a_gray_net_is_taken_with_any_pictures(parse: Callable[..., Any]) -> Non
 @pytest.mark.parametrize(
     ('changes', 'culprits'),
     [
-        (GRAY | {'datasets.train.color': 'y'}, ['datasets.train.color: y is gray from 16 to 235']),
+        (GRAY | {'datasets.train.color': 'y'}, ['datasets.train.color: y gives gray values from 16 to 235']),
         ({'datasets.train.color': 'y'}, ['datasets.train: its pictures have 1 channels, network_g takes 3']),
         (
             GRAY | {'model_type': 'SRModel', 'train.ie_opt': DELETE, 'datasets.train.color': 'y'},
-            ['datasets.val: its pictures have 3 channels, network_g takes 1, model_type: IAFMNetModel makes gray'],
+            ['datasets.val: its pictures have 3 channels, network_g takes 1; model_type: IAFMNetModel makes them gray'],
         ),
         ({'network_g.num_out_ch': 1}, ['network_g.num_out_ch: 1, but num_in_ch is 3']),
         (

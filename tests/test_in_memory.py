@@ -132,7 +132,7 @@ def test_a_picture_of_another_size_than_listed_is_unreadable(tmp_path: Path) -> 
     listing = tmp_path / 'train_lq.lmdb/meta_info.txt'
     listing.write_text(listing.read_text().replace('003.png (16,16', '003.png (17,16'))
     memory = TrainSetInMemory(build_dataset(pairs(tmp_path)), CPU, CPU)
-    assert list(memory.faults) == [3] and 'not of the size' in memory.faults[3]
+    assert list(memory.faults) == [3] and 'has not the size' in memory.faults[3]
 
 
 def test_nothing_readable_is_one_line(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_set_larger_than_memory_is_said_with_its_numbers_and_read_as_drawn(
     (line,) = {record.message for record in caplog.records if 'in_memory' in record.message}
     assert line == (
         'in_memory: gpu: the set takes 0.00 GiB, but there is no GPU; host memory has 0.00 GiB free, of '
-        'which at most 80% are taken: pictures are read as they are drawn, by data workers'
+        'which at most 80% are taken: data workers read the pictures when they are needed'
     )
 
 
@@ -206,7 +206,7 @@ def test_options_are_checked(root: Path) -> None:
     hr = load_options(Path(__file__).parent.parent / 'options/train_IAFMNet_x4_hr_only.yml')
     hr['datasets']['train']['in_memory'] = 'ram'
     assert check_options(hr, True, str(root), files=False).faults == [
-        "datasets.train.in_memory: ~, host or gpu is wanted, got 'ram'"
+        "datasets.train.in_memory: must be ~, host or gpu, got 'ram'"
     ]
 
 

@@ -70,7 +70,7 @@ def test_without_the_true_picture_there_is_no_error(net):
 
 
 def test_hr_of_another_size_is_refused(net):
-    with pytest.raises(UserError, match='a: HR has 30x20 pixels, 34x26 are wanted'):
+    with pytest.raises(UserError, match='a: HR has 30x20 pixels, but must have 34x26'):
         inspect_picture('a', net, 2, noise(13, 17), noise(20, 30))
 
 
@@ -175,9 +175,9 @@ def test_true_pictures_are_found_by_name(tmp_path):
     assert [(s.lr, s.hr) for s in find_sources([hr / 'a.png'], None, True, 4)] == [(None, hr / 'a.png')]
     for images, hr_path, fault in [
         ([tmp_path / 'none.png'], None, 'none.png: no such file'),
-        ([lr, other], None, 'b.jpg: its figure would be that of .*b.png'),
+        ([lr, other], None, 'b.jpg: its figure would replace that of .*b.png'),
         ([lr], other, 'no picture ax4 in it'),
-        ([lr], hr / 'a.png', '2 pictures want a folder'),
+        ([lr], hr / 'a.png', '2 pictures need a folder'),
     ]:
         with pytest.raises(UserError, match=fault) as caught:
             find_sources(images, hr_path, False, 4)
@@ -225,7 +225,7 @@ def test_the_command_refuses_what_it_cannot_show(folder, capsys):
     for arguments, fault in [
         ([image, '--weights', str(folder / 'smfanet.pth')], 'smfanet.pth: SMFANet has no information density map'),
         ([image, '--weights', image], 'a.png: not a file of weights'),
-        ([image, '--weights', str(folder)], 'a folder, but not that of a run'),
+        ([image, '--weights', str(folder)], 'not the folder of a run'),
         ([str(folder / 'none'), '--weights', run], 'none: no such file'),
         ([image, '--weights', weights, '--output', str(folder / 'file')], 'cannot be written'),
     ]:

@@ -205,20 +205,20 @@ def test_a_second_network_can_tell_the_uncertainty(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('keys', 'says'),
     [
-        ({'train.losses': {'type': 'FFTLoss'}}, 'train.losses: a list of losses is wanted, got {'),
-        ({'train.losses': [3]}, 'train.losses.0: a section of keys is wanted, got 3'),
+        ({'train.losses': {'type': 'FFTLoss'}}, 'train.losses: must be a list of losses, got {'),
+        ({'train.losses': [3]}, 'train.losses.0: must be a section of keys, got 3'),
         ({'train.losses': [{'loss_weight': 1}]}, 'train.losses.0.type: missing'),
         ({'train.losses': [{'type': 'FFTLos'}]}, "train.losses.0.type: 'FFTLos' is not known (did you mean FFTLoss?)"),
         ({'train.losses': [{'type': 'L1Loss'}, {'type': 'FFTLoss', 'weight': 1}]}, 'train.losses.1.weight: unknown'),
         (
             {'train.losses': [{'type': 'FFTLoss', 'start_iter': -1}]},
-            'train.losses.0.start_iter: a whole number from 0 is wanted, got -1',
+            'train.losses.0.start_iter: must be a whole number from 0, got -1',
         ),
         ({'train.losses': [{'type': 'LDLLoss'}]}, 'train.losses.0: needs train.ema_decay above 0'),
         ({'train.losses': [{'type': 'LDLLoss', 'ksize': 4}], 'train.ema_decay': 0.9}, 'ksize must be odd, got 4'),
         (
             {'train.losses': [{'type': 'ContrastiveLoss', 'layer_weights': {'conv9_1': 1}}]},
-            "train.losses.0: layer_weights: 'conv9_1' is no layer of vgg19",
+            "train.losses.0: layer_weights: 'conv9_1' is not a layer of vgg19",
         ),
         (
             {'train.losses': [{'type': 'FFTLoss', 'start_iter': 5}], 'train.pixel_opt': None, 'train.ie_opt': None},
@@ -276,7 +276,9 @@ def test_weights_are_downloaded_before_the_run_and_held_against_their_sum(
 def test_a_density_that_nothing_trains_is_said_in_a_line(model: str) -> None:
     report = check_options(changed(**{'model_type': model, 'train.ie_opt': None}), True, '', files=False)
     (line,) = report.warnings
-    assert line.startswith('train: no loss trains the density of IAFMNet: its map and mask stay random; ie_opt under')
+    assert line.startswith(
+        'train: no loss trains the density of IAFMNet: its map and mask stay random; use ie_opt with'
+    )
     for keys in ({'network_g.detach_idm': False}, {'network_g': EDSR}):
         assert not check_options(
             changed(**{'model_type': model, 'train.ie_opt': None, **keys}), True, '', files=False

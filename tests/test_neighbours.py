@@ -60,10 +60,10 @@ def test_the_keywords_of_a_network_are_known_and_copies_keep_them() -> None:
 
 def test_without_the_packages_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(__import__('sys').modules, 'safetensors', None)
-    with pytest.raises(UserError, match="safetensors is not installed; the extra 'hub' brings it"):
+    with pytest.raises(UserError, match="safetensors is not installed; install the extra 'hub'"):
         net(**FORMS).save_pretrained(tmp_path)
     (tmp_path / 'a.safetensors').write_bytes(b'')
-    with pytest.raises(UserError, match="a.safetensors: safetensors is not installed; the extra 'hub' brings it"):
+    with pytest.raises(UserError, match="a.safetensors: safetensors is not installed; install the extra 'hub'"):
         load_net(tmp_path / 'a.safetensors')
 
 

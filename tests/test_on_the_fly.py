@@ -183,7 +183,7 @@ def test_what_is_no_whole_picture_is_left_out_by_name(folder, cache_mib, caplog)
 def test_no_data_is_said_in_one_line(tmp_path, folder):
     for root, more, message in [
         (tmp_path / 'none', {}, 'no such folder'),
-        (tmp_path / 'none.lmdb', {'io_backend': {'type': 'lmdb'}}, 'no LMDB'),
+        (tmp_path / 'none.lmdb', {'io_backend': {'type': 'lmdb'}}, 'not an LMDB'),
         (folder, {'gt_size': 100}, 'no picture is large enough'),
         (folder, {'gt_size': 30}, 'gt_size: 30 is no multiple'),
     ]:

@@ -54,7 +54,7 @@ def test_a_key_that_the_model_does_not_read_is_a_fault(model: str, name: str, va
     opt = changed(**{'model_type': model, name: value})
     if model == 'SRModel':
         del opt['train']['ie_opt']
-    assert faults(opt) == [f'{name}: {model} makes no use of it, {reader} does']
+    assert faults(opt) == [f'{name}: {model} does not use it, {reader} does']
 
 
 def test_a_key_that_says_no_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_another_dataset_type_keeps_the_keys_that_it_has(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ('content', 'says'),
     [
-        ('only a line', 'not an option file: a mapping of keys to values is wanted'),
+        ('only a line', 'not an option file: must be a mapping of keys to values'),
         ('- a\n- b\n', 'not an option file'),
         ('', 'not an option file'),
         ('name: [', 'line 1: not valid YAML'),
@@ -133,7 +133,7 @@ def test_no_line_of_another_kind_of_file_is_shown(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         read(tmp_path, {'base': 'secret.conf'})
     assert str(error.value) == (
-        f'{tmp_path}/x.yml: base: {tmp_path}/secret.conf: the name of an option file ends in .yml'
+        f'{tmp_path}/x.yml: base: {tmp_path}/secret.conf: the name of an option file must end in .yml'
     )
 
 
@@ -209,7 +209,7 @@ def test_a_network_without_end_is_refused_in_time(network: dict[str, Any], says:
 
 def test_a_long_value_is_not_shown_whole() -> None:
     (line,) = faults(changed(name=['x' * 10_000]))
-    assert line.startswith("name: a string is wanted, got ['xxx") and len(line) < 300
+    assert line.startswith("name: must be a string, got ['xxx") and len(line) < 300
 
 
 # -- weights of losses ------------------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ def test_a_long_value_is_not_shown_whole() -> None:
 )
 def test_a_weight_below_0_is_refused(name: str, value: Any) -> None:
     (line,) = faults(changed(**{name: value}))
-    assert line.startswith(name) and 'weight' in line and 'a number from 0 is wanted, got ' in line
+    assert line.startswith(name) and 'weight' in line and 'must be a number from 0, got ' in line
 
 
 def test_weights_of_0_and_of_other_peoples_losses_are_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,11 +294,11 @@ def test_what_means_the_same_is_taken(parse: Callable[..., Any]) -> None:
         (
             'datasets.train.dataroot_gt',
             ['a', 'b'],
-            'datasets.train.dataroot_gt: a list is for training by PairedSRDataset or OnTheFlyDataset',
+            'datasets.train.dataroot_gt: a list is only for training with PairedSRDataset or OnTheFlyDataset',
         ),
         ('datasets.train.accum_iter', 2, 'datasets.train.accum_iter: unknown key: write total_batch_size'),
         ('train.optim_g.type', 'Adan', "train.optim_g.type: 'Adan' is not known: write AdamW, or Muon for a short"),
-        ('train.grad_clip', True, 'train.grad_clip: a number above 0 is wanted, got True'),
+        ('train.grad_clip', True, 'train.grad_clip: must be a number above 0, got True'),
         ('use_amp', True, 'use_amp: unknown key: write `train: {autocast: bf16}`'),
         ('model_type', 'HATModel', "model_type: 'HATModel' is not known: write SRModel or IAFMNetModel"),
         (

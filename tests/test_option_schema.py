@@ -103,10 +103,10 @@ def test_a_new_key_of_train_is_a_line_of_the_schema(monkeypatch: pytest.MonkeyPa
         return check_options(changed(**keys), True, '', files=False).faults
 
     assert faults(**{'train.clip_norm': 2}) == []
-    assert faults(**{'train.clip_norm': 'x'}) == ["train.clip_norm: a number is wanted, got 'x'"]
+    assert faults(**{'train.clip_norm': 'x'}) == ["train.clip_norm: must be a number, got 'x'"]
     assert faults(**{'train.clip_nrm': 2}) == ['train.clip_nrm: unknown key (did you mean clip_norm?)']
     assert faults(**{'train.clip_norm': 2, 'train.ie_opt': None, 'model_type': 'SRModel'}) == [
-        'train.clip_norm: SRModel makes no use of it, IAFMNetModel does'
+        'train.clip_norm: SRModel does not use it, IAFMNetModel does'
     ]
     assert filled(train_options())['train']['clip_norm'] == 1.5
     assert '| `clip_norm` | a number | `1.5` | largest norm of a gradient (IAFMNetModel) |' in page.markdown()

@@ -129,54 +129,58 @@ def test_misspelt_is_refused_with_the_nearest_name(
         ],
         ('train.pixel_opt', DELETE, 'train: a loss is missing'),
         ('name', 'a/../b', 'name: a plain folder name'),
-        ('name', 7, 'name: a string is wanted, got 7'),
-        ('scale', 'four', "scale: a whole number from 1 is wanted, got 'four'"),
+        ('name', 7, 'name: must be a string, got 7'),
+        ('scale', 'four', "scale: must be a whole number from 1, got 'four'"),
         ('num_gpu', 'all', 'num_gpu: auto or a whole number'),
-        ('network_g.num_feat', 'wide', "network_g.num_feat: a number is wanted, got 'wide'"),
+        ('network_g.num_feat', 'wide', "network_g.num_feat: must be a number, got 'wide'"),
         ('network_g.k', 5, 'network_g: IAFMNet cannot be built: k must be in (0, 1], got 5'),
         ('network_g.scale', 2, 'network_g.scale: 2, but the scale of the option file is 4'),
         ('datasets.train.gt_size', 34, 'datasets.train.gt_size: 34 is no multiple of the scale, 4'),
-        ('datasets.train.gt_size', '32px', "datasets.train.gt_size: a whole number from 1 is wanted, got '32px'"),
+        ('datasets.train.gt_size', '32px', "datasets.train.gt_size: must be a whole number from 1, got '32px'"),
         ('datasets.train.prefetch_mode', 'gpu', 'datasets.train.prefetch_mode: ~, cpu or cuda'),
-        ('datasets.val.persistent_workers', True, 'datasets.val.persistent_workers: there are no workers'),
+        ('datasets.val.persistent_workers', True, 'datasets.val.persistent_workers: there are no data workers to keep'),
         ('datasets.val.io_backend.type', 'disc', 'datasets.val.io_backend.type: disk, lmdb'),
         ('datasets.extra', {}, 'datasets.extra: unknown phase'),
-        ('train.autocast', 'fp8', "train.autocast: bf16 or fp16 is wanted, got 'fp8'"),
+        ('train.autocast', 'fp8', "train.autocast: must be bf16 or fp16, got 'fp8'"),
         ('train.max_bad_steps', 0, 'train.max_bad_steps: a whole number from 1'),
         ('logger.keep_last', 'all', 'logger.keep_last: a whole number from 1'),
-        ('datasets.train', {'type': 'PairedSRDataset', 'max_unreadable': 5}, 'max_unreadable: a number from 0 to 1'),
-        ('train.total_iter', 0, 'train.total_iter: a whole number from 1 is wanted, got 0'),
+        (
+            'datasets.train',
+            {'type': 'PairedSRDataset', 'max_unreadable': 5},
+            'max_unreadable: must be a number from 0 to 1',
+        ),
+        ('train.total_iter', 0, 'train.total_iter: must be a whole number from 1, got 0'),
         ('train.total_iter', 21, 'train.scheduler.periods: they end at iteration 20, before total_iter, 21'),
         ('train.scheduler.restart_weights', [1, 1], 'periods and restart_weights differ in length: 1, 2'),
-        ('train.optim_g.lr', 'fast', "train.optim_g.lr: a number is wanted, got 'fast'"),
-        ('network_g.gdn', 'no', "network_g.gdn: true or false is wanted, got 'no'"),
+        ('train.optim_g.lr', 'fast', "train.optim_g.lr: must be a number, got 'fast'"),
+        ('network_g.gdn', 'no', "network_g.gdn: must be true or false, got 'no'"),
         ('network_g.type', ['IAFMNet'], "network_g.type: ['IAFMNet'] is not known"),
-        ('path.pretrain_network_g', 5, 'path.pretrain_network_g: a string is wanted, got 5'),
-        ('val.val_freq', -5, 'val.val_freq: a whole number from 1 is wanted, got -5'),
+        ('path.pretrain_network_g', 5, 'path.pretrain_network_g: must be a string, got 5'),
+        ('val.val_freq', -5, 'val.val_freq: must be a whole number from 1, got -5'),
         ('train.optim_g.lr', -1, 'train.optim_g: Adam cannot be built: Invalid learning rate: -1'),
         (
             'train.pixel_opt.reduction',
             'avg',
             'train.pixel_opt: L1Loss cannot be built: Unsupported reduction mode: avg',
         ),
-        ('train.scheduler.periods', [20, 'x'], 'train.scheduler.periods: a list of numbers is wanted'),
+        ('train.scheduler.periods', [20, 'x'], 'train.scheduler.periods: must be a list of numbers'),
         ('val.metrics.psnr.crop_border', 'x4', 'val.metrics.psnr.crop_border: a whole number from 0'),
         ('val.metrics.psnr.test_y_channel', 'yes', 'val.metrics.psnr.test_y_channel: true or false'),
         ('val.metrics.psnr.better', 'more', 'val.metrics.psnr.better: higher or lower'),
-        ('model_type', 'SRModel', 'train.ie_opt: SRModel makes no use of it, IAFMNetModel does'),
+        ('model_type', 'SRModel', 'train.ie_opt: SRModel does not use it, IAFMNetModel does'),
         ('model_type', 'ESRGANModel', 'train.gan_opt: missing'),
         ('network_g', {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 4}, 'train.ie_opt: EDSR gives no'),
         ('network_g', {'type': 'EDSR', 'num_in_ch': 3, 'upscale': 4}, 'network_g.num_out_ch: missing, EDSR needs it'),
         ('network_g', {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 2}, 'network_g.upscale: 2, but'),
-        ('name', 'a\0b', 'name: a plain folder name is wanted'),
-        ('name', 'x' * 300, 'name: a plain folder name is wanted'),
-        ('datasets.val.name', 'x' * 300, 'datasets.val.name: a plain folder name is wanted'),
+        ('name', 'a\0b', 'name: must be a plain folder name'),
+        ('name', 'x' * 300, 'name: must be a plain folder name'),
+        ('datasets.val.name', 'x' * 300, 'datasets.val.name: must be a plain folder name'),
         *[
             ('datasets.val.filename_tmpl', template, 'filename_tmpl: ')
             for template in ('{0[a]}', '{x}', '{', '{:>999999999}', 'x', '{}{}')
         ],
-        ('manual_seed', 2**70, 'manual_seed: a whole number from 0 to 2147483647 is wanted'),
-        ('train.ema_decay', 2.0, 'train.ema_decay: a number from 0 to 1 is wanted'),
+        ('manual_seed', 2**70, 'manual_seed: must be a whole number from 0 to 2147483647'),
+        ('train.ema_decay', 2.0, 'train.ema_decay: must be a number from 0 to 1'),
     ],
 )
 def test_wrong_value_is_refused(refused: Callable[..., list[str]], key: str, value: Any, culprit: str) -> None:
@@ -186,7 +190,7 @@ def test_wrong_value_is_refused(refused: Callable[..., list[str]], key: str, val
 @pytest.mark.parametrize('scale', [5, 7, 16])
 def test_scale_of_no_network_is_refused(refused: Callable[..., list[str]], scale: int) -> None:
     lines = refused(changed(**{'scale': scale, 'network_g.scale': scale}))
-    assert f'x.yml: scale: 1, 2, 3, 4 or 8 is wanted, got {scale}' in lines
+    assert f'x.yml: scale: must be 1, 2, 3, 4 or 8, got {scale}' in lines
 
 
 def test_all_faults_are_listed_at_once(refused: Callable[..., list[str]]) -> None:
@@ -233,9 +237,9 @@ def test_numbers_in_scientific_notation_are_numbers(parse: Callable[..., Any]) -
     [
         ('trian:total_iter=5', '--force_yml trian:total_iter=5: no section trian (did you mean train?)'),
         ('train:totl_iter=5', '--force_yml: train.totl_iter: unknown key (did you mean total_iter?)'),
-        ('train:total_iter=soon', "--force_yml: train.total_iter: a whole number from 1 is wanted, got 'soon'"),
-        ('train:total_iter', '--force_yml train:total_iter: section:key=value is wanted'),
-        ('train"]=1;x["total_iter=5', 'section:key=value is wanted'),
+        ('train:total_iter=soon', "--force_yml: train.total_iter: must be a whole number from 1, got 'soon'"),
+        ('train:total_iter', '--force_yml train:total_iter: must be section:key=value'),
+        ('train"]=1;x["total_iter=5', 'must be section:key=value'),
     ],
 )
 def test_force_yml_is_checked(refused: Callable[..., list[str]], entry: str, culprit: str) -> None:
@@ -252,7 +256,7 @@ def test_total_batch_is_kept_over_processes(processes: int) -> None:
 def test_total_batch_sets_the_batch_of_a_gpu(parse: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
     opt = parse(changed(**{'datasets.train.total_batch_size': 2}))
     assert opt['datasets']['train']['batch_size_per_gpu'] == 2
-    assert 'total_batch_size: 2 wins over batch_size_per_gpu 4' in capsys.readouterr().err
+    assert 'total_batch_size: 2 replaces batch_size_per_gpu 4' in capsys.readouterr().err
 
 
 def test_total_batch_that_does_not_divide_names_its_neighbours() -> None:
@@ -271,7 +275,7 @@ def test_launcher_without_its_environment_is_refused(
 
 def test_too_few_pictures_for_a_batch_are_refused(refused: Callable[..., list[str]], parse: Callable[..., Any]) -> None:
     (line,) = refused(changed(**{'datasets.train.batch_size_per_gpu': 17}))
-    assert 'datasets.train.dataset_enlarge_ratio: 1: 8 pictures do not fill a batch of 17; 3 will do' in line
+    assert 'datasets.train.dataset_enlarge_ratio: 1: 8 pictures do not fill a batch of 17; use at least 3' in line
     parse(changed(**{'datasets.train.batch_size_per_gpu': 17, 'datasets.train.dataset_enlarge_ratio': 3}))
 
 
@@ -307,7 +311,7 @@ def test_two_pictures_whose_results_have_one_name_are_refused(
     assert parse(opt)
     capsys.readouterr()
     (line,) = refused(opt | {'val': opt['val'] | {'save_img': True}})
-    assert 'datasets.val: two pictures of the name a: val.save_img would keep one of them' in line
+    assert 'datasets.val: two pictures are called a: val.save_img would keep only one of them' in line
 
 
 # -- classes of others ------------------------------------------------------------------------------------------------
@@ -404,20 +408,26 @@ def _into_subfolder(name: str) -> Callable[[Path], None]:
         ),
         (_other_key('lq.lmdb', '03', '03.v2'), ['lq.lmdb', '03.v2: a key with a dot']),
         (_other_key('lq.lmdb', '03', '02.v2'), ['lq.lmdb', '02.v2: a key with a dot']),
-        (_other_key('lq.lmdb', '03', '03x4'), ['8 keys', 'only in one of them: 03, 03x4; a pair has one key in both']),
+        (
+            _other_key('lq.lmdb', '03', '03x4'),
+            ['8 keys', 'only in one of them: 03, 03x4; a pair must have the same key in both'],
+        ),
         (_replace('lq.lmdb/meta_info.txt', '07.png (16,12,3) 1\n', ''), ['lq.lmdb', '8 pictures', '7 in meta_info']),
         (
             _replace('lq.lmdb/meta_info.txt', '(16,12,3)', '(16,16,3)'),
             ['HR must be 4 x LR', '48x64', '16x16', '7 more'],
         ),
-        (_same('gt.lmdb', 'lq.lmdb'), ['train.dataroot_gt and dataroot_lq', 'one LMDB']),
+        (_same('gt.lmdb', 'lq.lmdb'), ['train.dataroot_gt and dataroot_lq', 'the same LMDB']),
         (_cut('gt.lmdb/data.mdb', 0.5), ['train.dataroot_gt', 'gt.lmdb', 'cut short']),
         (_write('gt.lmdb/data.mdb', b'no database'), ['train.dataroot_gt', 'gt.lmdb', 'cannot be opened']),
         (_remove('val_lq/bx4.png'), ['val.dataroot_lq: 1 pictures, dataroot_gt has 2']),
         (lambda data: (data / 'val_lq/bx4.png').rename(data / 'val_lq/b.png'), ['val.dataroot_lq', 'bx4.png: no such']),
         (
             lambda data: (data / 'val_lq/bx4.png').rename(data / 'val_lq/bx4.jpg'),
-            ['val.dataroot_lq', 'bx4.png: no such picture but bx4.jpg; the pictures of a pair have one suffix'],
+            [
+                'val.dataroot_lq',
+                'bx4.png: no such picture, but bx4.jpg; the pictures of a pair must have the same suffix',
+            ],
         ),
         (_into_subfolder('val_gt'), ['val_gt: no pictures in this folder; those of sub-folders, such as sub, are not']),
         (_write('val_gt/b.png', b''), ['val.dataroot_gt', 'b.png: not a picture']),
@@ -443,7 +453,7 @@ def test_damaged_data_is_named(
             'datasets.val.dataroot_gt: {root}/datasets/demo/val/none: no such folder; iafmsr demo --train, ',
         ),
         ({'datasets.val.dataroot_gt': 'empty'}, 'datasets.val.dataroot_gt: {root}/empty: no pictures'),
-        ({'datasets.val.filename_tmpl': '{x}'}, "datasets.val.filename_tmpl: '{{x}}' is no template"),
+        ({'datasets.val.filename_tmpl': '{x}'}, "datasets.val.filename_tmpl: '{{x}}' must be a template"),
         ({'datasets.train.io_backend.type': 'disk'}, 'data/gt.lmdb: an LMDB: set io_backend'),
         (
             {'datasets.train.gt_size': 52},
@@ -631,7 +641,7 @@ def test_a_type_that_is_no_name_and_a_time_beyond_all_clocks(refused: Callable[.
         (line,) = refused(changed(**{'train.optim_g.type': value}))
         assert line == f'x.yml: train.optim_g.type: {value} is not known'
     (line,) = refused(changed(**{'train.timeout': 10**10}))
-    assert line == 'x.yml: train.timeout: a whole number from 1 to 1000000000 is wanted, got 10000000000'
+    assert line == 'x.yml: train.timeout: must be a whole number from 1 to 1000000000, got 10000000000'
 
 
 @settings(

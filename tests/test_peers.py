@@ -253,7 +253,7 @@ def test_a_model_class_that_would_ignore_the_frequency_loss_is_refused(repo_root
     opt = load_options(repo_root / 'options/train_SAFMN_x4.yml', ['model_type=SRModel'])
     keys = ('fft_opt', 'autocast', 'channels_last')
     assert sorted(check_options(opt, True, str(repo_root), files=False).faults) == [
-        f'train.{key}: SRModel makes no use of it, IAFMNetModel does' for key in sorted(keys)
+        f'train.{key}: SRModel does not use it, IAFMNetModel does' for key in sorted(keys)
     ]
 
 
@@ -338,8 +338,8 @@ def test_weights_tell_which_net_of_spandrel_they_belong_to():
 
 @needs_spandrel
 def test_unknown_id_is_answered_with_the_known_ones():
-    more = '' if find_spec('spandrel_extra_arches') else r' \(pip install spandrel_extra_arches brings more\)'
-    with pytest.raises(UserError, match=f"no id 'SwinIRR'{more}, only .*SwinIR"):
+    more = '' if find_spec('spandrel_extra_arches') else r' \(pip install spandrel_extra_arches adds more\)'
+    with pytest.raises(UserError, match=f"does not know the id 'SwinIRR'{more}, only .*SwinIR"):
         Spandrel(id='SwinIRR')
 
 

@@ -65,7 +65,7 @@ def test_the_example_is_trained_and_upscales(folder: Path) -> None:
     assert 'attentions.0.weigh.weight' in weights['params'] and weights['network_g']['type'] == 'MyNet'
     command = ('-m', 'iafmsr', 'upscale', 'lq/0.png', '--weights', 'experiments/train_MyNet_x4', '--output', 'sr.png')
     refused = python(folder, *command)
-    assert refused.returncode == 2 and "is of type 'MyNet'; a file may name" in refused.stderr
+    assert refused.returncode == 2 and "has the type 'MyNet'; allowed are" in refused.stderr
     assert 'with --import PACKAGE' in refused.stderr and refused.stdout == ''
     done = python(folder, *command, '--import', 'mynet')
     assert done.returncode == 0, done.stdout + done.stderr

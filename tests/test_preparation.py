@@ -469,7 +469,7 @@ def test_pictures_of_nested_folders_are_prepared(tmp_path, capsys):
     sizes = ['--crop-size', '48', '--step', '24', '--min-size', '24']
     with pytest.raises(SystemExit):
         main(['prepare', *flags, *sizes])
-    says = f'no pictures in {tmp_path}/train, but in folders below it: --recursive takes those'
+    says = f'no pictures in {tmp_path}/train, only in its sub-folders: use --recursive'
     assert capsys.readouterr().err == f'iafmsr: error: {says}\n' and not (tmp_path / 'out').exists()
     assert main(['prepare', *flags, *sizes, '--recursive']) == 0
     assert sorted(read_lmdb(tmp_path / 'out/HR_sub.lmdb')[0]) == ['0000001_s001', 'n01_1_s001', 'n02_7_s001']

@@ -179,7 +179,7 @@ def test_the_profile_says_what_it_measured(root: Path, tmp_path: Path, monkeypat
     monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', str(tmp_path))
     profile = profile_training(str(write(root, train__autocast='bf16')), root, iterations=1, turns=1)
     assert [row.name for row in profile.rows][-2:] == [
-        '+ compile: default (not possible: as it is)',
+        '+ compile: default (not possible: not compiled)',
         'the file as it is',
     ]
     figures = json.loads(profile.as_json())

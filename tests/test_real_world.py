@@ -180,8 +180,8 @@ def test_a_draw_seeds_what_somebody_elses_dataset_draws() -> None:
         ('gt_size', 404, 'gt_size: 404 is no multiple of the scale, 4, up to 400'),
         ('gt_size', 30, 'gt_size: 30 is no multiple of the scale, 4, up to 400'),
         ('jpeg_range', None, 'jpeg_range: missing'),
-        ('jpeg_range', [95, 30], 'jpeg_range: two numbers from 0 that rise are wanted, got [95, 30]'),
-        ('resize_prob2', [0.5, 0.5], 'resize_prob2: three numbers from 0 are wanted, got [0.5, 0.5]'),
+        ('jpeg_range', [95, 30], 'jpeg_range: must be two numbers from 0, the smaller one first, got [95, 30]'),
+        ('resize_prob2', [0.5, 0.5], 'resize_prob2: must be three numbers from 0, got [0.5, 0.5]'),
         ('gt_usm', None, 'gt_usm: missing'),
         ('datasets.train.blur_sigma', None, 'datasets.train.blur_sigma: missing'),
         ('datasets.train.kernel_prob2', [1], 'datasets.train.kernel_prob2: 1 numbers for 6 kernels'),
@@ -205,7 +205,7 @@ def test_scale_3_does_not_divide_what_the_dataset_gives(repo_root: Path) -> None
     opt = small(repo_root, 'Real', scale=3, gt_size=33)
     opt['network_g'] = opt['network_g'] | {'scale': 3}
     assert (
-        'scale: RealESRGANDataset gives 400x400 pixels, no multiple of 3'
+        'scale: RealESRGANDataset gives 400x400 pixels, which is not a multiple of 3'
         in check_options(opt, True, '', files=False).faults
     )
 

@@ -281,8 +281,8 @@ def test_a_second_run_of_the_same_name_is_refused(root: Path) -> None:
     for code, log in refused:
         assert code == 2
         assert log.splitlines()[-1] == (
-            f'iafmsr: error: {root}/experiments/one: process {process.pid} is at work in '
-            'it; wait for its end, or take another name'
+            f'iafmsr: error: {root}/experiments/one: process {process.pid} is using it; '
+            'wait until it ends, or choose another name'
         )
     assert not list(root.glob('experiments/one_archived_*'))
 
@@ -451,7 +451,7 @@ def test_rates_are_those_of_the_option_file_after_a_resume(
         ({'train__optim_g': {'type': 'Muon', 'lr': 1e-3}}, 'is of Adam, the option file of Muon'),
         (
             {'network_g': {'type': 'IAFMNet', 'scale': 4, 'num_feat': 12, 'num_block': 1}},
-            'its optimizer is not the one of the option file',
+            'its optimizer or its network differs from that of the option file',
         ),
     ],
 )
@@ -470,7 +470,7 @@ def test_a_run_cannot_end_before_it_resumes(tmp_path: Path) -> None:
     model = built(tmp_path)
     model.save(0, 30)
     opt = built(tmp_path, train__total_iter=20).opt
-    with pytest.raises(UserError, match=r'train.total_iter: 20, but .*30.state is of iteration 30'):
+    with pytest.raises(UserError, match=r'train.total_iter: 20, but .*30.state has iteration 30'):
         load_resume_state(opt | {'auto_resume': True})
 
 
@@ -512,7 +512,7 @@ def test_torchrun_trains_under_basicsr_s_model_class(root: Path) -> None:
     opt = options('srmodel', total_iter=3, train__ie_opt=None) | {'model_type': 'SRModel'}
     code, log = train(root, opt, launcher=TORCHRUN)
     assert code == 0, log
-    assert 'find_unused_parameters: true, no loss trains' in log
+    assert 'find_unused_parameters is set to true: no loss trains' in log
 
 
 def test_the_flag_of_the_launcher_before_torchrun_is_taken(root: Path) -> None:
@@ -527,8 +527,8 @@ def test_loggers_that_cannot_work_are_faults() -> None:
     del opt['datasets']['val']['dataroot_gt']
     opt['datasets']['val']['type'] = 'SingleImageDataset'
     faults = check_options(opt, True, '/', files=False).faults
-    assert 'logger.wandb: needs use_tb_logger: true, whose records it takes' in faults
-    assert 'logger.keep_best: needs a val set with dataroot_gt, and val.metrics, to tell the best' in faults
+    assert 'logger.wandb: needs use_tb_logger: true, since it copies the records of TensorBoard' in faults
+    assert 'logger.keep_best: needs a val set with dataroot_gt, and val.metrics, to find the best weights' in faults
 
 
 def test_a_validation_goes_on_without_its_pictures(caplog: pytest.LogCaptureFixture) -> None:

@@ -135,7 +135,7 @@ def test_auto_resume_never_restarts_in_silence(root: Path) -> None:
     code, log = train(root, opt, '--auto_resume')
     assert code == 2
     assert 'skipped' in log and '10.state: not a file of weights that loads safely' in log
-    assert 'the run has weights, but no state that loads' in log and 'Traceback' not in log
+    assert 'the run has weights, but no state that can be loaded' in log and 'Traceback' not in log
     assert sorted(root.glob('experiments/**')) == before
 
 

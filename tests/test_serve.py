@@ -261,7 +261,7 @@ def test_the_page_keeps_to_itself_and_leaves_nothing(picture, tmp_path):
     assert done.returncode == 0, done.stderr
     hosts, text, address, bounded, copies = done.stdout.splitlines()
     assert hosts == '200 200 400' and text == 'True' and bounded == 'True' and copies == 'True True'
-    assert 'a file is wanted, not an address' in address
+    assert 'upload a file, not an address' in address
     assert 'Traceback' not in done.stderr
     assert list((tmp_path / 'temporary').iterdir()) == []
 

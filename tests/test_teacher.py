@@ -149,7 +149,7 @@ def test_a_teacher_without_its_set_is_refused(root: Path, tmp_path: Path) -> Non
     prepare([root / 'pictures'], tmp_path / 'set', [2], FORM)
     with pytest.raises(UserError, match='no prepared set of scale 4'):
         add_teacher([root / 'pictures'], tmp_path / 'set', FORM, str(root / 'smfanet_x4.pth'))
-    with pytest.raises(UserError, match='was made of other pictures'):
+    with pytest.raises(UserError, match='was made from other pictures'):
         (tmp_path / 'other').mkdir()
         shutil.copy(root / 'pictures/1.png', tmp_path / 'other/9.png')
         add_teacher([tmp_path / 'other'], root / 'set', FORM, str(root / 'smfanet_x4.pth'))
@@ -254,19 +254,19 @@ def test_a_sound_section_is_accepted_with_pictures_or_with_weights(root: Path) -
     'teacher, changes, line',
     [
         ({'until': 5}, {}, 'train.teacher.weight: missing'),
-        ({'weight': 0}, {}, 'train.teacher.weight: a number above 0 is wanted, got 0'),
+        ({'weight': 0}, {}, 'train.teacher.weight: must be a number above 0, got 0'),
         ({'weight': 1, 'util': 5}, {}, 'train.teacher.util: unknown key (did you mean until?)'),
         (
             {'weight': 1},
             {'dataroot_teacher': None},
-            'train.teacher: weights of a network or datasets.train.dataroot_teacher is wanted, one of them',
+            'train.teacher: needs weights of a network or datasets.train.dataroot_teacher, one of the two',
         ),
         (
             {'weight': 1, 'weights': 'smfanet_x4.pth'},
             {},
-            'train.teacher: weights of a network or datasets.train.dataroot_teacher is wanted, not both',
+            'train.teacher: needs weights of a network or datasets.train.dataroot_teacher, not both',
         ),
-        (None, {}, 'datasets.train.dataroot_teacher: is for training with a section train.teacher'),
+        (None, {}, 'datasets.train.dataroot_teacher: is only for training with a section train.teacher'),
     ],
 )
 def test_a_section_that_is_wrong_is_one_line(
@@ -281,7 +281,10 @@ def test_a_teacher_of_another_scale_is_refused(root: Path) -> None:
         f'train.teacher.weights: {weights}: a network of scale 2, the option file is of scale 4'
     ]
     (fault,) = faults(root, {'weight': 1}, dataroot_teacher=str(root / 'set/LR_bicubic_X2_sub.lmdb'))
-    assert 'LR_bicubic_X2_sub.lmdb: of another scale or of other pictures: ' in fault and ' is 24x24, HR 48x48' in fault
+    assert (
+        'LR_bicubic_X2_sub.lmdb: made at another scale or from other pictures: ' in fault
+        and ' is 24x24, HR 48x48' in fault
+    )
 
 
 def test_an_lmdb_of_other_pictures_is_refused(root: Path, tmp_path: Path) -> None:

@@ -220,7 +220,9 @@ def test_a_network_that_is_not_exact_in_tiles_is_said_before(network: dict[str, 
     keys = {'network_g': network, 'train.ie_opt': DELETE} if network else {}
     report = check_options(changed(**{'val.tile': 64, **keys}), True, '', files=False)
     assert not report.faults
-    assert report.warnings == (['val.tile: SAFMN gives another result in tiles than of the whole picture'] * warned)
+    assert report.warnings == (
+        ['val.tile: SAFMN gives a different result in tiles than for the whole picture'] * warned
+    )
 
 
 @pytest.mark.parametrize('is_train', [True, False])
@@ -228,4 +230,4 @@ def test_a_model_that_knows_no_tiles_is_refused(is_train: bool) -> None:
     opt = changed(**{'val.tile': 64, 'model_type': 'SRModel', 'train.ie_opt': DELETE})
     opt['datasets']['test'] = opt['datasets']['val']
     faults = check_options(opt, is_train, '', files=False).faults
-    assert 'val.tile: SRModel makes no use of it, IAFMNetModel does' in faults
+    assert 'val.tile: SRModel does not use it, IAFMNetModel does' in faults

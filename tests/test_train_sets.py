@@ -264,24 +264,30 @@ OURS = {SETS + 'type': 'PairedSRDataset'}
 @pytest.mark.parametrize(
     ('changes', 'culprit'),
     [
-        ({SETS + 'dataroot_gt': ['data/gt.lmdb', 'data/gt.lmdb']}, 'dataroot_gt: a list is for training by PairedSR'),
-        (OURS | {SETS + 'dataroot_gt': ['data/gt.lmdb'] * 2}, 'dataroot_gt: as many of each side are wanted'),
-        (OURS | {SETS + 'dataroot_gt': []}, 'dataroot_gt: the path of a folder or LMDB, or a list of paths is wanted'),
+        (
+            {SETS + 'dataroot_gt': ['data/gt.lmdb', 'data/gt.lmdb']},
+            'dataroot_gt: a list is only for training with PairedSR',
+        ),
+        (OURS | {SETS + 'dataroot_gt': ['data/gt.lmdb'] * 2}, 'dataroot_gt: all lists must have the same length'),
+        (OURS | {SETS + 'dataroot_gt': []}, 'dataroot_gt: must be the path of a folder or LMDB, or a list of paths'),
         (OURS | {f'{SETS}dataroot_{s}': [f'data/{s}.lmdb', 'x.lmdb'] for s in ('gt', 'lq')}, 'x.lmdb: no such folder'),
-        (OURS | {SETS + 'bit_depth': 12}, 'bit_depth: 8 or 16 is wanted, got 12'),
-        (OURS | {SETS + 'bit_depth': 16, SETS + 'in_memory': 'host'}, 'bit_depth: 16 does not go with in_memory'),
+        (OURS | {SETS + 'bit_depth': 12}, 'bit_depth: must be 8 or 16, got 12'),
+        (OURS | {SETS + 'bit_depth': 16, SETS + 'in_memory': 'host'}, 'bit_depth: 16 cannot be used with in_memory'),
         (OURS | {SETS + 'picture_weights': 'data/w.txt'}, 'data/w.txt: cannot be read'),
-        (OURS | {SETS + 'mixup': 2}, 'mixup: a number from 0 to 1 is wanted, got 2'),
+        (OURS | {SETS + 'mixup': 2}, 'mixup: must be a number from 0 to 1, got 2'),
         (OURS | {'train.curriculum': {'gt_size': {5: 30}}}, 'curriculum.gt_size: 30 is no multiple of the scale, 4'),
         (OURS | {'train.curriculum': {'gt_size': {5: 80}}}, 'gt_size: patches of 80 do not fit into 00, 48x64'),
-        (OURS | {'train.curriculum': {'gt_size': 64}}, 'curriculum.gt_size: values by the iteration from which they'),
+        (
+            OURS | {'train.curriculum': {'gt_size': 64}},
+            'curriculum.gt_size: must be iterations, each with the value that',
+        ),
         ({'train.curriculum': {'gt_size': {5: 40}}}, 'curriculum.gt_size: PairedImageDataset cuts patches of one size'),
-        ({'train.curriculum': {'k': {5: 1.5}}}, 'curriculum.k: values by the iteration from which they hold'),
+        ({'train.curriculum': {'k': {5: 1.5}}}, 'curriculum.k: must be iterations, each with the value that'),
         (
             {'train.curriculum': {'k': {5: 0.5}}, 'network_g': {'type': 'SAFMN', 'scale': 4}, 'train.ie_opt': DELETE},
             'train.curriculum.k: SAFMN has no share of active sites',
         ),
-        ({SETS + 'num_worker_per_gpu': 1000000}, 'num_worker_per_gpu: a whole number from 0 to 256 is wanted'),
+        ({SETS + 'num_worker_per_gpu': 1000000}, 'num_worker_per_gpu: must be a whole number from 0 to 256'),
     ],
 )
 def test_what_cannot_be_is_refused(refused: Callable[..., list[str]], changes: dict[str, Any], culprit: str) -> None:
@@ -291,9 +297,9 @@ def test_what_cannot_be_is_refused(refused: Callable[..., list[str]], changes: d
 @pytest.mark.parametrize(
     ('text', 'culprit'),
     [
-        ('00 1\n', 'no weight of 01, nor of 6 other pictures'),
-        ('00 -1\n', 'line 1: not a name and a weight from 0'),
-        ('00\n', 'line 1: not a name and a weight from 0'),
+        ('00 1\n', 'no weight for 01 and 6 other pictures'),
+        ('00 -1\n', 'line 1: must be a name and a weight from 0'),
+        ('00\n', 'line 1: must be a name and a weight from 0'),
         (''.join(f'{i:02d} 0\n' for i in range(8)), 'all weights are 0'),
     ],
 )

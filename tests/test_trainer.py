@@ -149,8 +149,11 @@ def test_adam_is_fused_unless_another_kind_is_asked_for() -> None:
         ({'train.optim_g.type': 'LBFGS'}, "'LBFGS' is not known"),
         ({'train.optim_g': {'type': 'SGD', 'lr': 0.1, 'betas': [0, 1]}}, 'train.optim_g.betas: unknown key'),
         ({'model_type': 'SRModel', 'train.optim_g.type': 'AdamW', 'train.ie_opt': DELETE}, 'SRModel knows no AdamW'),
-        ({'train.grad_clip': 0}, 'train.grad_clip: a number above 0 is wanted, got 0'),
-        ({'train.accumulate': 3}, 'train.accumulate: 3 parts of the 4 pictures that a process has in a batch'),
+        ({'train.grad_clip': 0}, 'train.grad_clip: must be a number above 0, got 0'),
+        (
+            {'train.accumulate': 3},
+            'train.accumulate: the 4 pictures of a process in a batch cannot be split into 3 equal parts',
+        ),
         (
             {
                 'datasets.train.type': 'PairedSRDataset',

@@ -112,18 +112,18 @@ def test_a_network_that_cannot_be_compiled_is_trained_as_it_is_and_a_line_says_s
             step(model, 2)
         states.append(model.net_g.state_dict())
     assert warnings(caplog) == [
-        'train.compile: IAFMNet cannot be trained compiled (UnboundLocalError: buf37 is not '
-        'there); it is trained as it is'
+        'train.compile: IAFMNet cannot be compiled for training (UnboundLocalError: buf37 is not '
+        'there); it is trained without compilation'
     ]
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
 def test_modes_of_the_compiler_are_checked() -> None:
     faults = check_options(options('x', train__compile=True), True, '/', files=False).faults
-    assert faults == ['train.compile: default or reduce-overhead or max-autotune is wanted, got True']
+    assert faults == ['train.compile: must be default or reduce-overhead or max-autotune, got True']
     opt = options('x', train__compile='default', train__ie_opt=None) | {'model_type': 'SRModel'}
     assert check_options(opt, True, '/', files=False).faults == [
-        'train.compile: SRModel makes no use of it, IAFMNetModel does'
+        'train.compile: SRModel does not use it, IAFMNetModel does'
     ]
 
 
@@ -139,7 +139,7 @@ def test_bf16_on_a_device_without_it_is_float32_and_a_line_says_so(
             step(model, 1)
             weights.append(torch.cat([parameter.detach().flatten() for parameter in model.net_g.parameters()]))
         lines = [record.message for record in caplog.records if 'autocast' in record.message]
-        assert lines == ['train.autocast: bf16: this cpu has no arithmetic for it; float32 instead']
+        assert lines == ['train.autocast: this cpu does not support bf16; float32 is used instead']
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[2], weights[3])
 
 

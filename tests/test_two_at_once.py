@@ -32,7 +32,7 @@ from iafmsr.tools.prepare.stores import partial
 from iafmsr.tools.prepare.teacher_pictures import add_teacher
 
 SMALL = SubImages(crop_size=48, step=24, min_size=24)
-IN_USE = f'process {os.getpid()} is at work in it'
+IN_USE = f'process {os.getpid()} is using it'
 
 
 def picture(path: Path, seed: int, size: int = 96) -> Path:
@@ -154,7 +154,7 @@ def test_two_preparations_at_once_leave_right_pairs(tmp_path: Path, repo_root: P
     ends = [(process.communicate()[1], process.returncode) for process in processes]
     codes = sorted(code for _, code in ends)
     assert codes[0] == 0 and codes[1] in (0, 2), ends
-    assert all(('is at work in it' in said) == (code == 2) and 'Traceback' not in said for said, code in ends), ends
+    assert all(('is using it' in said) == (code == 2) and 'Traceback' not in said for said, code in ends), ends
     for name in names:
         hr = read_picture(tmp_path / f'in/{name}.png')
         assert read_picture(tmp_path / f'out/HR/{name}.png').equal(hr)
@@ -243,7 +243,7 @@ def test_pictures_of_the_same_name_and_size_are_told_apart(tmp_path: Path, chang
     source = picture(tmp_path / 'in/a.bmp', 1)
     prepare([tmp_path / 'in'], tmp_path / 'out', [2], SMALL)
     change(source)
-    with pytest.raises(UserError, match=r"made of other pictures \('a.bmp' differs\)"):
+    with pytest.raises(UserError, match=r"made from other pictures \('a.bmp' differs\)"):
         prepare([tmp_path / 'in'], tmp_path / 'out', [4], SMALL)
 
 
@@ -260,7 +260,7 @@ def test_what_is_there_is_checked_by_its_content(tmp_path: Path, form: Form, beg
     shutil.rmtree(lr)
     shutil.copytree(tmp_path / 'other' / form.folder(2), partial(lr) if begun else lr)
     before = visible(tmp_path / 'out')
-    with pytest.raises(UserError, match=r'X2\S*/\S+ is not what \S+/in/0.png gives; choose another output folder'):
+    with pytest.raises(UserError, match=r'X2\S*/\S+ was not made from \S+/in/0.png; choose another output folder'):
         prepare([tmp_path / 'in'], tmp_path / 'out', [2, 4], form)
     assert visible(tmp_path / 'out') == before
 
@@ -273,7 +273,7 @@ def test_a_record_of_sizes_alone_is_taken(tmp_path: Path) -> None:
     (tmp_path / 'out/prepare.json').write_text(json.dumps(record))
     prepare([tmp_path / 'in'], tmp_path / 'out', [4], SMALL)
     source.write_bytes(source.read_bytes() + b' ')
-    with pytest.raises(UserError, match='made of other pictures'):
+    with pytest.raises(UserError, match='made from other pictures'):
         prepare([tmp_path / 'in'], tmp_path / 'out', [3], SMALL)
 
 

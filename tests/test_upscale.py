@@ -100,7 +100,7 @@ def test_a_budget_is_the_work_of_the_routed_blocks(routed: Path, tmp_path: Path,
 def test_a_budget_out_of_range_is_one_line(value: str, weights: Path, tmp_path: Path, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(['upscale', 'a.png', '--output', str(tmp_path), '--weights', str(weights), f'--budget={value}'])
-    assert stopped.value.code == 2 and f'{value}: a share above 0 and up to 1 is wanted' in capsys.readouterr().err
+    assert stopped.value.code == 2 and f'{value}: must be above 0 and at most 1' in capsys.readouterr().err
 
 
 def test_a_budget_of_a_net_that_has_none_is_refused(upscale: Upscale, tmp_path: Path, capsys) -> None:
@@ -276,7 +276,7 @@ def test_any_scale_is_the_nets_result_resized(tmp_path: Path, upscale: Upscale, 
     for scale in ('0', 'x', '1.234', '17'):
         with pytest.raises(SystemExit):
             main(['upscale', 'a.png', '--output', 'b.png', '--outscale', scale])
-        assert f'--outscale {scale}: a scale in (0, 16] is wanted' in capsys.readouterr().err
+        assert f'--outscale {scale}: must be a scale in (0, 16]' in capsys.readouterr().err
 
 
 def test_files_folders_and_patterns(tmp_path: Path, upscale: Upscale) -> None:
@@ -300,7 +300,7 @@ def test_what_exists_is_not_made_again(tmp_path: Path, upscale: Upscale, capsys:
     (tmp_path / 'out/a.png').write_bytes(b'mine')
     assert upscale(tmp_path / 'in', tmp_path / 'out') == 0
     assert (tmp_path / 'out/a.png').read_bytes() == b'mine'
-    assert '1 upscaled, 1 skipped (they exist), 0 failed' in capsys.readouterr().out
+    assert '1 upscaled, 1 skipped (the results exist), 0 failed' in capsys.readouterr().out
     assert upscale(tmp_path / 'in', tmp_path / 'out', '--overwrite') == 0
     assert (tmp_path / 'out/a.png').read_bytes() == (tmp_path / 'out/b.png').read_bytes()
 
@@ -369,7 +369,9 @@ def test_only_the_pair_of_one_name_is_refused(tmp_path: Path, upscale: Upscale, 
         save(tmp_path / name, noise())
     assert upscale(tmp_path / 'one', tmp_path / 'two', tmp_path / 'out') == 2
     captured = capsys.readouterr()
-    assert files(tmp_path / 'out') == ['b.png'] and '1 upscaled, 0 skipped (they exist), 2 failed' in captured.out
+    assert (
+        files(tmp_path / 'out') == ['b.png'] and '1 upscaled, 0 skipped (the results exist), 2 failed' in captured.out
+    )
     assert [line.split(':')[2].rpartition('/')[0][-3:] for line in captured.err.splitlines()] == ['one', 'two']
     assert captured.err.count('would both become') == 2
 
@@ -385,8 +387,8 @@ def test_what_is_no_picture_is_passed_over_in_one_line(
     assert upscale(tmp_path / 'in', tmp_path / 'out') == 0
     assert files(tmp_path / 'out') == ['img01.png', 'img02.jpg']
     assert capsys.readouterr().err.splitlines() == [
-        'iafmsr: passed over what is not named as a picture: .nef 1, .txt 2, .xmp 1, no suffix 1',
-        'iafmsr: passed over 1 sub-folder (--recursive takes them, too)',
+        'iafmsr: skipped files that are not named as pictures: .nef 1, .txt 2, .xmp 1, no suffix 1',
+        'iafmsr: skipped 1 sub-folder (use --recursive to include them)',
     ]
 
 
@@ -398,7 +400,7 @@ def test_a_tree_is_mirrored_and_its_results_are_no_inputs(
         save(tmp_path / 'in' / name, noise())
     for there in (0, 3):
         assert upscale(tmp_path / 'in', tmp_path / 'in/out', '--recursive') == 0
-        assert f'{3 - there} upscaled, {there} skipped (they exist), 0 failed' in capsys.readouterr().out
+        assert f'{3 - there} upscaled, {there} skipped (the results exist), 0 failed' in capsys.readouterr().out
     out = tmp_path / 'in/out'
     assert sorted(str(path.relative_to(out)) for path in out.rglob('*') if path.is_file()) == names[:3]
 
@@ -428,10 +430,10 @@ def test_names_that_are_too_long(tmp_path: Path, upscale: Upscale, capsys: pytes
     [
         (
             'results_v1.2',
-            r'results_v1.2: .2 is no kind of file that is written \(.*\); a new folder is named with a / at',
+            r'results_v1.2: .2 files cannot be written, only .*; end the name of a new folder with /',
         ),
-        ('a.gif', r'a.gif: .gif is no kind of file'),
-        ('a.jpgg', r'a.jpgg: .jpgg is no kind of file'),
+        ('a.gif', r'a.gif: .gif files cannot be written'),
+        ('a.jpgg', r'a.jpgg: .jpgg files cannot be written'),
     ],
 )
 def test_a_file_of_an_unknown_kind_is_refused_before_the_net_is_read(
@@ -458,9 +460,13 @@ def test_a_file_of_an_unknown_kind_is_refused_before_the_net_is_read(
     [
         (noise(2, 8192), 'b.webp', 'cannot hold 16384x4 pixels; .png can'),
         (noise(2, 32751), 'b.jpg', 'cannot hold 65502x4 pixels; .png can'),
-        (noise(channels=4), 'b.jpg', 'holds no transparency; known to hold it: .png .tif .tiff .webp'),
-        (noise(channels=4), 'b.bmp', 'holds no transparency'),
-        (noise(channels=1, kind=np.uint16), 'b.jpg', 'holds 8 bits, the picture has 16; known to hold them: .png .tif'),
+        (noise(channels=4), 'b.jpg', 'cannot hold transparency; use one of .png .tif .tiff .webp'),
+        (noise(channels=4), 'b.bmp', 'cannot hold transparency'),
+        (
+            noise(channels=1, kind=np.uint16),
+            'b.jpg',
+            'cannot hold 16 bits, which the picture has; use one of .png .tif',
+        ),
     ],
     ids=range(5),
 )
@@ -521,7 +527,7 @@ def test_each_bad_picture_has_a_line_and_the_rest_goes_on(
     bad_inputs(tmp_path / 'in')
     assert upscale(tmp_path / 'in', tmp_path / 'out') == 7
     out, err = capfd.readouterr()
-    assert '3 upscaled, 0 skipped (they exist), 7 failed' in out
+    assert '3 upscaled, 0 skipped (the results exist), 7 failed' in out
     lines = [line for line in err.splitlines() if line.startswith('iafmsr: error: ')]
     named = [re.fullmatch(r'iafmsr: error: \S+/in/(\S+): \S.+', line)[1] for line in lines]
     assert named == ['cut.jpg', 'cut.png', 'empty.png', 'float.tif', 'page.jpg', 'raw.tif', 'text.png']
@@ -605,7 +611,7 @@ def test_a_full_stdout_is_a_line(tmp_path: Path, weights: Path) -> None:
         )
     assert (done.returncode, done.stderr) == (
         2,
-        'iafmsr: error: what is printed cannot be written (No space left on device)\n',
+        'iafmsr: error: the output cannot be written (No space left on device)\n',
     )
     assert files(tmp_path / 'out') == ['a.png']
 
@@ -703,9 +709,9 @@ def test_more_failures_than_an_exit_code_holds(tmp_path: Path, upscale: Upscale)
 @pytest.mark.parametrize(
     ('arguments', 'said'),
     [
-        (['--tile', '-1'], '--tile -1: at least 8'),
-        (['--tile', '7'], '--tile 7: at least 8'),
-        (['--quality', '0'], '--quality 0: a number from 1 to 100'),
+        (['--tile', '-1'], '--tile -1: must be at least 8'),
+        (['--tile', '7'], '--tile 7: must be at least 8'),
+        (['--quality', '0'], '--quality 0: must be a whole number from 1 to 100'),
         (['--weights', 'missing.pth'], '--weights missing.pth: no such file'),
     ],
 )
@@ -732,7 +738,7 @@ def test_a_precision_that_the_cpu_has_not_is_refused(
         monkeypatch.setattr('iafmsr.nets.in_engine.has', lambda precision, device, has=has: has)
         with nullcontext() if has else pytest.raises(SystemExit, match='2'):
             upscale(tmp_path / 'a.png', tmp_path / 'bf16.png', '--precision', 'bf16')
-        assert ('precision bf16: this cpu has no arithmetic for it' in capsys.readouterr().err) != has
+        assert ('precision bf16: this cpu does not support it' in capsys.readouterr().err) != has
     assert (tmp_path / 'fp32.png').read_bytes() != (tmp_path / 'bf16.png').read_bytes()
 
 
@@ -767,7 +773,10 @@ def test_out_of_memory_means_smaller_tiles(weights: Path, error: Exception) -> N
     result = upscaler(Picture(pixels), shares.append).colour
     different = np.abs(result.astype(int) - Enlarger(trained, torch.device('cpu'))(pixels, 0))
     assert different.max() <= 1 and (different > 0).mean() < 1e-4
-    assert said == ['out of memory: goes on in tiles of 72 pixels', 'out of memory: goes on in tiles of 32 pixels']
+    assert said == [
+        'out of memory: continuing with tiles of 72 pixels',
+        'out of memory: continuing with tiles of 32 pixels',
+    ]
     assert sum(shares) == pytest.approx(1)
     assert upscaler.tile == 32  # what follows is spared the attempts
     hopeless = Upscaler(Limited(trained, 8, error), 0, False, said.append)
@@ -801,7 +810,7 @@ def test_a_net_that_tiles_do_not_suit_says_so_of_a_picture_larger_than_one(
     for tile, said in (('16', True), ('17', False)):  # the picture is 17 wide
         options = f'--weights {tmp_path}/safmn.pth --tile {tile} --overwrite'
         main(f'upscale {tmp_path}/a.png --output {tmp_path}/o {options}'.split())
-        assert ('SAFMN may look at the whole picture' in capsys.readouterr().err) == said
+        assert ('SAFMN may use the whole picture' in capsys.readouterr().err) == said
 
 
 def test_a_gray_net_takes_gray_pictures_and_colours_one_by_one(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_publishing_takes_the_average_and_says_of_which_network_it_is(tmp_path: 
     for name, value in nets[1].state_dict().items():
         assert torch.equal(content['params'][name], value.float())
     torch.save({'params': nets[0].state_dict()}, run)
-    with pytest.raises(UserError, match='weights of an IAFMNet that do not say which'):
+    with pytest.raises(UserError, match='weights of an IAFMNet whose options are not known'):
         publish(run, {}, tmp_path / 'b.pth')
     assert not (tmp_path / 'b.pth').exists()
 

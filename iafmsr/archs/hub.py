@@ -86,5 +86,5 @@ def _mixed(cls: type[Net]) -> Any:
         import safetensors  # noqa: F401
         from huggingface_hub import PyTorchModelHubMixin
     except ImportError as error:
-        raise UserError(f"{error.name} is not installed; the extra 'hub' brings it") from None
+        raise UserError(f"{error.name} is not installed; install the extra 'hub'") from None
     return type(cls.__name__, (cls, PyTorchModelHubMixin), {})

@@ -50,8 +50,8 @@ class Spandrel(PublishedNet):
         super().__init__()
         known = {support.architecture.id: support.architecture for support in _registry()}
         if id not in known:
-            more = '' if find_spec('spandrel_extra_arches') else ' (pip install spandrel_extra_arches brings more)'
-            raise UserError(f'spandrel knows no id {id!r}{more}, only {", ".join(sorted(known))}')
+            more = '' if find_spec('spandrel_extra_arches') else ' (pip install spandrel_extra_arches adds more)'
+            raise UserError(f'spandrel does not know the id {id!r}{more}, only {", ".join(sorted(known))}')
         self.net = getattr(import_module(type(known[id]).__module__), id)(**hyper)
         # spandrel reads off a network's weights what it is
         self._describe(known[id].load(dict(self.net.state_dict())))

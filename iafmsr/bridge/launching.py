@@ -82,7 +82,7 @@ def meet_by_slurm(port: int | None = None) -> None:
     try:
         rank, count, nodes = (os.environ[f'SLURM_{name}'] for name in ('PROCID', 'NTASKS', 'NODELIST'))
     except KeyError as error:
-        raise UserError(f'--launcher slurm: {error.args[0]} is not set; start the run by srun') from None
+        raise UserError(f'--launcher slurm: {error.args[0]} is not set; start the run with srun') from None
     try:
         # no shell: the list of nodes is text of somebody else's
         found = subprocess.run(

@@ -25,12 +25,12 @@ def check_vgg(vgg_type: str, layers: list[str], download: bool) -> None:
     """
     names = vgg_arch.NAMES.get(vgg_type.removesuffix('_bn'))
     if names is None:
-        raise UserError(f'vgg_type: {vgg_type!r} is none of {", ".join(vgg_arch.NAMES)}')
+        raise UserError(f'vgg_type: {vgg_type!r} must be one of {", ".join(vgg_arch.NAMES)}')
     if vgg_type.endswith('_bn'):
         names = vgg_arch.insert_bn(names)
     unknown = [layer for layer in layers if layer not in names]
     if unknown:
-        raise UserError(f'layer_weights: {unknown[0]!r} is no layer of {vgg_type}')
+        raise UserError(f'layer_weights: {unknown[0]!r} is not a layer of {vgg_type}')
     url = get_model_weights(vgg_type)['IMAGENET1K_V1'].url
     file = Path(torch.hub.get_dir(), 'checkpoints', url.rpartition('/')[2])
     if not download or file.is_file() or (vgg_type == 'vgg19' and Path(vgg_arch.VGG_PRETRAIN_PATH).is_file()):

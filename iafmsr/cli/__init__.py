@@ -20,20 +20,20 @@ __all__ = ['COMMANDS', 'main', 'parser_of', 'register']
 # add_arguments(parser), which must be quick (no torch at its top), and run(args), which returns the exit code.
 COMMANDS = {
     'demo': ('iafmsr.tools.demo', 'enlarge an example picture and compare it with the original'),
-    'train': ('iafmsr.tools.training', 'train a network by an option file'),
-    'test': ('iafmsr.tools.testing', 'test a trained network by an option file'),
+    'train': ('iafmsr.tools.training', 'train a network with an option file'),
+    'test': ('iafmsr.tools.testing', 'test a trained network with an option file'),
     'upscale': ('iafmsr.tools.inference.command', 'make pictures larger'),
-    'inspect': ('iafmsr.tools.inspection.command', 'show where a network spends its work, and why'),
+    'inspect': ('iafmsr.tools.inspection.command', 'show where in a picture a network does extra work, and why'),
     'export': ('iafmsr.tools.export.command', 'write a network as an ONNX file or as a file of weights'),
-    'serve': ('iafmsr.tools.serve.command', 'a page to drop pictures on, in the browser'),
+    'serve': ('iafmsr.tools.serve.command', 'enlarge pictures on a page in the browser'),
     'weights': ('iafmsr.tools.weights', 'list the known weights'),
-    'benchmark': ('iafmsr.tools.benchmark.command', 'measure networks side by side: PSNR, SSIM, sizes, time, memory'),
+    'benchmark': ('iafmsr.tools.benchmark.command', 'compare networks: PSNR, SSIM, size, time, memory'),
     'ablate': ('iafmsr.tools.ablation.command', 'train variants of the network and compare them'),
-    'profile': ('iafmsr.tools.profiling.command', 'measure where time goes, in the sparse convolution and in training'),
+    'profile': ('iafmsr.tools.profiling.command', 'measure what takes time in the sparse convolution and in training'),
     'complexity': ('iafmsr.tools.measure.command', 'count parameters, multiply-accumulates and activations'),
-    'prepare': ('iafmsr.tools.prepare.command', 'make training or validation pairs of folders of pictures'),
-    'download': ('iafmsr.tools.prepare.download_command', 'download DF2K, or the benchmarks'),
-    'env': ('iafmsr.tools.env', 'print versions, device and folders, as a bug report needs them'),
+    'prepare': ('iafmsr.tools.prepare.command', 'make training or validation pairs from folders of pictures'),
+    'download': ('iafmsr.tools.prepare.download_command', 'download the training set DF2K, or the benchmark sets'),
+    'env': ('iafmsr.tools.env', 'print the versions, device and folders that a bug report needs'),
 }
 
 
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     if name.startswith('-'):
         _general().parse_args([name])
     if name not in COMMANDS:
-        raise UserError(f'no command is called {name!r}{did_you_mean(name, COMMANDS)}; iafmsr --help lists them')
+        raise UserError(f'there is no command {name!r}{did_you_mean(name, COMMANDS)}; iafmsr --help lists all commands')
     args = parser_of(name).parse_args(argv[1:])
     args.command, args.command_line = name, shlex.join(['iafmsr', *argv])
     import_packages(args.packages or (), (Path.cwd(),), '--import')
@@ -77,7 +77,7 @@ def parser_of(name: str) -> Parser:
         dest='packages',
         action='append',
         metavar='PACKAGE',
-        help='name of a Python package or module of yours that registers networks; it is installed, or lies in the '
+        help='name of your own Python package or module that registers networks; it must be installed, or be in the '
         'working directory (default: none)',
     )
     return parser
@@ -101,8 +101,8 @@ def _general() -> argparse.ArgumentParser:
         prog='iafmsr',
         usage='iafmsr [-h] [--version] COMMAND ...',
         description='Super-resolution with an information density map.',
-        epilog=f'commands, each with a --help of its own:\n{commands}\n\n'
-        'start:\n'
+        epilog=f'commands (each has its own --help):\n{commands}\n\n'
+        'first steps:\n'
         '  iafmsr demo\n'
         '  iafmsr upscale photo.jpg --output photo_x4.png --weights IAFMNet_x4\n\n'
         'documentation: README.md and the folder docs/ of the repository',

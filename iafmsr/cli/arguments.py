@@ -54,7 +54,9 @@ class Parser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             known = [str(choice) for choice in action.choices]
-            raise argparse.ArgumentError(action, f'{value}: none of {", ".join(known)}{did_you_mean(value, known)}')
+            raise argparse.ArgumentError(
+                action, f'{value}: must be one of {", ".join(known)}{did_you_mean(value, known)}'
+            )
 
     def error(self, message: str) -> NoReturn:
         """Raises:
@@ -79,7 +81,7 @@ class Size(NamedTuple):
 def size(text: str) -> Size:
     """Read ``WIDTHxHEIGHT``."""
     if not re.fullmatch(r'[1-9]\d{0,4}x[1-9]\d{0,4}', text):
-        raise argparse.ArgumentTypeError(f'{text}: WIDTHxHEIGHT is wanted, such as 320x180')
+        raise argparse.ArgumentTypeError(f'{text}: must be WIDTHxHEIGHT, such as 320x180')
     return Size(*map(int, text.split('x')))
 
 
@@ -90,7 +92,7 @@ def exact_scale(text: str) -> Fraction:
         if 0 < scale <= 16 and scale.denominator <= 100:
             return scale
     raise argparse.ArgumentTypeError(
-        f'{text}: a scale in (0, 16] is wanted, of two decimals at most, or a fraction such as 7/3'
+        f'{text}: must be a scale in (0, 16], with at most two decimals, or a fraction such as 7/3'
     )
 
 
@@ -102,7 +104,7 @@ def number(least: int, most: int | None = None) -> Callable[[str], int]:
             if least <= int(text) and (most is None or int(text) <= most):
                 return int(text)
         upper = '' if most is None else f' to {most}'
-        raise argparse.ArgumentTypeError(f'{text}: a number from {least}{upper} is wanted')
+        raise argparse.ArgumentTypeError(f'{text}: must be a whole number from {least}{upper}')
 
     return read
 
@@ -111,7 +113,7 @@ def _budget(text: str) -> float:
     with suppress(ValueError):
         if 0 < float(text) <= 1:
             return float(text)
-    raise argparse.ArgumentTypeError(f'{text}: a share above 0 and up to 1 is wanted')
+    raise argparse.ArgumentTypeError(f'{text}: must be above 0 and at most 1')
 
 
 def add_budget(parser: argparse.ArgumentParser) -> None:
@@ -120,9 +122,9 @@ def add_budget(parser: argparse.ArgumentParser) -> None:
         '--budget',
         type=_budget,
         metavar='B',
-        help='for networks trained with num_routed alone, which the weights that come with iafmsr are not: share of '
-        'the positions at which the last blocks work, such as 0.4. It is a mean over the training pictures: a flat '
-        'picture takes less, a detailed one more (default: 1, all positions)',
+        help='only for networks trained with num_routed (the weights that come with iafmsr are not): share of the '
+        'positions at which the last blocks work, such as 0.4. It is a mean over the training pictures: a flat '
+        'picture needs less, a detailed picture more (default: 1, all positions)',
     )
 
 
@@ -145,13 +147,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--device',
         choices=('cpu', 'cuda', 'mps'),
-        help='device of the networks; mps is the GPU of a Mac (default: cuda where there is one, else cpu)',
+        help='device that computes the networks; mps is the GPU of a Mac (default: cuda if available, else cpu)',
     )
     parser.add_argument(
         '--threads',
         type=number(1),
         metavar='N',
-        help='threads of the network on the CPU (default: $OMP_NUM_THREADS, else one for each core)',
+        help='number of CPU threads for the network (default: $OMP_NUM_THREADS, else one for each core)',
     )
 
 
@@ -160,7 +162,8 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--engine',
         choices=('auto', 'torch', 'openvino', 'onnxruntime'),
-        help='what computes the network; auto: OpenVINO on a CPU where it is installed and gives the same picture, '
+        help='library that computes the network; auto: OpenVINO on a CPU if it is installed and gives the same '
+        'picture, '
         'else PyTorch. The first call with OpenVINO or onnxruntime prepares the network, which takes 20 seconds or '
         'more (default: $IAFMSR_ENGINE, else auto)',
     )
@@ -168,7 +171,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 
 def first_time(say: Callable[[str], None]) -> Callable[[str], None]:
     """The ``begins`` of :func:`iafmsr.nets.in_engine.in_engine`, for a command of :func:`add_engine`."""
-    return lambda line: say(f'{line}; --engine torch does without')
+    return lambda line: say(f'{line}; --engine torch avoids it')
 
 
 def use_device(args: argparse.Namespace) -> torch.device:
@@ -193,10 +196,10 @@ def add_sets(parser: argparse.ArgumentParser, default: list[str] | None = None) 
     parser.add_argument(
         '--data',
         metavar='DIR',
-        help='folder of the benchmark sets: DIR/Set5/HR, DIR/Set5/LR_bicubic/X4 ...; LR is made where there is none '
+        help='folder of the benchmark sets: DIR/Set5/HR, DIR/Set5/LR_bicubic/X4 ...; missing LR is made from HR '
         '(default: $IAFMSR_DATA/benchmarks, else datasets/benchmarks)',
     )
-    everything = '' if default else '; no name: none (default: all in the folder)'
+    everything = '' if default else '; --sets without a name: no set (default: all in the folder)'
     parser.add_argument(
         '--sets',
         nargs='+' if default else '*',

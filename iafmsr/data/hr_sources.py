@@ -60,7 +60,7 @@ def lmdb_sources(root: Path, deep: bool = False) -> list[Source]:
     try:
         text = (root / 'meta_info.txt').read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'{printable(root)}: no LMDB of pictures ({error})') from None
+        raise UserError(f'{printable(root)}: not an LMDB of pictures ({error})') from None
     store = _Lmdb(root, deep)
     return [
         Source(key, (int(height), int(width)), partial(store.read, key))
@@ -99,7 +99,7 @@ class _Lmdb:
         try:
             self.environment = lmdb.open(str(self.root), readonly=True, lock=False, readahead=False)
         except lmdb.Error as error:
-            raise UserError(f'{printable(self.root)}: no LMDB ({error})') from None
+            raise UserError(f'{printable(self.root)}: not an LMDB ({error})') from None
         self.process = os.getpid()
         return self.environment
 

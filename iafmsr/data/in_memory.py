@@ -124,8 +124,8 @@ class TrainSetInMemory:
                     pixels = self.pixels[side]
                     if tuple(picture.shape[:2]) != pixels.sizes[number]:
                         raise UnreadableError(
-                            f'{self.source.names(number)["lq_path"]}: is not of the size that its '
-                            'listing or header gives'
+                            f'{self.source.names(number)["lq_path"]}: has not the size that its '
+                            'header or the list of the LMDB gives'
                         )
                     pixels.picture(number).copy_(picture)
             except UnreadableError as error:
@@ -203,10 +203,10 @@ def _room(count: int, wanted: str, target: torch.device) -> torch.device | None:
                 + (f' ({"; ".join(refusals)})' if refusals else '')
             )
             return place
-        refusals.append(f'{name} has {_gib(free)} free, of which at most {share:.0%} are taken')
+        refusals.append(f'{name} has {_gib(free)} free, of which at most {share:.0%} are used')
     get_root_logger().warning(
-        f'in_memory: {wanted}: the set takes {_gib(count)}, but {"; ".join(refusals)}: pictures '
-        'are read as they are drawn, by data workers'
+        f'in_memory: {wanted}: the set takes {_gib(count)}, but {"; ".join(refusals)}: data workers '
+        'read the pictures when they are needed'
     )
     return None
 

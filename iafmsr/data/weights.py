@@ -48,10 +48,10 @@ def read_weights(file: Path, names: Sequence[str]) -> Tensor:
         except ValueError:
             found[name.strip()] = math.nan
         if not name or not 0 <= found[name.strip()] < math.inf:
-            raise UserError(f'{printable(file)}, line {number}: not a name and a weight from 0')
+            raise UserError(f'{printable(file)}, line {number}: must be a name and a weight from 0')
     missing = [name for name in (Path(name).name for name in names) if name not in found]
     if missing:
-        raise UserError(f'{printable(file)}: no weight of {missing[0]}, nor of {len(missing) - 1} other pictures')
+        raise UserError(f'{printable(file)}: no weight for {missing[0]} and {len(missing) - 1} other pictures')
     weights = torch.tensor([found[Path(name).name] for name in names], dtype=torch.float64)
     if not weights.any():
         raise UserError(f'{printable(file)}: all weights are 0')

@@ -63,8 +63,8 @@ def _held(folder: Path, wait: bool) -> TextIOWrapper:
             file.seek(0)
             with file:
                 raise UserError(
-                    f'{printable(folder)}: process {file.read().strip()} is at work in it; '
-                    'wait for its end, or take another name'
+                    f'{printable(folder)}: process {file.read().strip()} is using it; '
+                    'wait until it ends, or choose another name'
                 ) from None
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), os.stat(file.name)):

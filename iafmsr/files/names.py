@@ -78,8 +78,8 @@ def list_pictures(folders: Sequence[Path]) -> list[PictureFile]:
             other = found.setdefault(path.stem, PictureFile(path, size))
             if other.path != path:
                 raise UserError(
-                    f'two pictures of one name: {printable(other.path)} and {printable(path)}; rename one, '
-                    'since results go by the names'
+                    f'two pictures have the same name: {printable(other.path)} and {printable(path)}; rename '
+                    'one, since the results are named after the pictures'
                 )
     return list(found.values())
 

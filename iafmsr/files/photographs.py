@@ -18,5 +18,5 @@ def photograph(name: str) -> Path:
     """
     package = find_spec('skimage')
     if package is None or package.origin is None:
-        raise UserError('the photographs come with scikit-image; run: bash scripts/install.sh')
+        raise UserError('scikit-image, which contains the photographs, is not installed; run: bash scripts/install.sh')
     return Path(package.origin).parent / 'data' / name

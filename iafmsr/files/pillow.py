@@ -78,7 +78,7 @@ def _mode(image: Image.Image) -> str:
     if image.mode == 'P':
         return 'RGB'
     if image.mode not in _BY_PILLOW:
-        raise UnreadableError(f'pixels of kind {image.mode}, not of 8 or 16 bits')
+        raise UnreadableError(f'pixels of the unsupported kind {image.mode}, not integers of 8 or 16 bits')
     return _BY_PILLOW[image.mode]
 
 

@@ -115,7 +115,7 @@ def _decoded(
     kind = f'TIFF of 16 bits, {_name(page.photometric)}, compressed by {_name(page.compression)}'
     # OpenCV mixes up planes, forgets gray's alpha, and knows no other colours
     if not plain or page.samplesperpixel == 2 or page.planarconfig == _SEPARATE_PLANES and page.samplesperpixel > 1:
-        raise UnreadableError(f'{kind}: not read in this form; RGB or gray without compression is')
+        raise UnreadableError(f'{kind}: this form is not supported; save it as RGB or gray without compression')
     pixels = by_opencv(file, f'{kind}: cannot be decoded')
     return _planes(pixels.reshape(*pixels.shape[:2], -1), page)
 
@@ -140,7 +140,7 @@ def _planes(pixels: np.ndarray, page: TiffPage) -> tuple[np.ndarray, np.ndarray 
 def _check(page: TiffPage, file: BinaryIO) -> None:
     """Whether the pixels are all there, and of a kind that is read."""
     if _DNG_VERSION in page.tags or _tag(page, _SUBFILE, 0) & _REDUCED:
-        raise UnreadableError("a camera's raw photograph, of which a program for such files makes a picture")
+        raise UnreadableError('a raw photograph of a camera; convert it with a program for such files')
     bits = _tag(page, _BITS, 1)
     bits = set(bits) if isinstance(bits, tuple) else {bits}
     if page.sampleformat in _SAMPLE_FORMATS:
@@ -149,7 +149,7 @@ def _check(page: TiffPage, file: BinaryIO) -> None:
         raise UnreadableError(f'TIFF of {" and ".join(map(str, sorted(bits)))} bits, not of 8 or 16 bits')
     ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
     if not ends or min(page.databytecounts) == 0 or max(ends) > file.seek(0, os.SEEK_END):
-        raise UnreadableError('cut short')
+        raise UnreadableError('the file is incomplete')
 
 
 def _tag(page: TiffPage, code: int, default: Any) -> Any:

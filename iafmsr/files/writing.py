@@ -37,14 +37,14 @@ def check_kind(path: Path, picture: Picture, scale: Fraction | int = 1) -> None:
     """
     suffix, name = path.suffix.lower(), printable(path)
     if suffix not in KINDS:
-        raise UserError(f'{name}: no kind of file that is written; known: {" ".join(KINDS)}')
+        raise UserError(f'{name}: this kind of file cannot be written; use one of {" ".join(KINDS)}')
     kind, (height, width) = KINDS[suffix], (math.ceil(scale * side) for side in picture.colour.shape[:2])
     if max(height, width) > kind.longest:
         raise UserError(f'{name}: {suffix} cannot hold {width}x{height} pixels; .png can')
     if picture.alpha is not None and not kind.alpha:
-        raise UserError(f'{name}: {suffix} holds no transparency; known to hold it: {_with("alpha")}')
+        raise UserError(f'{name}: {suffix} cannot hold transparency; use one of {_with("alpha")}')
     if picture.colour.dtype == np.uint16 and not kind.deep:
-        raise UserError(f'{name}: {suffix} holds 8 bits, the picture has 16; known to hold them: {_with("deep")}')
+        raise UserError(f'{name}: {suffix} cannot hold 16 bits, which the picture has; use one of {_with("deep")}')
 
 
 def write(picture: Picture, path: Path, quality: int = QUALITY) -> None:

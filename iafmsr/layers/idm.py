@@ -103,7 +103,7 @@ class InformationDensity(InFloat32):
                 raise ValueError(f'{name} must be one of {", ".join(known)}, got {value!r}')
         self.form = GUIDES.find(guide)()
         if self.form.per_channel and idm_unit == 'normalised':
-            raise ValueError("idm_unit 'normalised' is of one map: guide must be 'idm'")
+            raise ValueError("idm_unit 'normalised' needs a guide of one map: guide must be 'idm'")
         self.k, self.k_of, self.gain, self.idm_unit, self.guide, self.mask = k, k_of, gain, idm_unit, guide, mask
         self.detach_idm, self.detach_features = detach_idm, detach_features
         self.num_guide = num_feat if self.form.per_channel else 1  # channels of the guide

@@ -104,7 +104,7 @@ def resume_training(self: Any, state: Options) -> None:
         raise UserError(f'{path}: has {len(state["optimizers"])} optimizers, the option file {len(self.optimizers)}')
     if (types := state.get('optimizer_types', _types(self.optimizers))) != _types(self.optimizers):
         raise UserError(
-            f'{path}: is of {" and ".join(types)}, the option file of {" and ".join(_types(self.optimizers))}'
+            f'{path}: was saved with {" and ".join(types)}, the option file has {" and ".join(_types(self.optimizers))}'
         )
     for optimizer, saved in zip(self.optimizers, state['optimizers'], strict=True):
         load_moments(optimizer, saved, path)
@@ -142,8 +142,8 @@ def load_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any], path: 
         for value in moments.values()
     ):
         raise UserError(
-            f'{path}: its optimizer is not the one of the option file (train.optim_g), or its network; '
-            'start from its weights by path.pretrain_network_g'
+            f'{path}: its optimizer or its network differs from that of the option file (train.optim_g, network_g); '
+            'start from its weights with path.pretrain_network_g'
         )
     optimizer.load_state_dict({'state': saved['state'], 'param_groups': groups})
 
@@ -167,7 +167,7 @@ def load_network(
     left = net.state_dict().keys() - taken.keys()
     get_root_logger().info(
         f'{len(taken)} of {len(taken) + len(left)} tensors of {type(net).__name__} taken from '
-        f'{load_path}' + (f'; new are {some(left)}' if left else '')
+        f'{load_path}' + (f'; not in the file: {some(left)}' if left else '')
     )
     net.load_state_dict(taken, strict=not left)
 

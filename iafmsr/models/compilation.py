@@ -34,8 +34,8 @@ def compiled_or_not(net: nn.Module, mode: str, try_out: Callable[[nn.Module], No
         reason = str(error).strip().partition('\n')[0][:120]
         name = type(getattr(net, 'module', net)).__name__
         get_root_logger().warning(
-            f'train.compile: {name} cannot be trained compiled ({type(error).__name__}: {reason}'
-            '); it is trained as it is'
+            f'train.compile: {name} cannot be compiled for training ({type(error).__name__}: {reason}'
+            '); it is trained without compilation'
         )
         torch._dynamo.reset()
         compiled = net

@@ -75,7 +75,7 @@ class IAFMNetModel(SRModel):
         forward = self.get_bare_model(self.net_g).forward
         self.with_density, self.with_average = self.losses.need('density'), self.losses.need('average')
         if self.with_density and 'return_density' not in inspect.signature(forward).parameters:
-            raise UserError(f'{self.with_density[0]}: {self.opt["network_g"]["type"]} gives no density; leave it out')
+            raise UserError(f'{self.with_density[0]}: needs a density, {self.opt["network_g"]["type"]} gives none')
         self.precision = usable(train.get('autocast'), self.device)
         self.compile_mode = train.get('compile')
         self.compiled_net: nn.Module | None = None

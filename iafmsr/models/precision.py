@@ -18,6 +18,6 @@ def usable(wanted: str | None, device: torch.device) -> torch.dtype | None:
         device: of the training.
     """
     if wanted == 'bf16' and not has_bf16(device):
-        get_root_logger().warning(f'train.autocast: bf16: this {device.type} has no arithmetic for it; float32 instead')
+        get_root_logger().warning(f'train.autocast: this {device.type} does not support bf16; float32 is used instead')
         return None
     return DTYPES[wanted] if wanted else None

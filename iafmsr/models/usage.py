@@ -28,7 +28,7 @@ def announce_unused_parameters(opt: dict[str, Any], net: nn.Module) -> None:
     unused = unused_parameters(net, channels_of(opt['network_g']) or 3, bool(losses))
     opt['find_unused_parameters'] = bool(unused) or any(loss.start_iter > 1 for loss in losses)
     if unused:
-        get_root_logger().info(f'find_unused_parameters: true, no loss trains {", ".join(unused)}')
+        get_root_logger().info(f'find_unused_parameters is set to true: no loss trains {", ".join(unused)}')
 
 
 def unused_parameters(net: nn.Module, channels: int, with_density: bool) -> list[str]:

@@ -94,14 +94,15 @@ def _by_spandrel(where: str, file: Path, weights: Mapping[str, Any]) -> nn.Modul
     check_values(file, weights)
     if find_spec('spandrel') is None:
         raise UserError(
-            f"{where}: weights of no network that is known here ({', '.join(ARCHS)}; the extra 'spandrel' brings more)"
+            f"{where}: the network of these weights is not known ({', '.join(ARCHS)}; install the extra 'spandrel' "
+            'for more)'
         )
     for state_dict in unwrapped(weights):
         # a plain number may be a mark of the network (RealCUGAN's "pro"), or a trainer's note
         for part in (state_dict, {name: value for name, value in state_dict.items() if isinstance(value, Tensor)}):
             with suppress(UserError):
                 return archs.Spandrel.from_weights(part)
-    raise UserError(f'{where}: weights of no network that is known here ({", ".join(ARCHS)}) or to spandrel')
+    raise UserError(f'{where}: the network of these weights is not known here ({", ".join(ARCHS)}) or to spandrel')
 
 
 @contextmanager

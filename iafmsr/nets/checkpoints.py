@@ -59,7 +59,7 @@ def load_state(file: str | Path, models: str | Path, networks: Iterable[str]) ->
             raise UserError(f'{file}: the weights of its iteration {state["iter"]} are missing: {weights}')
         known = state.get('networks', {}).get(weights.name)  # not in a state of BasicSR's own
         if known is not None and hashlib.sha256(weights.read_bytes()).hexdigest() != known:
-            raise UserError(f'{file}: {weights.name} is not what was saved with it')
+            raise UserError(f'{file}: {weights.name} has changed since it was saved with this state')
         load_checkpoint(weights)
     return state
 

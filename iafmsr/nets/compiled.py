@@ -24,11 +24,11 @@ _HINTS = {'fp32': 'f32', 'bf16': 'bf16', 'fp16': 'f16'}
 def refusal(engine: str, precision: str = 'fp32') -> str | None:
     """Why an engine cannot run here in a precision; None where it can."""
     if find_spec(engine) is None:
-        return f"{engine} is not installed; the extra '{_EXTRAS[engine]}' brings it"
+        return f"{engine} is not installed; install the extra '{_EXTRAS[engine]}'"
     if precision != 'fp32' and engine == 'onnxruntime':
-        return 'onnxruntime computes in float32, or as a file of iafmsr export --fp16 says'
+        return 'onnxruntime computes in float32, or in the precision of a file of iafmsr export --fp16'
     if precision != 'fp32' and precision.upper() not in _openvino().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
-        return f'this CPU has no arithmetic for {precision}'
+        return f'this CPU does not support {precision}'
     return None
 
 
@@ -58,7 +58,7 @@ def _taken_by(engine: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the engines' errors have no base of their own
-        raise UserError(f'no ONNX file that {engine} takes ({type(error).__name__})') from None
+        raise UserError(f'{engine} cannot load this ONNX file ({type(error).__name__})') from None
 
 
 @cache

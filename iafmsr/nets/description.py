@@ -82,7 +82,7 @@ def describe(
 def _by_options(file: Path, given: dict[str, Any], root: Path) -> Described:
     opt = _options(file)
     if not isinstance(opt.get('network_g'), dict) or 'type' not in opt['network_g']:
-        raise UserError(f'{printable(file)}: it has no network_g')
+        raise UserError(f'{printable(file)}: it has no section network_g')
     path = opt['path'] if isinstance(opt.get('path'), dict) else {}
     weights = path.get('pretrain_network_g') and root / str(path['pretrain_network_g'])
     if weights and not weights.is_file():
@@ -115,9 +115,9 @@ def _by_shapes(file: Path, weights: Mapping[str, Any], given: dict[str, Any], la
     if found.untold and not given:
         name = found.network['type']
         raise UserError(
-            f'{printable(file)}: weights of an {name} that do not say which: {", ".join(found.untold)} '
-            f'leave no trace; give its option file instead, or FILE:key=value,... with what differs from '
-            f'the defaults (FILE:type={name} where nothing does)'
+            f'{printable(file)}: weights of an {name} whose options are not known: {", ".join(found.untold)} '
+            f'cannot be seen in weights; give its option file instead, or FILE:key=value,... with the options that '
+            f'are not the defaults (FILE:type={name} if all are the defaults)'
         )
     return _with(found.network, named)
 
@@ -126,11 +126,11 @@ def _check_trusted(file: str, network: Any) -> None:
     """Check the section of a network that a file brings along, itself or in the folder of its run."""
     name = network.get('type') if isinstance(network, dict) else None
     if not isinstance(name, str) or not all(isinstance(key, str) for key in network):
-        raise UserError(f'{file}: its network_g is no section of a type and keywords')
+        raise UserError(f'{file}: its network_g must be a section with a type and keywords')
     if name not in TRUSTED and not _is_the_users(name):
         raise UserError(
-            f'{file}: its network_g is of type {name!r}; a file may name {", ".join(sorted(TRUSTED))}, and with '
-            '--import PACKAGE the networks that a package of yours registers'
+            f'{file}: its network_g has the type {name!r}; allowed are {", ".join(sorted(TRUSTED))}, and with '
+            '--import PACKAGE the networks that your own package registers'
         )
 
 
@@ -154,7 +154,7 @@ def _options(file: Path) -> dict[str, Any]:
         reason = str(error).partition('\n')[0]
         raise UserError(f'{printable(file)}: not an option file: {reason}') from None
     if not isinstance(opt, dict):
-        raise UserError(f'{printable(file)}: not an option file: a mapping of keys to values is wanted')
+        raise UserError(f'{printable(file)}: not an option file: must be a mapping of keys to values')
     return opt
 
 

@@ -115,7 +115,7 @@ def load_onnx(file: Path) -> TrainedNet:
     except UserError as error:
         raise UserError(f'{name}: {error}') from None
     if 'size' in net.described:
-        raise UserError(f'{name}: a graph for pictures of one size, {net.described["size"]}; it is for other programs')
+        raise UserError(f'{name}: a graph for pictures of one size, {net.described["size"]}: only for other programs')
     found = trained(name, net, {'type': str(net.described['arch'])})
     if found.scale != net.described['scale']:
         raise UserError(f'{name}: it says scale {net.described["scale"]!r}, and enlarges by {found.scale}')
@@ -137,11 +137,11 @@ def _described(content: bytes) -> dict[str, Any]:
     try:
         import onnx
     except ImportError:
-        raise UserError("onnx is not installed; the extra 'onnx' brings it") from None
+        raise UserError("onnx is not installed; install the extra 'onnx'") from None
     try:
         model = onnx.load_from_string(content)
     except Exception as error:  # of protobuf's own kinds
-        raise UserError(f'no ONNX file ({type(error).__name__})') from None
+        raise UserError(f'not an ONNX file ({type(error).__name__})') from None
     said = {entry.key: entry.value for entry in model.metadata_props}.get(METADATA)
     if said is None:
         raise UserError('not written by iafmsr export')
@@ -149,9 +149,9 @@ def _described(content: bytes) -> dict[str, Any]:
         described: dict[str, Any] = json.loads(said)
         _ = described['arch'], described['scale'], int(described.get('margin', 0))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise UserError(f'what it says of its network (metadata {METADATA!r}) is damaged') from None
+        raise UserError(f'the description of its network (metadata {METADATA!r}) is damaged') from None
     if [value.name for value in (*model.graph.input, *model.graph.output)] != ['lq', 'sr']:
-        raise UserError('no graph from lq to sr')
+        raise UserError('its input and output must be lq and sr')
     taken = model.graph.input[0].type.tensor_type.shape.dim
     return {**described, 'channels': 1 if len(taken) > 1 and taken[1].dim_value == 1 else 3}
 

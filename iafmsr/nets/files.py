@@ -70,7 +70,7 @@ def find_weights(entry: str, option: str = '--weights ') -> NamedFile:
     name, keys = (matched['file'], matched['keys']) if matched else (entry, None)
     path = find(name)
     if path is None and Path(name).is_dir():
-        raise UserError(f'{option}{name}: a folder, but not that of a run: no models/ in it')
+        raise UserError(f'{option}{name}: not the folder of a run: there is no folder models/ in it')
     if path is None:
         known = ', '.join(known_names())
         raise UserError(f'{option}{name}: no such file' + (f', and none of the names {known}' if known else ''))
@@ -87,4 +87,4 @@ def parse_keys(entry: str, text: str | None) -> dict[str, Any]:
     try:
         return {key: yaml.safe_load(value) for key, value in (part.split('=', 1) for part in parts)}
     except yaml.YAMLError:
-        raise UserError(f'{entry}: the keys are no list of key=value') from None
+        raise UserError(f'{entry}: the keys must be a list of key=value') from None

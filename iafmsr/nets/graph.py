@@ -116,7 +116,7 @@ def _program(
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise UserError(f"{error.name} is not installed; the extra 'onnx' brings it") from None
+        raise UserError(f"{error.name} is not installed; install the extra 'onnx'") from None
     size, (batch, *sides) = torch.export.Dim.DYNAMIC, (1, *given[::-1]) if given else _TRACED
 
     try:

@@ -77,7 +77,7 @@ def in_engine(
 def unfit(engine: str, device: torch.device, precision: str) -> str | None:
     """Why an engine, ``torch`` among them, cannot compute in a precision on a device; None where it can."""
     if engine == 'torch':
-        return None if has(precision, device) else f'this {device.type} has no arithmetic for {precision}'
+        return None if has(precision, device) else f'this {device.type} does not support {precision}'
     return refusal(engine, precision) if device.type == 'cpu' else f'it runs on a CPU, not on {device}'
 
 
@@ -87,7 +87,7 @@ def _chosen(engine: str | None, trained: TrainedNet) -> str:
     """
     engine = engine or _default(trained)
     if engine not in ENGINES:
-        raise UserError(f'engine {engine!r}: one of {", ".join(ENGINES)} is wanted')
+        raise UserError(f'engine {engine!r}: must be one of {", ".join(ENGINES)}')
     if engine == 'torch' and isinstance(trained.net, EngineNet):
         raise UserError('engine torch: an ONNX file runs in openvino or onnxruntime')
     return engine
@@ -106,9 +106,11 @@ def graphs_folder() -> Path:
 
 def _as_it_is(trained: TrainedNet, device: torch.device, precision: str) -> TrainedNet:
     if isinstance(trained.net, EngineNet) and precision != 'fp32':
-        raise UserError(f'precision {precision}: {trained.net.engine} computes a file as it was exported')
+        raise UserError(
+            f'precision {precision}: {trained.net.engine} uses the precision with which the file was exported'
+        )
     if not has(precision, device):
-        raise UserError(f'precision {precision}: this {device.type} has no arithmetic for it, and fp32 is faster')
+        raise UserError(f'precision {precision}: this {device.type} does not support it; use fp32, which is faster')
     return trained
 
 
@@ -191,7 +193,7 @@ def _keep(name: str, content: bytes, say: Say) -> None:
     try:
         write_whole(graphs_folder() / name, hashlib.sha256(content).digest() + content)
     except UserError as error:
-        say(f'what is converted is not kept: {error}')
+        say(f'the converted network cannot be kept: {error}')
 
 
 def _key(trained: TrainedNet, size: Sequence[int] | None) -> str:

@@ -52,7 +52,7 @@ def _read_safetensors(file: Path) -> dict[str, Any]:
     try:
         from safetensors import safe_open
     except ImportError:
-        raise UserError(f"{file}: safetensors is not installed; the extra 'hub' brings it") from None
+        raise UserError(f"{file}: safetensors is not installed; install the extra 'hub'") from None
     with safe_open(file, 'pt') as opened:
         said = (opened.metadata() or {}).get('network_g')
         content: dict[str, Any] = {'params': {name: opened.get_tensor(name) for name in opened.keys()}}  # noqa: SIM118
@@ -71,4 +71,4 @@ def _check_archive(file: str | Path) -> None:
             raise UserError(f'{file}: its parts overlap')
         damaged = archive.testzip()  # torch does not look at the check sums
     if damaged:
-        raise UserError(f'{file}: damaged, {damaged} in it has another check sum')
+        raise UserError(f'{file}: damaged, the checksum of {damaged} in it is wrong')

@@ -113,7 +113,7 @@ def check_values(file: str | Path, weights: Mapping[str, Any]) -> None:
             None,
         )
         if kind:
-            raise UserError(f'{file}: {name} is {kind}, which weights of a network are not')
+            raise UserError(f'{file}: {name} is {kind}; weights of a network must be plain tensors')
         if value.is_floating_point() and not _is_finite(value):
             raise UserError(f'{file}: {name} holds values that are not finite (NaN or infinite)')
 
@@ -140,5 +140,5 @@ def _of_state(file: Path, content: Mapping[Any, Any]) -> str:
     return f'{file}: a training state; ' + (
         f'its weights are {weights}'
         if weights.is_file()
-        else 'weights are files net_g_*.pth, in the folder models beside its own'
+        else 'weights are files net_g_*.pth, in the folder models next to its own folder'
     )

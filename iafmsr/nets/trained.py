@@ -72,7 +72,7 @@ def set_budget(net: nn.Module, budget: float | None) -> None:
     if budget is None:
         return
     if not getattr(net, 'num_routed', 0):
-        raise UserError(f'--budget {budget:g}: this network has no routed blocks; it does all of its work everywhere')
+        raise UserError(f'--budget {budget:g}: this network has no routed blocks, so its work cannot be reduced')
     net.budget = budget  # type: ignore[assignment]
 
 
@@ -101,6 +101,6 @@ def trained(where: str, net: nn.Module, network: Mapping[str, Any]) -> TrainedNe
     if (batch, planes, width) != (1, channels, height) or height % _SIDE or height < _SIDE:
         raise UserError(
             f'{where}: {network["type"]} makes {planes} channels of {width}x{height} from {channels} of '
-            f'{_SIDE}x{_SIDE}: no network for super-resolution'
+            f'{_SIDE}x{_SIDE}: not a network for super-resolution'
         )
     return TrainedNet(net, network['type'], height // _SIDE, channels)

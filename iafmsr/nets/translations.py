@@ -73,7 +73,7 @@ def _adaptive_max_pool(x: Any, output_size: Any) -> Any:
 
     sides = list(zip((2, 3), list(x.shape)[2:], output_size, strict=True))
     if not all(isinstance(number, int) for side in sides for number in side):
-        raise ValueError('its adaptive pooling has a graph for pictures of one size alone')
+        raise ValueError('its adaptive pooling can be exported only for pictures of one size')
     for axis, length, cells in sorted(sides, key=lambda side: side[1] % side[2] > 0):
         if length % cells == 0:
             kernel = [length // cells if axis == other else 1 for other in (2, 3)]

@@ -81,7 +81,7 @@ class OptionLoader(ValueLoader):
         above = (*self.above, Path(self.name).resolve())
         try:
             if base.suffix not in ('.yml', '.yaml'):
-                raise UserError(f'{base}: the name of an option file ends in .yml')
+                raise UserError(f'{base}: the name of an option file must end in .yml')
             if base.resolve() in above:
                 raise UserError(f'{base}: starts from itself')
             return over(_read(base, above), opt)
@@ -169,7 +169,7 @@ def _read(file: Path, above: tuple[Path, ...]) -> Options:
     except (ValueError, RecursionError) as error:
         raise error if isinstance(error, UserError) else UserError(f'{file}: not valid YAML: {error}') from None
     if not isinstance(opt, dict):
-        raise UserError(f'{file}: not an option file: a mapping of keys to values is wanted')
+        raise UserError(f'{file}: not an option file: must be a mapping of keys to values')
     return opt
 
 
@@ -177,7 +177,7 @@ def _force(opt: Options, entry: str) -> None:
     keys, _, value = entry.partition('=')
     names = keys.strip().split(':')
     if entry.count('=') != 1 or not all(re.fullmatch(r'[\w.+-]+', name) for name in names):
-        raise UserError(f'--force_yml {entry}: section:key=value is wanted')
+        raise UserError(f'--force_yml {entry}: must be section:key=value')
     section = opt
     for name in names[:-1]:
         if not isinstance(section.get(name), dict):

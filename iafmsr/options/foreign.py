@@ -30,17 +30,17 @@ _INSTEAD = {
     'use_channels_last': 'write `train: {channels_last: true}`',
     'use_compile': 'write `train: {compile: default}`',
     'compile_mode': 'write `train: {compile: default}`, or another mode',
-    'datasets.*.task': 'leave it out, all datasets are of super-resolution',
+    'datasets.*.task': 'leave it out, all datasets are for super-resolution',
     'datasets.*.lq_size': 'write gt_size, which is lq_size times the scale',
     'datasets.*.accum_iter': 'write total_batch_size, which is accum_iter times as large, and `train: {accumulate: N}`',
-    'train.fft_opt.reduction': 'leave it out, FFTLoss is the mean',
+    'train.fft_opt.reduction': 'leave it out, FFTLoss always takes the mean',
     **{
         f'train.optim_g.type={name}': 'write AdamW, or Muon for a short training'
         for name in ('Adan', 'AdanSF', 'adan', 'adan_sf', 'Lion', 'Prodigy')
     },
     'val.val_enabled': 'leave out the section val for no validation',
-    'val.metrics_enabled': 'leave out the section metrics for none',
-    'val.tile_size': 'leave it out, validation is of whole pictures',
+    'val.metrics_enabled': 'leave out the section metrics for no metrics',
+    'val.tile_size': 'leave it out for whole pictures, or write tile',
 }
 
 

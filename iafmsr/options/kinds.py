@@ -70,7 +70,7 @@ Seconds = Annotated[int, Strict(), Field(ge=1, le=10**9), Kind('a whole number f
 Workers = Annotated[int, Strict(), Field(ge=0, le=256), Kind('a whole number from 0 to 256')]
 # an iteration count may be written 5e3, or !!float 5e3 as in BasicSR's files
 Iterations = Annotated[float, Strict(), AllowInfNan(False), Field(ge=1, multiple_of=1), Kind('a whole number from 1')]
-Steps = Kind('values by the iteration from which they hold, such as {5000: 128}')
+Steps = Kind('iterations, each with the value that is used from then on, such as {5000: 128}')
 GPUs = Annotated[Literal['auto'] | Natural, Kind('auto or a whole number from 0')]
 
 

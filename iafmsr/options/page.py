@@ -16,13 +16,13 @@ _HEAD = """# Options
 
 Made by `python -m iafmsr.options.page` from `iafmsr/options/schema.py`; change that file, not this one.
 
-An option file is YAML. `base: FILE` at its top starts from another option file; what the file says stands over what the
-base says, section by section, and `~` takes a section out. `--force_yml section:key=value` changes a key for one run.
-`~` in place of a value stands for "not given".
+An option file is YAML. `base: FILE` at its top starts from another option file. The keys of the file replace those of
+the base, section by section, and `~` removes a section. `--force_yml section:key=value` changes a key for one run. The
+value `~` means "not given".
 
-A section with a `type` is of a class that is registered under that name, with BasicSR's decorators or here. Its other
-keys are the keywords of the class's constructor, beside those that are listed. A dataset of your own may list its keys
-in `OPTION_KEYS`.
+A section with a `type` configures the class that is registered under this name, by BasicSR or by this package. In
+addition to the keys that are listed here, it takes the keywords of the constructor of the class. A dataset of your own
+may list its keys in `OPTION_KEYS`.
 
 An editor with a YAML language server completes and checks the keys of a file with this line at its top:
 

@@ -36,7 +36,7 @@ def import_packages(names: Iterable[str], folders: Iterable[Path], where: str) -
         except ModuleNotFoundError as error:
             if error.name is None or not f'{name}.'.startswith(f'{error.name}.'):
                 raise
-            raise UserError(f'{where}: no package {name} on the path of Python, nor in {sys.path[-1]}') from None
+            raise UserError(f'{where}: no package {name} on the path of Python or in {sys.path[-1]}') from None
         _imported.add(top)
 
 

@@ -1,1 +1,1 @@
-"""What is done with networks beside training them: each command in its own folder or module."""
+"""The commands, each in its own folder or module."""

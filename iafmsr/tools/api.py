@@ -1,4 +1,4 @@
-"""The package as a library: :func:`load`, :func:`upscale` and :func:`density`, each of which is ``iafmsr.NAME``."""
+"""The Python interface: :func:`load`, :func:`upscale` and :func:`density`, also available as ``iafmsr.NAME``."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ def load(
     """A network with its weights, in evaluation mode.
 
     Args:
-        weights: a known name (``iafmsr weights`` lists them), a file of weights, an option file that names some, the
-            folder of a run, or a file of ``iafmsr export``.
-        device: where it is put; the CPU by default.
-        engine: ``torch`` (a plain module, which can be trained), or ``openvino``, ``onnxruntime`` or ``auto`` as of
-            :func:`upscale`: faster on a CPU, for inference alone.
+        weights: a known name (``iafmsr weights`` lists them), a file of weights, an option file that names weights,
+            the folder of a run, or a file written by ``iafmsr export``.
+        device: device of the network; the CPU by default.
+        engine: ``torch`` (a plain module, which can be trained), or ``openvino``, ``onnxruntime`` or ``auto`` as in
+            :func:`upscale`: faster on a CPU, but only for inference.
 
     Returns:
         ``net(lq)``: (B, C, H, W) in [0, 1] -> (B, C, sH, sW).
 
     Raises:
-        UserError: there are no such weights, they are of no network that is known, or the engine cannot take it.
+        UserError: there are no such weights, their network is not known, or the engine cannot run it.
 
     Examples:
         >>> net = iafmsr.load('IAFMNet_x2')
@@ -79,22 +79,22 @@ def upscale(
     outscale: float | str | Fraction | None = None,
     engine: str | None = None,
 ) -> Any:
-    """Enlarge a picture. The result has the type of the picture; that of a file is a Pillow picture.
+    """Enlarge a picture. The result has the type of the input; for a file it is a Pillow image.
 
     Args:
-        picture: a file's name or a Pillow picture (the result has 8 bits of colour, and alpha enlarged); or uint8,
-            uint16 or numbers in [0, 1] as an array (H, W[, 1 or 3]) or a tensor (C, H, W) or (B, C, H, W).
-        weights: as of :func:`load`, or a network, which is left as it is.
-        device: where it is computed. Default: that of a network that is given, else CUDA if there is one, else the CPU.
+        picture: a file name or a Pillow image (colours have 8 bits in the result, and alpha is enlarged too); or an
+            array (H, W[, 1 or 3]) or a tensor (C, H, W) or (B, C, H, W) of uint8, uint16, or floats in [0, 1].
+        weights: as in :func:`load`, or a network, which is not changed.
+        device: device to compute on. Default: that of ``weights`` if it is a network, else CUDA if available, else CPU.
         tile: side of the tiles in pixels; 0: the whole picture at once. The result is the same for an IAFMNet.
-        precision: of the arithmetic, ``fp32``, ``bf16`` or ``fp16``.
+        precision: number format to compute in, ``fp32``, ``bf16`` or ``fp16``.
         budget: share of the positions at which the last blocks work, for a network trained with ``num_routed``.
         ensemble: take the mean over the eight flips and rotations.
-        outscale: of the result, such as 2.5 or '7/3'; the network's result is resized to it by bicubic interpolation.
-        engine: see :func:`iafmsr.nets.in_engine.in_engine`; a network stays in the one that it is in.
+        outscale: scale of the result, such as 2.5 or '7/3', to which the network's result is resized (bicubic).
+        engine: see :func:`iafmsr.nets.in_engine.in_engine`. By default, a network that is given keeps its engine.
 
     Raises:
-        UserError: the weights, the picture or a keyword is wrong, or memory does not suffice.
+        UserError: the weights, the picture or a keyword is wrong, or there is not enough memory.
 
     Examples:
         >>> iafmsr.upscale(np.zeros((6, 9, 3), np.uint8)).shape
@@ -113,15 +113,15 @@ def density(picture: P, weights: Weights = DEFAULT, *, device: str | torch.devic
     """The information density map of a picture: how many bits a network expects each position to cost.
 
     Args:
-        picture: as of :func:`upscale`.
-        weights: as of :func:`upscale`.
-        device: as of :func:`upscale`.
+        picture: as in :func:`upscale`.
+        weights: as in :func:`upscale`.
+        device: as in :func:`upscale`.
 
     Returns:
-        An array (H, W); of a tensor (C, H, W) or (B, C, H, W) a tensor (1, H, W) or (B, 1, H, W). float32.
+        An array (H, W); for a tensor (C, H, W) or (B, C, H, W), a tensor (1, H, W) or (B, 1, H, W). Both float32.
 
     Raises:
-        UserError: the network has no such map, or as :func:`upscale`.
+        UserError: the network has no such map; or see :func:`upscale`.
 
     Examples:
         >>> iafmsr.density(np.zeros((6, 9, 3), np.uint8)).shape
@@ -163,7 +163,7 @@ def _enlarger(
     if device is None and isinstance(weights, nn.Module):
         device = next((parameter.device for parameter in weights.parameters()), torch.device('cpu'))
     if precision not in DTYPES:
-        raise UserError(f'precision {precision!r}: one of {", ".join(DTYPES)} is wanted')
+        raise UserError(f'precision {precision!r}: must be one of {", ".join(DTYPES)}')
     device = _device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     found = _trained(weights)
     set_budget(found.net, budget)
@@ -184,7 +184,7 @@ def _device(device: str | torch.device) -> torch.device:
     try:
         device = torch.device(device)
     except RuntimeError:
-        raise UserError(f'device {device!r}: one of {", ".join(there)} is wanted') from None
+        raise UserError(f'device {device!r}: must be one of {", ".join(there)}') from None
     if device.type in there and not there[device.type]():
         raise UserError(f'device {device}: this machine has no such GPU')
     return device
@@ -197,7 +197,7 @@ def _picture(picture: str | os.PathLike[str] | Image.Image) -> Picture:
         name = '' if isinstance(picture, Image.Image) else f'{os.fspath(picture)}: '
         raise UserError(f'{name}{error}') from None
     except TypeError:
-        raise UserError(f'{type(picture).__name__}: a file, a Pillow picture, an array or a tensor is wanted') from None
+        raise UserError(f'{type(picture).__name__}: must be a file, a Pillow image, an array or a tensor') from None
 
 
 def _each(picture: Any, function: Any) -> Any:
@@ -205,7 +205,7 @@ def _each(picture: Any, function: Any) -> Any:
     if isinstance(picture, np.ndarray):
         return _of_array(picture, function)
     if picture.dim() not in (3, 4):
-        raise UserError(f'a tensor of shape {tuple(picture.shape)}: (C, H, W) or (B, C, H, W) is wanted')
+        raise UserError(f'a tensor of shape {tuple(picture.shape)}: must be (C, H, W) or (B, C, H, W)')
     batch = picture.detach().cpu().reshape(-1, *picture.shape[-3:]).permute(0, 2, 3, 1)
     made = [torch.from_numpy(_of_array(np.ascontiguousarray(pixels.numpy()), function)) for pixels in batch]
     stacked = torch.stack([pixels.permute(2, 0, 1) for pixels in made]).to(picture.device)
@@ -214,8 +214,8 @@ def _each(picture: Any, function: Any) -> Any:
 
 def _of_array(pixels: np.ndarray, function: Any) -> np.ndarray:
     if pixels.dtype.name not in _KINDS:
-        raise UserError(f'{pixels.dtype}: numbers of the kinds {", ".join(_KINDS)} are wanted')
+        raise UserError(f'pixels of type {pixels.dtype}: must be one of {", ".join(_KINDS)}')
     if not (pixels.ndim == 2 or pixels.ndim == 3 and pixels.shape[2] in (1, 3)) or 0 in pixels.shape:
-        raise UserError(f'pixels of shape {pixels.shape}: (H, W), (H, W, 1) or (H, W, 3) is wanted')
+        raise UserError(f'pixels of shape {pixels.shape}: must be (H, W), (H, W, 1) or (H, W, 3)')
     made = function(pixels[..., None] if pixels.ndim == 2 else pixels)
     return made[..., 0] if pixels.ndim == 2 else made

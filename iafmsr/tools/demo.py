@@ -8,9 +8,9 @@ working directory. This takes seconds.
   iafmsr demo
   iafmsr demo --train
 
-With --train the demo trains a small x4 network first, in minutes. It takes the photographs that come with scikit-image
-through the steps of a real training: prepare, train, compare with photographs that the network has not seen.
-Packages: the extra `train`, and BasicSR.
+With --train the demo first trains a small x4 network, which takes minutes. It shows the steps of a real training on the
+photographs that come with scikit-image: prepare, train, test on photographs that the network has not seen. Needs the
+extra `train`, and BasicSR.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ _OPTIONS = 'demo_IAFMNet_x4.yml'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_weights(parser, 'weights of a network with an information density map', 'IAFMNet_x4')
-    parser.add_argument('--train', action='store_true', help='train a small network and show that one')
+    parser.add_argument('--train', action='store_true', help='train a small network first, and show its results')
     parser.add_argument('--seed', type=number(0), default=0, metavar='N', help='seed of the training')
-    parser.add_argument('--retrain', action='store_true', help='train anew, even if a finished run is there')
+    parser.add_argument('--retrain', action='store_true', help='train again, even if there is a finished run')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -72,17 +72,17 @@ def run(args: argparse.Namespace) -> int:
         checkpoint = train(root, args.seed, args.retrain)
         weights, folder = from_here(checkpoint.parents[1]), root / 'datasets/demo/val/HR'
         show(root, weights, [folder / name for name in VALIDATION], SHOWN)
-        steps = {'train --help': 'train on pictures of yours'}
+        steps = {'train --help': 'train on your own pictures'}
     else:
         weights = args.weights or 'IAFMNet_x4'
         show(root, weights, [EXAMPLE], EXAMPLE.stem)
         steps = {'demo --train': 'train a small network in minutes'}
     steps = {
-        f'upscale photo.jpg --output photo_x4.png --weights {weights}': 'enlarge a picture of yours',
+        f'upscale photo.jpg --output photo_x4.png --weights {weights}': 'enlarge your own picture',
         f'serve --weights {weights}': 'the same on a page in the browser',
         **steps,
     }
-    print('\nWhat next:', *(f'  iafmsr {command}\n      {what}' for command, what in steps.items()), sep='\n')
+    print('\nNext steps:', *(f'  iafmsr {command}\n      {what}' for command, what in steps.items()), sep='\n')
     return 0
 
 
@@ -104,7 +104,10 @@ def show(root: Path, weights: str, originals: list[Path], shown: str) -> None:
     print(table(found))
     folder = root / 'results/demo'
     write(next(each for each in found if each.name == shown), folder)
-    print(f'\nFigure: {from_here(folder)}/{shown}_inspect.png\nPage, for a browser: {shown}_inspect.html beside it')
+    print(
+        f'\nFigure: {from_here(folder)}/{shown}_inspect.png\nPage for a browser: {shown}_inspect.html in the same '
+        'folder'
+    )
 
 
 def table(found: list[Inspection]) -> str:
@@ -166,7 +169,7 @@ def train(root: Path, seed: int, retrain: bool) -> Path:
     name = f'demo_IAFMNet_x4_seed{seed}'
     checkpoint = root / 'experiments' / name / 'models/net_g_latest.pth'
     if checkpoint.exists() and not retrain:
-        print(f'{from_here(checkpoint)} is there: not trained again (--retrain does)')
+        print(f'{from_here(checkpoint)} exists and is not trained again (--retrain does this)')
         return checkpoint
     changed = [f'name={name}', f'manual_seed={seed}', f'num_gpu={min(1, torch.cuda.device_count())}', 'path:root=.']
     command = [sys.executable, '-m', 'iafmsr', 'train', '-opt', _OPTIONS, '--force_yml', *changed]

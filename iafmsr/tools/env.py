@@ -1,6 +1,6 @@
 """Print what a bug report needs: versions, processor, device, and the folders that are read and written.
 
-Nothing is sent anywhere. Look at the folders before you publish them: they may hold your name.
+Nothing is sent anywhere. Check the paths before you publish them: they may contain your name.
 """
 
 from __future__ import annotations
@@ -47,9 +47,12 @@ def lines() -> Iterator[tuple[str, str]]:
     yield 'packages', ', '.join(filter(None, map(_version, _NEEDED)))
     yield 'optional', ', '.join(filter(None, map(_version, (*_OPTIONAL, *_SPCONV)))) or 'none'
     yield 'processor', f'{processor(cpu)} of PyTorch on {os.cpu_count()} cores'
-    yield 'bf16', 'has arithmetic of its own' if has_bf16(cpu) else 'no arithmetic for it: slower than float32'
+    yield (
+        'bf16',
+        'supported by the processor' if has_bf16(cpu) else 'not supported by the processor: slower than float32',
+    )
     yield 'CUDA', f'{torch.version.cuda}, {torch.cuda.get_device_name()}' if cuda else 'no device'
-    yield 'convolution', 'dense on CUDA' if cuda else 'gather on the CPU'
+    yield 'sparse conv.', 'dense on CUDA' if cuda else 'gather on the CPU'
     yield 'weights', f'{WEIGHTS}: {", ".join(known_names())}'
     yield 'options', str(OPTIONS)
     yield 'runs', f'{root_here()}: experiments/, results/, tb_logger/'

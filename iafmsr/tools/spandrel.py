@@ -1,4 +1,4 @@
-"""IAFMNet for whoever loads networks by spandrel (chaiNNer and others): ``iafmsr.spandrel.register()``."""
+"""IAFMNet for programs that load networks with spandrel (chaiNNer and others): ``iafmsr.spandrel.register()``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from iafmsr.nets.recognition import recognise
 __all__ = ['register']
 
 if find_spec('spandrel') is None:
-    raise UserError("spandrel is not installed; the extra 'spandrel' brings it")
+    raise UserError("spandrel is not installed; install the extra 'spandrel'")
 declare_torchvision_operators()
 
 from spandrel import MAIN_REGISTRY, Architecture, ArchSupport, ImageModelDescriptor  # noqa: E402
@@ -28,12 +28,12 @@ from spandrel import MAIN_REGISTRY, Architecture, ArchSupport, ImageModelDescrip
 def register(**forms: Any) -> None:
     """Add IAFMNet to spandrel's registry, once per process; ``spandrel.ModelLoader`` then loads its weights.
 
-    What spandrel hands over is the bare state dict, which tells sizes but not forms. The weights of this project are
-    known by their values. Others count as having the constructor's defaults.
+    spandrel gives only the state dict, which shows the sizes of a network but not all of its options. The weights of
+    this project are recognised by their values. For other weights, the defaults of the constructor are used.
 
     Args:
-        forms: keywords of :class:`~iafmsr.archs.iafmnet_arch.IAFMNet` that leave no trace in weights (``k``, ``guide``
-            and others), where those of your weights are not the defaults.
+        forms: keywords of :class:`~iafmsr.archs.iafmnet_arch.IAFMNet` that cannot be seen in weights (``k``, ``guide``
+            and others), if those of your weights are not the defaults.
 
     Examples:
         >>> import iafmsr

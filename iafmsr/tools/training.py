@@ -4,10 +4,10 @@
   torchrun --nproc_per_node=2 iafmsr/train.py -opt options/train_IAFMNet_x4.yml --launcher pytorch
 
 FILE.yml is a path, or the name of an option file that comes with the package, such as train_IAFMNet_x4.yml. The run is
-written to the folder experiments/NAME below `path: {root: ...}` of the option file. If no root is given, it is the root
-of the checkout when the option file lies there or you work there, and else the working directory. Relative paths in an
-option file start from the same root. `python iafmsr/train.py` is the same command. Option files and flags are those of
-BasicSR, with more keys. Packages: the extra `train`, and BasicSR.
+written to the folder ROOT/experiments/NAME. NAME and ROOT are `name` and `path: {root: ...}` of the option file.
+Without a root in it, ROOT is the checkout if the option file or the working directory is in it, else the working
+directory. Relative paths in an option file start from ROOT. `python iafmsr/train.py` is the same command. Option files
+and flags are those of BasicSR, with additional keys. Needs the extra `train`, and BasicSR.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--launcher',
         choices=('none', 'pytorch', 'slurm'),
         default='none',
-        help='how the processes were started; pytorch is torchrun',
+        help='how the processes were started; pytorch means torchrun',
     )
-    add('--auto_resume', action='store_true', help='go on from the newest state of this run')
-    add('--debug', action='store_true', help='validate and save every 8 iterations, as debug_NAME')
+    add('--auto_resume', action='store_true', help='continue from the newest saved state of this run')
+    add('--debug', action='store_true', help='validate and save every 8 iterations; the run is called debug_NAME')
     add('--force_yml', nargs='+', metavar='SECTION:KEY=VALUE', help='options that replace those of the file')
     # the launcher before torchrun writes it so; the rank itself comes by the environment
     add('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         SystemExit: the run was stopped by a signal and can go on.
-        UserError: options, data or disk do not let the run begin or go on.
+        UserError: the run cannot start or continue, because of the options, the data or the disk.
     """
     # a spawned data worker imports the main module first: this one brings the cures that BasicSR's own datasets need
     main = sys.modules['__main__']

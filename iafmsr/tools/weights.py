@@ -1,7 +1,7 @@
-"""List the known weights: those whose name is enough for --weights.
+"""List the known weights: those that can be given to --weights by their name.
 
-The column Set5 is the PSNR in dB on the pictures of Set5, measured on brightness alone (the Y channel). It is read from
-weights/README.md, which describes the weights.
+The column Set5 is the PSNR in dB on the pictures of Set5, measured only on the brightness (the Y channel). It is read
+from weights/README.md, which describes the weights.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ def newest_state(opt: Options) -> tuple[Path, dict[str, Any]] | None:
     # a network on its own may be from a first save that was cut off
     if states or len(networks_in(models)) > 1 or list(Path(models).glob('net_*_latest.pth')):
         raise UserError(
-            f'--auto_resume: {Path(models).parent}: the run has weights, but no state that loads; start '
-            'anew without --auto_resume (what is there is kept as *_archived_*)'
+            f'--auto_resume: {Path(models).parent}: the run has weights, but no state that can be loaded; '
+            'start again without --auto_resume (the old run is kept as *_archived_*)'
         )
     return None
 
@@ -65,7 +65,7 @@ def load_resume_state(opt: Options) -> Options | None:
         found = newest_state(opt)
         if found is None:
             if opt.get('rank', 0) == 0:
-                print('--auto_resume: nothing has been saved yet, the run starts at 0', flush=True)
+                print('--auto_resume: nothing has been saved yet, the run starts at iteration 0', flush=True)
             return None
         path, state = found
     elif opt['path'].get('resume_state'):
@@ -74,7 +74,7 @@ def load_resume_state(opt: Options) -> Options | None:
     else:
         return None
     if state['iter'] > opt['train']['total_iter']:
-        raise UserError(f'train.total_iter: {opt["train"]["total_iter"]}, but {path} is of iteration {state["iter"]}')
+        raise UserError(f'train.total_iter: {opt["train"]["total_iter"]}, but {path} has iteration {state["iter"]}')
     opt['path']['resume_state'] = str(path)
     check_resume(opt, state['iter'])
     return state

@@ -64,7 +64,7 @@ def faults_of_the_machine() -> Iterator[None]:
         raise
     except RuntimeError as error:
         if 'DataLoader worker' in str(error):
-            raise UserError(f'a data worker died, its data may be damaged or the memory short: {error}') from error
+            raise UserError(f'a data worker died; its data may be damaged, or memory is full: {error}') from error
         raise
 
 
@@ -120,7 +120,7 @@ class Run:
             if state and 'loading state_dict' in str(error):
                 raise UserError(
                     f'{self.opt["path"]["resume_state"]}: its networks are not those of the option file; '
-                    'start anew, or set them back'
+                    'start a new run, or restore the old options'
                 ) from None
             raise
         order = data_order(
@@ -208,7 +208,7 @@ class Run:
             last = self.saver.saved_at
             raise UserError(
                 f'{stopped}, which could not be saved; '
-                + ('nothing has been saved before' if last is None else f'iteration {last} has been')
+                + ('nothing has been saved before' if last is None else f'the last saved iteration is {last}')
             )
         again = '' if self.opt['auto_resume'] else ' with --auto_resume'
         self.logger.info(f'{stopped}: run the same command again{again} to go on (exit code {RESUME_ME}).')

@@ -168,5 +168,5 @@ def _count_processes(launcher: str) -> int:
     name = 'WORLD_SIZE' if launcher == 'pytorch' else 'SLURM_NTASKS'
     if not os.environ.get(name, '').isdigit():
         starter = 'torchrun' if launcher == 'pytorch' else 'srun'
-        raise UserError(f'--launcher {launcher}: {name} is not set; start the run by {starter}')
+        raise UserError(f'--launcher {launcher}: {name} is not set; start the run with {starter}')
     return int(os.environ[name])

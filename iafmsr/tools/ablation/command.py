@@ -1,11 +1,11 @@
 """Train variants of the network and compare them in tables (Markdown).
 
-Each is trained for the same number of iterations with the same seeds, and measured on the same pictures. The file
-options/ablation.yml lists the names of the variants, and what differs in each.
+Each variant is trained for the same number of iterations, with the same seeds, and measured on the same pictures. The
+file options/ablation.yml lists the names of the variants, and what differs in each.
 
   iafmsr ablate base lean no_map --iters 1000 --seeds 0 1 2
 
-What is finished is not done again, and what was interrupted goes on.
+Finished runs are not repeated, and interrupted runs are continued.
 """
 
 from __future__ import annotations
@@ -27,14 +27,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='names of variants in options/ablation.yml, or option files; the others are compared with the first',
     )
     add('--iters', type=number(1), default=3000, metavar='N', help='iterations of each run')
-    add('--seeds', type=number(0), nargs='+', default=[0], metavar='SEED', help='one run of each name for each seed')
-    add('--jobs', type=number(1), default=1, metavar='N', help='runs at a time, each with its share of the cores')
+    add(
+        '--seeds',
+        type=number(0),
+        nargs='+',
+        default=[0],
+        metavar='SEED',
+        help='seeds; each variant is trained once with each seed',
+    )
+    add('--jobs', type=number(1), default=1, metavar='N', help='number of runs at a time, which share the CPU cores')
     add_sets(parser, ['Set5', 'Set14', 'BSD100', 'Urban20', 'Manga15'])
     add(
         '--figure',
         type=Path,
         metavar='FILE.png',
-        help="file for the map of the first name's first run, beside its error and the fixed filters (default: none)",
+        help='file for a figure: the map of the first run, its error, and the fixed filters (default: none)',
     )
     add(
         '--pictures',
@@ -46,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         '--keep',
         action='store_true',
-        help='add the results to docs/ablation.json and make the tables of docs/experiments.md anew; '
-        'without names, make the tables alone',
+        help='add the results to docs/ablation.json and update the tables of docs/experiments.md; '
+        'without names, only update the tables',
     )
 
 
@@ -64,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     from iafmsr.tools.benchmark.sets import data_folder, find_sets
 
     if not args.entries and not args.keep:
-        raise UserError('names of ablations are wanted')
+        raise UserError('give the names of variants')
     if not args.entries:
         keep(ROOT, {})
         return 0

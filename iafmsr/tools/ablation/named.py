@@ -35,7 +35,7 @@ class Ablations:
         """
         overrides = load_options(file).get('ablations')
         if not isinstance(overrides, dict) or not all(isinstance(entry, dict) for entry in overrides.values()):
-            raise UserError(f'{file}: ablations: names, each with a section of overrides, are wanted')
+            raise UserError(f'{file}: ablations: must have names, each with a section of overrides')
         return cls(file, overrides)
 
     def options(self, name: str) -> dict[str, Any]:
@@ -47,13 +47,13 @@ class Ablations:
         if name not in self.overrides:
             raise UserError(
                 f'{self.file}: no ablation is called {name!r}{did_you_mean(name, self.overrides)}; '
-                'an option file ends in .yml'
+                'the name of an option file must end in .yml'
             )
         return deepcopy(self._options(name, ())) | {'name': f'ablation_{name}'}
 
     def _options(self, name: str, above: tuple[str, ...]) -> dict[str, Any]:
         if name in above:
-            raise UserError(f'{self.file}: ablations: {" -> ".join((*above, name))}: the bases run in a circle')
+            raise UserError(f'{self.file}: ablations: {" -> ".join((*above, name))}: the bases form a circle')
         overrides = dict(self.overrides[name])
         base = str(overrides.pop('base', _FIRST))
         if base in self.overrides:

@@ -38,9 +38,9 @@ def read(file: Path) -> dict[str, Result]:
     try:
         found = json.loads(file.read_text(encoding='utf-8'))
     except ValueError as error:
-        raise UserError(f'{printable(file)}: no file of results ({error})') from None
+        raise UserError(f'{printable(file)}: not a file of results ({error})') from None
     if not isinstance(found, dict) or not all(isinstance(r, dict) and _KEYS <= r.keys() for r in found.values()):
-        raise UserError(f'{printable(file)}: no file of results: each has {", ".join(sorted(_KEYS))}')
+        raise UserError(f'{printable(file)}: not a file of results: each result must have {", ".join(sorted(_KEYS))}')
     return found
 
 
@@ -83,7 +83,7 @@ def fill(text: str, results: Iterable[Result]) -> str:
     def table(place: re.Match[str]) -> str:
         kind, iterations = place['kind'], int(place['iterations'])
         if kind not in _TABLES:
-            raise UserError(f'{place[1].strip()}: {kind!r} is none of {", ".join(_TABLES)}')
+            raise UserError(f'{place[1].strip()}: {kind!r} must be one of {", ".join(_TABLES)}')
         by_label = {
             label: sorted(
                 (r for r in found if (r['label'], r['iterations']) == (label, iterations)),

@@ -88,7 +88,7 @@ def ablate(
     found = [options_of(entry) for entry in entries]
     labels = [label for label, _ in found]
     if len(set(labels)) < len(labels):
-        raise UserError(f'two options have one name: {", ".join(sorted(entries))}')
+        raise UserError(f'two entries have the same name: {", ".join(sorted(entries))}')
     runs = [Run(label, options, seed, iterations) for label, options in found for seed in seeds]
     with ThreadPoolExecutor(jobs) as pool:
         results = list(tqdm(pool.map(lambda run: _result(run, sets, root, jobs), runs), total=len(runs), unit='run'))

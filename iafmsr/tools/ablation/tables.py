@@ -89,7 +89,7 @@ def robustness_table(by_label: Results) -> str:
     """How nets treat drawn pictures (see :class:`Robustness`): means over seeds in the first two columns, the worst
     seed's figures in the others."""
     rows = [
-        f'| options | flat pixels off by more than {LEVELS} levels | backgrounds that break, of 27 '
+        f'| options | flat pixels wrong by more than {LEVELS} levels | wrong backgrounds, of 27 '
         '| largest deviation of a solid picture, levels | values on drawings | values on checkerboards and noise |',
         '|---' * 6 + '|',
     ]

@@ -48,7 +48,7 @@ class Alone(AbstractContextManager['Alone']):
             self._connection.send((question, args))
             answer = self._connection.recv()
         except (EOFError, ConnectionError):
-            raise UserError(f'{self._name}: its process has ended, for want of memory perhaps') from None
+            raise UserError(f'{self._name}: its process has ended, perhaps for lack of memory') from None
         if isinstance(answer, UserError):
             raise answer
         return answer

@@ -1,10 +1,11 @@
-"""Measure networks side by side: PSNR and SSIM, params, FLOPs, activations, runtime and memory.
+"""Compare networks: PSNR and SSIM, parameters, FLOPs, activations, runtime and memory.
 
 A network is given as FILE or NAME=FILE. FILE is a file of weights (.pth), a run's folder, an option file (.yml), or the
-name of known weights (iafmsr weights lists them). {scale} in it stands for the scale. A type of network without FILE,
-such as SAFMN, is counted and timed only. After a colon you can give keywords of the network, such as k=0.1. Keywords
-that you do not give are read from the file, from the option file of its run, or from the shapes of the weights. Bicubic
-interpolation is always measured too. The first network is the one that the others are compared with.
+name of known weights (iafmsr weights lists them). {scale} in it stands for the scale. If you give only a type of
+network, such as SAFMN, its operations are counted and it is timed, but its quality is not measured. After a colon you
+can give keywords of the network, such as k=0.1. Keywords that you do not give are read from the file, from the option
+file of its run, or from the shapes of the weights. Bicubic interpolation is always measured too. The other networks are
+compared with the first one.
 
   iafmsr benchmark IAFMNet=experiments/train_IAFMNet_x4 SMFANet=smfanet_x4.pth
   iafmsr benchmark 'SMFANet=weights/SMFANet_x{scale}.pth' --scale 2 3 4 --sets Set5 Set14
@@ -40,24 +41,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         '--drawn',
         action='store_true',
-        help='measure drawn pictures too: flat colours, words, lines, checkerboards, noise',
+        help='also measure drawn pictures: flat colours, words, lines, checkerboards, noise',
     )
     add(
         '--published',
         nargs='+',
         default=[],
         metavar='NAME',
-        help='show published figures of further networks, such as SAFMN',
+        help='also show published results of these networks, such as SAFMN',
     )
     add(
         '--metrics',
         nargs='+',
         default=[],
         choices=('lpips', 'dists', 'gmsd', 'fsim', 'niqe'),
-        help="measure these too: NIQE of Y, the others of RGB (extra 'metrics')",
+        help="additional metrics: NIQE on Y, the others on RGB (needs the extra 'metrics')",
     )
     add('--ensemble', action='store_true', help='take the mean over the 8 flips and rotations: 8 times the work')
-    add('--crop-border', type=number(0), metavar='N', help='pixels left out on each side (default: the scale)')
+    add(
+        '--crop-border', type=number(0), metavar='N', help='number of pixels left out on each side (default: the scale)'
+    )
     add_files(parser)
 
 
@@ -69,14 +72,14 @@ def add_speed(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         default=[],
         choices=('all', *FORMS),
-        help='measure time and peak memory in these engines and precisions; all: in those that there are here',
+        help='measure time and peak memory in these engines and precisions; all: in all that this machine supports',
     )
     add(
         '--size',
         nargs='+',
         type=size,
         metavar='WxH',
-        help='sizes of the pictures that are timed (default: those that become 1280x720)',
+        help='sizes of the input pictures for --speed (default: the size that is enlarged to 1280x720)',
     )
     add('--pictures', type=number(2), default=20, metavar='N', help='how many pictures are timed')
 
@@ -90,7 +93,7 @@ def add_files(parser: argparse.ArgumentParser) -> None:
         '--figure',
         type=Path,
         metavar='FILE.png',
-        help='file for the regions by every network, side by side, at one scale (default: none)',
+        help='file for a figure of the regions, enlarged by each network; needs a single --scale (default: none)',
     )
     add(
         '--plot',
@@ -104,10 +107,10 @@ def add_files(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar='DIR',
         default=Path('results/benchmark/cache'),
-        help='folder of what has been measured before; a relative one lies below the root of the checkout when you '
-        'work in it, and else below the working directory',
+        help='folder for earlier results, which are not measured again; a relative path starts from the checkout if '
+        'the working directory is in it, else from the working directory',
     )
-    add('--no-cache', action='store_true', help='measure everything anew, keep nothing')
+    add('--no-cache', action='store_true', help='measure everything again, and keep nothing')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -157,7 +160,7 @@ def _checked_regions(args: argparse.Namespace) -> list[Region]:
     from iafmsr.tools.benchmark.published import published_names
 
     if bool(args.crop) != bool(args.figure) or (args.figure and len(args.scale) > 1):
-        raise UserError('--crop and --figure go together, at one --scale')
+        raise UserError('--crop and --figure must be used together, with a single --scale')
     regions = [parse_region(text) for text in args.crop]
     published_names(args.published)
     for file in args.output:

@@ -42,7 +42,9 @@ def parse_region(text: str) -> Region:
     """
     matched = re.fullmatch(r'([^/]+)/(.+):(\d+),(\d+),(\d+)', text)
     if not matched or int(matched[5]) < 1:
-        raise UserError(f'--crop {text}: SET/PICTURE:LEFT,TOP,SIZE is wanted, in HR pixels: Set5/butterfly:60,80,64')
+        raise UserError(
+            f'--crop {text}: must be SET/PICTURE:LEFT,TOP,SIZE in HR pixels, such as Set5/butterfly:60,80,64'
+        )
     return Region(matched[1], matched[2], *map(int, matched.groups()[2:]))
 
 
@@ -71,7 +73,9 @@ def _row(report: ScaleReport, region: Region, nets: dict[str, torch.nn.Module], 
     lr, hr = item.load()
     height, width = hr.shape[-2:]
     if region.left + region.size > width or region.top + region.size > height:
-        raise UserError(f'--crop {name}:{region.left},{region.top},{region.size}: outside of {width}x{height}')
+        raise UserError(
+            f'--crop {name}:{region.left},{region.top},{region.size}: outside of the picture, {width}x{height}'
+        )
 
     def detail(title: str, picture: Tensor) -> Panel:
         square = picture[:, region.top : region.top + region.size, region.left : region.left + region.size]

@@ -106,12 +106,12 @@ def _parse(entry: str, scale: int, root: Path) -> NetSpec:
     # a Windows drive letter is no end of a path; keys follow the last colon, and hold an equals sign
     matched = re.fullmatch(r'(?:(?P<name>[^=:]+)=)?(?P<file>.*?)(?::(?P<keys>\w+=[^:]*))?', entry)
     if matched is None:
-        raise UserError(f'{entry!r}: a network is NAME=FILE:KEY=VALUE, on one line')
+        raise UserError(f'{entry!r}: must be NAME=FILE:KEY=VALUE, on one line')
     name, file, keys = matched['name'], matched['file'], parse_keys(entry, matched['keys'])
     try:
         file = file.format(scale=scale)
     except (KeyError, IndexError, ValueError):
-        raise UserError(f'{entry}: only {{scale}} may stand in braces') from None
+        raise UserError(f'{entry}: only {{scale}} may be in braces') from None
     path = find(file)
     if path is None and name is None and not re.search(r'\.\w+$', file):
         name = file  # an arch by its name alone
@@ -120,12 +120,14 @@ def _parse(entry: str, scale: int, root: Path) -> NetSpec:
     if path is None:
         described = Described({'type': name, **keys}, None)
     elif path.suffix == '.onnx':
-        raise UserError(f'{entry}: the operations of an ONNX file are not counted; give the weights that it is of')
+        raise UserError(
+            f'{entry}: the operations of an ONNX file are not counted; give the weights that it was made from'
+        )
     else:
         described = describe(path, keys, root, name if name in dict(iter(ARCH_REGISTRY)) else None)
         name = name or described.run or path.stem
     if described.scale not in (None, scale):
-        raise UserError(f'{path}: a net of scale {described.scale}, the benchmark is of scale {scale}')
+        raise UserError(f'{path}: a net of scale {described.scale}, but the benchmark has scale {scale}')
     return NetSpec(name, scale, _complete(entry, described.network, scale), described.weights, described.param_key)
 
 
@@ -136,7 +138,7 @@ def _complete(entry: str, network: dict[str, Any], scale: int) -> dict[str, Any]
     if arch is None:
         raise UserError(
             f'{entry}: no arch is called {network["type"]!r}{did_you_mean(network["type"], known)}; '
-            'say which by NAME=FILE:type=ARCH'
+            'give its type as NAME=FILE:type=ARCH'
         )
     if network == {'type': 'Spandrel'}:  # finds out itself
         return network
@@ -149,5 +151,5 @@ def _complete(entry: str, network: dict[str, Any], scale: int) -> dict[str, Any]
     word = next((word for word in _SCALE_WORDS if word in parameters or word in network), None)
     network = wanted | ({word: scale} if word else {}) | network
     if word and network[word] != scale:
-        raise UserError(f'{entry}: a net of scale {network[word]}, the benchmark is of scale {scale}')
+        raise UserError(f'{entry}: a net of scale {network[word]}, but the benchmark has scale {scale}')
     return network

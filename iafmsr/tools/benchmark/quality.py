@@ -107,8 +107,8 @@ def _check(sets: Mapping[str, Sequence[Item]], how: How) -> None:
         border, (height, width) = item.scale if how.border is None else how.border, item.size
         if min(height, width) < 2 * border + window:
             raise UserError(
-                f'{printable(item.hr)}: {width}x{height} at x{item.scale}, {window} pixels inside of a border of '
-                f'{border} are needed'
+                f'{printable(item.hr)}: {width}x{height} at x{item.scale} is too small: {window} pixels inside a '
+                f'border of {border} are needed'
             )
 
 

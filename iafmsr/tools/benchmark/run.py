@@ -122,7 +122,9 @@ def _complexity(spec: NetSpec, cache: Cache, output: tuple[int, int] = (1280, 72
             try:
                 return count(spec.build(), spec.scale, output, 'cpu')
             except RuntimeError as error:
-                raise UserError(f'{spec.name}: cannot be counted: {str(error).splitlines()[0]}') from None
+                raise UserError(
+                    f'{spec.name}: its operations cannot be counted: {str(error).splitlines()[0]}'
+                ) from None
 
     return cache.remembered(subject, 'complexity', Complexity, measure)
 

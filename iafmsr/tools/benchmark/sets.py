@@ -101,7 +101,7 @@ def data_folder(given: str | None, root: Path) -> Path:
     for folder in tried:
         if folder.is_dir():
             return folder
-    raise UserError(f'no folder of benchmark sets: {", ".join(map(printable, tried))}; give one by --data')
+    raise UserError(f'no folder of benchmark sets: {", ".join(map(printable, tried))}; give one with --data')
 
 
 def find_sets(folder: Path, names: list[str] | None) -> list[BenchmarkSet]:

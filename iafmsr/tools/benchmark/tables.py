@@ -153,7 +153,7 @@ def _differences(report: ScaleReport) -> Table:
         for name, sets in all_differences(report).items()
     ]
     return Table(
-        f'x{report.scale}: PSNR less that of {reference}, picture by picture',
+        f'x{report.scale}: PSNR minus that of {reference}, picture by picture',
         'Mean ± standard deviation over the pictures, in dB (on how many of them it is above zero).',
         rows,
     )
@@ -161,7 +161,7 @@ def _differences(report: ScaleReport) -> Table:
 
 # -- drawn pictures ---------------------------------------------------------------------------------------------------
 def _robustness(report: ScaleReport) -> Table:
-    rows = [['net', 'flat pixels off', 'backgrounds that break', 'solid, levels', 'drawings', 'checkerboards, noise']]
+    rows = [['net', 'wrong flat pixels', 'wrong backgrounds', 'solid, levels', 'drawings', 'checkerboards, noise']]
     rows += [
         [
             name,
@@ -174,8 +174,8 @@ def _robustness(report: ScaleReport) -> Table:
     ]
     return Table(
         f'x{report.scale}: drawn pictures',
-        f'Share of flat pixels that are off by more than {LEVELS} 8-bit levels; backgrounds, of 27 with a '
-        'word; largest deviation of solid pictures; range of the values before the clamp.',
+        f'Share of flat pixels that are wrong by more than {LEVELS} of 255 levels; how many of 27 backgrounds with a '
+        'word are wrong; largest deviation of solid pictures; range of the values before they are cut to [0, 1].',
         rows,
     )
 
@@ -210,8 +210,8 @@ def _times(report: ScaleReport, timed: SpeedReport) -> Table:
     reference = REFERENCE if REFERENCE in timed.gmacs else next(iter(timed.gmacs))
     return Table(
         f'x{report.scale}, {timed.size[0]}x{timed.size[1]}: time of a picture, ms',
-        f'Medians (over the time of {reference} in the same engine); quartiles within {spread:.0%}. Floor: the '
-        f'multiply-accumulates at the rate of a large matrix product. On {report.processor}'
+        f'Medians (in parentheses: divided by that of {reference}); quartiles within {spread:.0%} of them. Floor: time '
+        f'of the multiply-accumulates at the speed of a large matrix product. On {report.processor}'
         f'{"; published: RTX 3090" if paper else ""}.',
         rows,
     )
@@ -228,7 +228,7 @@ def _memory(report: ScaleReport, timed: SpeedReport) -> Table:
         rows.append([name, *('-' if peak is None else f'{peak:.0f}' for peak in peaks)])
     return Table(
         f'x{report.scale}, {timed.size[0]}x{timed.size[1]}: peak memory, MiB',
-        'What the process holds while it computes a picture, less what it held before the net was there.',
+        'Memory of the process while it computes a picture, minus its memory before the net was loaded.',
         rows,
     )
 

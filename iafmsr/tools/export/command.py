@@ -1,10 +1,10 @@
 """Write a network as an ONNX file, or as a file of weights that holds all that is needed to load it.
 
-FILE.onnx takes any number and size of pictures: float32 in [0, 1] as `lq` (batch, 3, height, width), and gives `sr`. It
-is checked against PyTorch, and upscales by `iafmsr upscale --weights FILE.onnx`. Packages: the extra `onnx`.
+FILE.onnx takes any number of pictures, of any size. Its input `lq` (batch, 3, height, width) is float32 in [0, 1], its
+output is `sr`. It is compared with PyTorch, and can be used by `iafmsr upscale --weights`. Needs the extra `onnx`.
 
-FILE.pth holds weights as the folder weights/ does: averaged, in float32, with the network's options. FILE.safetensors
-holds the same, the options in its metadata. Package: the extra `hub`.
+FILE.pth contains weights like the files in weights/: averaged, in float32, with the options of the network.
+FILE.safetensors contains the same, with the options in its metadata. It needs the extra `hub`.
 
   iafmsr export --weights IAFMNet_x4 --output IAFMNet_x4.onnx
   iafmsr export --weights IAFMNet_x4 --output IAFMNet_x4_fp16.onnx --fp16
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--engine',
         choices=('auto', 'onnxruntime', 'openvino'),
         default='auto',
-        help='engine in which an ONNX file is checked; auto: each that is installed',
+        help='engine in which an ONNX file is checked; auto: in each installed engine',
     )
     parser.add_argument(
         '--fp16', action='store_true', help='compute convolutions of an ONNX file in float16; the map stays in float32'
@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--size',
         type=size,
         metavar='WxH',
-        help='size of the pictures that an ONNX file takes, for a network such as SAFMN that has no graph for all '
-        'sizes (default: all sizes)',
+        help='size of the pictures that an ONNX file takes; needed for networks such as SAFMN, which cannot be '
+        'exported for all sizes (default: all sizes)',
     )
 
 
@@ -63,11 +63,11 @@ def run(args: argparse.Namespace) -> int:
     if args.output.suffix not in ('.onnx', '.pth', '.safetensors'):
         raise UserError(f'--output {printable(args.output)}: the name must end in .onnx, .pth or .safetensors')
     if args.fp16 and args.output.suffix != '.onnx':
-        raise UserError('--fp16: for an ONNX file; a file of weights is in float32')
+        raise UserError('--fp16: only for an ONNX file; a file of weights is in float32')
     if args.budget and args.output.suffix != '.onnx':
-        raise UserError('--budget: for an ONNX file; a file of weights holds the whole network')
+        raise UserError('--budget: only for an ONNX file; a file of weights contains the whole network')
     if args.size and args.output.suffix != '.onnx':
-        raise UserError('--size: for an ONNX file; a file of weights is for all sizes')
+        raise UserError('--size: only for an ONNX file; a file of weights is for all sizes')
     weights = find_weights(args.weights)
     if args.output.suffix == '.onnx':
         _write_onnx(*weights, args)
@@ -93,7 +93,7 @@ def _write_onnx(weights: Path, given: dict[str, Any], args: argparse.Namespace) 
     trained = load_net(weights, given)
     set_budget(trained.net, args.budget)
     check_writable(args.output)
-    say(f'{trained.arch} x{trained.scale} is exported')
+    say(f'exporting {trained.arch} x{trained.scale}')
     content = to_onnx(trained, args.fp16, args.size)
     one = (args.size.height, args.size.width) if args.size else None
     exported = engines_for(content, args.engine)
@@ -120,7 +120,7 @@ def _differences(
 
     found = {}
     for name, net in exported.items():
-        say(f'the file is compared with PyTorch in {name}')
+        say(f'comparing the file in {name} with PyTorch')
         try:
             found[name] = largest_difference(trained.net, net, limit, trained.channels, (1, *one) if one else None)
         except UserError as error:

@@ -36,7 +36,7 @@ def publish(source: Path, given: Mapping[str, Any], target: Path) -> None:
     """
     options = describe(source, given).network
     if options == {'type': 'Spandrel'}:
-        raise UserError(f'{printable(source)}: it does not say of which network it is')
+        raise UserError(f'{printable(source)}: it does not say which network its weights belong to')
     net = build_with_weights(printable(source), options, source).float()
     ours = type(net).__module__.startswith('iafmsr.')
     keywords = signature(type(net).__init__).parameters.values() if ours else ()
@@ -59,6 +59,6 @@ def _safetensors(weights: Mapping[str, Tensor], network: Mapping[str, Any]) -> b
     try:
         from safetensors.torch import save
     except ImportError:
-        raise UserError("safetensors is not installed; the extra 'hub' brings it") from None
+        raise UserError("safetensors is not installed; install the extra 'hub'") from None
     own = {name: value.contiguous() for name, value in weights.items()}
     return save(own, {'format': 'pt', 'network_g': json.dumps(network)})

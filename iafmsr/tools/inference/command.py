@@ -1,12 +1,13 @@
-"""Make pictures larger by a trained network.
+"""Enlarge pictures with a trained network.
 
   iafmsr upscale photo.jpg --output photo_x4.png --weights IAFMNet_x4
   iafmsr upscale holidays/ '2024/**/*.tif' --output larger/ --weights IAFMNet_x2 --ensemble
   iafmsr upscale photographs/ --output larger/ --recursive --format webp --weights IAFMNet_x2
 
-Gray pictures stay gray, 16 bits stay 16, transparency is enlarged too, EXIF's orientation is applied. Colour profile,
-EXIF and resolution (dots per inch) are kept in every format that can hold them; CMYK becomes RGB. Results that exist
-are left as they are. The exit code is the number of pictures that failed, 100 at most; each has a line that says why.
+Gray pictures stay gray, 16-bit pictures keep 16 bits, transparency is enlarged too, EXIF's orientation is applied.
+Colour profile, EXIF and resolution (dots per inch) are kept in every format that can hold them; CMYK becomes RGB.
+Existing results are not replaced. The exit code is the number of pictures that failed, 100 at most; a message for each
+says why.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('inputs', nargs='+', metavar='IN', help='files, folders (the pictures in them) and glob patterns')
     add_weights(parser)
-    add('--output', required=True, metavar='OUT', help='folder for the results, or file for that of a single picture')
+    add('--output', required=True, metavar='OUT', help='folder for the results, or file for a single result')
     add(
         '--outscale',
         metavar='S',
@@ -54,11 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="scale of the results, such as 2.5 or 7/3 (default: the network's); the network's result is resized to it "
         'by bicubic interpolation',
     )
-    add('--recursive', action='store_true', help='take the sub-folders of folders too, and make the same ones in OUT')
+    add('--recursive', action='store_true', help='also take sub-folders, and make the same sub-folders in OUT')
     add(
         '--format',
         choices=FORMATS,
-        help="kind of the results in a folder (default: the picture's own where it can be written, else png)",
+        help='format of the results in a folder (default: that of the picture if it can be written, else png)',
     )
     add('--quality', metavar='N', type=number(1, 100), default=95, help='quality of JPEG and WebP, 1 to 100')
     add(
@@ -67,11 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_tile,
         default=1024,
         help='side of the tiles in input pixels; 0 computes the whole picture at once. The result is the same. Smaller '
-        'tiles take less memory and more work: 45%% more at 1024, 98%% more at 512',
+        'tiles need less memory and more computation: 45%% more at 1024, 98%% more at 512',
     )
     add_budget(parser)
     add('--ensemble', action='store_true', help='take the mean over the 8 flips and rotations: 8 times the work')
-    add('--precision', choices=('fp32', 'bf16', 'fp16'), default='fp32', help='arithmetic of the network')
+    add('--precision', choices=('fp32', 'bf16', 'fp16'), default='fp32', help='number format of the computation')
     add_device(parser)
     add_engine(parser)
     add('--overwrite', action='store_true', help='replace results that exist')
@@ -121,7 +122,7 @@ def _upscale(planned: Plan, weights: NamedFile, args: argparse.Namespace) -> int
             with _bar() as bar:  # which counts the time of the pictures alone
                 failed = upscale_all(new, upscaler, bar, _say, args.quality)
     print(
-        f'{len(new) - failed} upscaled, {len(planned.jobs) - len(new)} skipped (they exist), '
+        f'{len(new) - failed} upscaled, {len(planned.jobs) - len(new)} skipped (the results exist), '
         f'{failed + len(planned.faults)} failed: {printable(Path(args.output))}'
     )
     return failed
@@ -137,7 +138,7 @@ def _tile(text: str) -> int:
     """A side in pixels, or 0."""
     if text == '0' or text.isdigit() and int(text) >= 8:
         return int(text)
-    raise argparse.ArgumentTypeError(f'{text}: at least 8 pixels are wanted, or 0 for the whole picture')
+    raise argparse.ArgumentTypeError(f'{text}: must be at least 8 pixels, or 0 for the whole picture')
 
 
 def _upscaler(
@@ -156,7 +157,7 @@ def _upscaler(
     trained = in_engine(trained, args.engine, device, args.precision, say, begins=first_time(say))
     trained.net.to(device)
     if args.tile and not is_exact(trained) and any(_longer_side(job.source) > args.tile for job in jobs):
-        say(f'{trained.arch} may look at the whole picture: one larger than the tile is not upscaled exactly')
+        say(f'{trained.arch} may use the whole picture: the results of pictures larger than the tile are not exact')
     return Upscaler(Enlarger(trained, device, DTYPES[args.precision]), args.tile, args.ensemble, say, args.outscale)
 
 

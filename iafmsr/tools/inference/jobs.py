@@ -61,7 +61,7 @@ def plan(inputs: list[str], out: str, recursive: bool = False, suffix: str | Non
         suffix: kind of all results in a folder, such as ``.png``.
 
     Raises:
-        UserError: ``out`` is no kind of file that is written, or a picture would be overwritten by a result.
+        UserError: ``out`` has a suffix that cannot be written, or a picture would be overwritten by a result.
     """
     found, made = _Found(), Plan()
     for entry in inputs:
@@ -150,8 +150,8 @@ def _is_file(inputs: list[str], out: str) -> bool:
     suffix = Path(out).suffix.lower()
     if suffix and suffix not in KINDS:
         raise UserError(
-            f'{printable(Path(out))}: {suffix} is no kind of file that is written ({" ".join(KINDS)}); a '
-            f'new folder is named with a {os.sep} at its end'
+            f'{printable(Path(out))}: {suffix} files cannot be written, only {" ".join(KINDS)}; end '
+            f'the name of a new folder with {os.sep}'
         )
     return bool(suffix)
 
@@ -190,9 +190,9 @@ def _notes(found: _Found) -> list[str]:
     notes = []
     if found.others:
         kinds = ', '.join(f'{kind} {count}' for kind, count in sorted(found.others.items()))
-        notes.append(f'passed over what is not named as a picture: {kinds}')
+        notes.append(f'skipped files that are not named as pictures: {kinds}')
     if found.folders:
-        notes.append(f'passed over {found.folders} sub-folder{"s" * (found.folders > 1)} (--recursive takes them, too)')
+        notes.append(f'skipped {found.folders} sub-folder{"s" * (found.folders > 1)} (use --recursive to include them)')
     return notes
 
 

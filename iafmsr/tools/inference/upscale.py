@@ -93,7 +93,7 @@ class Upscaler:
                 raise UserError('out of memory, even in small tiles')
             if self.enlarger.device.type == 'cuda':
                 torch.cuda.empty_cache()
-            self.say(f'out of memory: goes on in tiles of {tile} pixels')
+            self.say(f'out of memory: continuing with tiles of {tile} pixels')
             progress(-done)
             done = 0.0
 
@@ -140,7 +140,7 @@ def upscale_all(
             with failures.of(job.source):
                 picture = _awaited(read_now, reading, reader, jobs[number + 1 : number + 2])
                 if picture.frames > 1:
-                    say(f'{printable(job.source)}: the first of {picture.frames} frames')
+                    say(f'{printable(job.source)}: only the first of {picture.frames} frames')
                 check_kind(job.target, picture, upscaler.wanted or upscaler.scale)
                 result = upscaler(picture, partial(_advance, bar, sizes[job]))
                 _settle(writing, failures)  # not more than one result waits

@@ -1,14 +1,14 @@
-"""Show where a network spends its work, and whether its error is large there.
+"""Show where in a picture a network does extra work, and whether its error is large there.
 
 Two files are written for each IMAGE: NAME_inspect.png is a figure, and NAME_inspect.html is a page that any browser
-opens without a connection. With the true pictures (--hr or --downscale) the error is shown too. A table then tells how
-well the information density map and fixed filters follow the error (rank correlation). It is kept in inspect.json.
+opens without a connection. With the true pictures (--hr or --downscale) the error is shown too. A table then shows how
+well the information density map and fixed filters match the error (rank correlation). It is saved in inspect.json.
 
   iafmsr inspect photo.png --weights IAFMNet_x4
   iafmsr inspect originals/ --downscale --weights IAFMNet_x4 --output maps
   iafmsr inspect Set5/LR_bicubic/X4 --hr Set5/HR --weights experiments/train_IAFMNet_x4
 
-If the weights are those of a run's folder, the map at up to 8 checkpoints of the run is shown too.
+If --weights is the folder of a run, the maps of up to 8 checkpoints of the run are shown too.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--hr',
         type=Path,
         metavar='PATH',
-        help='true picture of a single IMAGE, or folder of true pictures: the one of NAMEx4.png must be called NAMEx4 '
-        'or NAME (default: none)',
+        help='true picture of a single IMAGE, or folder of true pictures: that of NAMEx4.png must be called NAMEx4 or '
+        'NAME (default: none)',
     )
     truth.add_argument(
         '--downscale',
         action='store_true',
-        help='the pictures are the true ones: make small ones of them by bicubic reduction, and enlarge those',
+        help='each IMAGE is a true picture: make it smaller by bicubic reduction, and enlarge the small picture',
     )
     parser.add_argument(
         '--lam',
         type=_pixel,
         metavar='X,Y',
-        help='pixel of the result for which NAME_lam.png is written too: it shows which pixels of the picture decide '
-        'the result around X,Y (local attribution map), how widely they are spread (diffusion index), and which decide '
-        'the pixel itself (effective receptive field) (default: none)',
+        help='pixel of the result. NAME_lam.png is written too. It shows which pixels of the picture influence the '
+        'result around X,Y (local attribution map), how widely they are spread (diffusion index), and which pixels '
+        'influence X,Y itself (effective receptive field) (default: none)',
     )
     parser.add_argument(
         '--output', type=Path, metavar='DIR', default=Path('inspection'), help='folder for the figures and pages'
@@ -136,7 +136,7 @@ def load_with_map(entry: str) -> TrainedNet:
 def _pixel(text: str) -> tuple[int, int]:
     x, _, y = text.partition(',')
     if not (x.isdigit() and y.isdigit()):
-        raise argparse.ArgumentTypeError(f'{text}: two numbers of pixels are wanted, such as 40,25')
+        raise argparse.ArgumentTypeError(f'{text}: must be X,Y in pixels, such as 40,25')
     return int(x), int(y)
 
 

@@ -40,7 +40,7 @@ def draw_attribution(found: Inspection, net: nn.Module, x: int, y: int) -> tuple
     """
     height, width = found.sr.shape[1:]
     if not (0 <= x < width and 0 <= y < height):
-        raise UserError(f'--lam {x},{y}: {found.name} is enlarged to {width}x{height} pixels')
+        raise UserError(f'--lam {x},{y}: is outside of the result of {found.name}, {width}x{height} pixels')
     left, top = (min(max(0, at - _LAM // 2), max(0, side - _LAM)) for at, side in ((x, width), (y, height)))
     lq = found.lr[None].float() / 255
     lam = attribution(net, lq, (left, top, left + _LAM, top + _LAM))

@@ -71,21 +71,21 @@ def find_sources(images: Sequence[Path], hr: Path | None, downscale: bool, scale
     for i, path in enumerate(paths):
         if path.stem in names[:i]:
             other = paths[names.index(path.stem)]
-            raise UserError(f'{printable(path)}: its figure would be that of {printable(other)}')
+            raise UserError(f'{printable(path)}: its figure would replace that of {printable(other)}; rename one')
     if downscale:
         return [Source(path.stem, None, path) for path in paths]
     if hr is None:
         return [Source(path.stem, path, None) for path in paths]
     if not hr.is_dir():
         if len(paths) > 1:
-            raise UserError(f'--hr {printable(hr)}: {len(paths)} pictures want a folder of true ones')
+            raise UserError(f'--hr {printable(hr)}: {len(paths)} pictures need a folder of true pictures')
         return [Source(paths[0].stem, paths[0], hr)]
     true = {picture.path.stem: picture.path for picture in list_pictures([hr])}
     found = []
     for path in paths:
         match = true.get(path.stem) or true.get(path.stem.removesuffix(f'x{scale}'))
         if match is None:
-            raise UserError(f'--hr {printable(hr)}: no picture {path.stem} in it')
+            raise UserError(f'--hr {printable(hr)}: there is no picture {path.stem} in it')
         found.append(Source(path.stem, path, match))
     return found
 

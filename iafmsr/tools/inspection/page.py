@@ -20,12 +20,12 @@ __all__ = ['page']
 
 _CAPTION = (
     'IDM: the information density map, the bits that each place costs. Active sites: its highest values, where the '
-    'sparse convolution works. Levels are those of the brightness Y, from 0 to 255. The last colour of a bar also '
+    'sparse convolution works. Levels are values of the brightness Y, from 0 to 255. The last colour of a bar also '
     'stands for the highest 0.5 % of its values.'
 )
 _WITH_TRUTH = (
-    ' PSNR / SSIM: Y, without the border. Rank correlation: 1 where a map puts the places in the order of the error, 0 '
-    'where it knows nothing of it.'
+    ' PSNR / SSIM: Y, without the border. Rank correlation: 1 if a map orders the places as the error does, 0 if they '
+    'have nothing in common.'
 )
 
 

@@ -108,14 +108,14 @@ def _checked(name: str, scale: int, lr: Tensor, hr: Tensor | None) -> Tensor | N
     """
     if lr.shape[1] * lr.shape[2] > _MOST_PIXELS:
         raise UserError(
-            f'{name}: {lr.shape[2]}x{lr.shape[1]} pixels, at most {_MOST_PIXELS / 1e6:g} megapixels are '
-            'inspected; a part of the picture shows as much'
+            f'{name}: {lr.shape[2]}x{lr.shape[1]} pixels, at most {_MOST_PIXELS / 1e6:g} megapixels can '
+            'be inspected; use a part of the picture'
         )
     if hr is None:
         return None
     height, width = (scale * side for side in lr.shape[1:])
     if hr.shape[1] // scale != lr.shape[1] or hr.shape[2] // scale != lr.shape[2]:
-        raise UserError(f'{name}: HR has {hr.shape[2]}x{hr.shape[1]} pixels, {width}x{height} are wanted')
+        raise UserError(f'{name}: HR has {hr.shape[2]}x{hr.shape[1]} pixels, but must have {width}x{height}')
     return hr[:, :height, :width]
 
 

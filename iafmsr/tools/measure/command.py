@@ -2,7 +2,7 @@
 
   iafmsr complexity -opt options/train_IAFMNet_x4.yml options/train_SAFMN_x4.yml
 
-The figures are of one picture, in a Markdown table.
+The numbers are for one picture. They are printed as a Markdown table.
 """
 
 from __future__ import annotations

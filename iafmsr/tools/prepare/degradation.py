@@ -59,7 +59,7 @@ def report(pictures: Sequence[PictureFile]) -> str:
     seen = pictures[:: -(-len(pictures) // MOST)]
     found = [one for one in in_order(_measured, seen) if one is not None]
     if not found:
-        raise UserError(f'none of the {len(seen)} pictures that were looked at can be measured')
+        raise UserError(f'none of the {len(seen)} sampled pictures can be measured')
     limits = (BLOCKS, BLUR)
     medians, above = Degradation(*np.median(found, axis=0)), (np.array(found) > limits).sum(0)
     lines = [f'{len(found)} of {len(pictures)} pictures measured', f'{"":12}median  limit  pictures above it']

@@ -62,14 +62,14 @@ def download(source: Source, output: Path) -> Path:
     archive = output / source.name / source.archive
     if folder.exists():
         _check_count(source, folder)
-        _say(f'{printable(folder)}: {source.count} pictures are there')
+        _say(f'{printable(folder)}: all {source.count} pictures exist')
         return folder
     try:
         with folder_lock(archive.parent):
             _fetch_and_unpack(source, archive, folder)
     except OSError as error:
-        raise UserError(f'{printable(archive)}: {error}; what is finished is kept, run again to go on') from error
-    _say(f'{printable(folder)}: {source.count} pictures, all decodable; {printable(archive)} is needed no more')
+        raise UserError(f'{printable(archive)}: {error}; finished parts are kept, run again to continue') from error
+    _say(f'{printable(folder)}: {source.count} pictures, all decodable; {printable(archive)} is no longer needed')
     return folder
 
 
@@ -104,8 +104,7 @@ def _fetch(source: Source, archive: Path) -> None:
             if final or failures == _ATTEMPTS:
                 reason = error.reason if isinstance(error, URLError) else error
                 raise UserError(
-                    f'{source.url}: {reason}; run again to go on, or fetch it by hand and put it here: '
-                    f'{printable(archive)}'
+                    f'{source.url}: {reason}; run again to continue, or download it by hand to {printable(archive)}'
                 ) from error
             time.sleep(_PAUSE)
 
@@ -137,14 +136,14 @@ def _fetch_rest(url: str, unfinished: Path, size: int) -> None:
                 bar.update(len(chunk))
             received = file.tell()
         if total is not None and received != total:
-            raise ConnectionError(f'the connection broke off after {received} of {total} bytes')
+            raise ConnectionError(f'the connection ended after {received} of {total} bytes')
 
 
 def _check_space(unfinished: Path, needed: int, total: int) -> None:
     free = shutil.disk_usage(unfinished.parent).free
-    figures = f'{total / 1e9:.2f} GB, {needed / 1e9:.2f} GB to get, {free / 1e9:.2f} GB of disk free'
+    figures = f'{total / 1e9:.2f} GB, {needed / 1e9:.2f} GB to download, {free / 1e9:.2f} GB of disk free'
     if needed > free:
-        raise UserError(f'{printable(unfinished)}: {figures}')
+        raise UserError(f'{printable(unfinished)}: not enough disk space: {figures}')
     _say(f'{unfinished.stem}: {figures}')
 
 
@@ -205,14 +204,14 @@ def _check_sum(source: Source, archive: Path) -> None:
     if not before:
         replace_file(record, f'{found}  {archive.name}\n'.encode())
         if source.md5 not in (None, found):
-            _say(f'{printable(archive)}: its MD5 is {found}, torchSR gives {source.md5}; its pictures are checked')
+            _say(f'{printable(archive)}: its MD5 is {found}, but torchSR gives {source.md5}; its pictures are checked')
 
 
 def _check_count(source: Source, folder: Path) -> None:
     found = sum(1 for _ in folder.glob('*.png'))
     if found != source.count:
         raise UserError(
-            f'{printable(folder)} holds {found} pictures, {source.name} has {source.count}: delete it and run again'
+            f'{printable(folder)} has {found} pictures, but {source.name} has {source.count}: delete it and run again'
         )
 
 

@@ -3,7 +3,7 @@
   iafmsr download
   iafmsr download benchmarks
 
-Files that exist are not downloaded again, and an interrupted download goes on. See datasets/README.md.
+Files that exist are not downloaded again, and an interrupted download is continued. See datasets/README.md.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
             download(source, args.output)
         if name == 'benchmarks':
             print(
-                'Manga109 is given out by its authors on request (http://www.manga109.org): put its 109 pictures into '
-                f'a folder MANGA and run: iafmsr prepare --input MANGA --output {args.output}/benchmarks/Manga109 '
+                'Manga109 is available from its authors, on request (http://www.manga109.org): put its 109 pictures '
+                f'into a folder MANGA and run: iafmsr prepare --input MANGA --output {args.output}/benchmarks/Manga109 '
                 '--whole',
                 file=sys.stderr,
             )

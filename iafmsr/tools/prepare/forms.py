@@ -61,7 +61,7 @@ class SubImages:
     def objection(self, picture: PictureFile, height: int, width: int) -> str | None:
         """Why a picture is not used; None when it is."""
         if min(height, width) // _GRID * _GRID < self.min_size:
-            return f'{width}x{height} is too small for {self.min_size} pixels on the grid of {_GRID}'
+            return f'{width}x{height} is too small: cut to multiples of {_GRID}, a side is below {self.min_size} pixels'
         if len(_numbered(picture, len(self.boxes(height, width)))) > _LONGEST_KEY:
             return 'its name is too long for a key of an LMDB'
         return None
@@ -111,7 +111,7 @@ class WholePictures:
 
     def objection(self, picture: PictureFile, height: int, width: int) -> str | None:
         """Why a picture is not used; None when it is."""
-        return f'{width}x{height} has no LR' if min(height, width) < max(SCALES) else None
+        return f'{width}x{height} is too small for LR' if min(height, width) < max(SCALES) else None
 
     def boxes(self, height: int, width: int) -> list[Box]:
         """One box: the picture."""

@@ -67,9 +67,9 @@ def prepare(
             elif report is None:
                 raise UserError(f'{printable(output / RECORD)} is damaged; {ADVICE}')
     except (OSError, lmdb.Error) as error:
-        raise UserError(f'{printable(output)}: {error}; what is finished is kept, run again to go on') from error
+        raise UserError(f'{printable(output)}: {error}; finished parts are kept, run again to continue') from error
     _say(
-        f'{printable(output)}: {report.pieces} pairs of {report.pictures} pictures, '
+        f'{printable(output)}: {report.pieces} pairs from {report.pictures} pictures, '
         f'{len(report.unreadable)} unreadable, {len(report.unused)} unused'
     )
     return report
@@ -159,11 +159,11 @@ def _check_disk(
     existing = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     figures = (
-        f'about {needed / 1e9:.2f} GB of disk needed, {begun / 1e9:.2f} GB of them written before, '
+        f'about {needed / 1e9:.2f} GB of disk needed, of which {begun / 1e9:.2f} GB are written already, '
         f'{free / 1e9:.2f} GB free'
     )
     if needed > begun + free:
-        raise UserError(f'{printable(output)}: {figures}')
+        raise UserError(f'{printable(output)}: not enough disk space: {figures}')
     _say(f'{len(plan)} pictures, {len(boxes)} pairs, {figures}')
 
 
@@ -197,7 +197,7 @@ def _check_content(plan: dict[PictureFile, tuple[int, int]], output: Path, form:
                 if np.array_equal(read_rgb8(content), pieces[scale][0][1].permute(1, 2, 0).numpy()):
                     continue
             place = printable(output / form.folder(scale) / names[scale])
-            raise UserError(f'{place} is not what {printable(picture.path)} gives; {ADVICE}')
+            raise UserError(f'{place} was not made from {printable(picture.path)}; {ADVICE}')
 
 
 def _check_whole(output: Path, report: Report, before: Report | None, sizes: list[int]) -> None:
@@ -207,8 +207,8 @@ def _check_whole(output: Path, report: Report, before: Report | None, sizes: lis
     pieces = before.pieces if before else report.pieces
     if any(size != pieces for size in sizes):
         raise UserError(
-            f'{printable(output)}: a picture that was readable in an earlier run is not now, so the sets '
-            'would differ; mend it, or delete the folder and begin again'
+            f'{printable(output)}: a picture that was readable in an earlier run is not readable now, so the '
+            'sets would differ; repair it, or delete the folder and start again'
         )
 
 

@@ -56,7 +56,7 @@ def read_record(output: Path, form: Form, pictures: list[PictureFile]) -> Report
         now = {picture.path.name: picture.size_bytes for picture in pictures}
     changed = sorted(name for name in files.keys() | now.keys() if files.get(name) != now.get(name))
     if changed:
-        raise UserError(f'{printable(output)} was made of other pictures ({changed[0]!a} differs); {ADVICE}')
+        raise UserError(f'{printable(output)} was made from other pictures ({changed[0]!a} differs); {ADVICE}')
     return report
 
 

@@ -59,12 +59,12 @@ def add_teacher(inputs: Sequence[Path], output: Path, form: SubImages, weights: 
     try:
         report = read_record(output, form, pictures)
         if report is None or not (output / form.folder(trained.scale)).exists():
-            raise UserError(f'{printable(output)}: no prepared set of scale {trained.scale}, which {weights} is of')
+            raise UserError(f'{printable(output)}: no prepared set of scale {trained.scale}, the scale of {weights}')
         if not path.exists():
             with folder_lock(output):
                 _make(path, pictures, report, form, Enlarger(trained, device), ensemble)
     except (OSError, lmdb.Error) as error:
-        raise UserError(f'{printable(path)}: {error}; what is finished is kept, run again to go on') from error
+        raise UserError(f'{printable(path)}: {error}; finished parts are kept, run again to continue') from error
     return path
 
 
@@ -83,7 +83,7 @@ def _make(
     with closing(form.open(path)) as store:
         _fill(store, [picture for picture in pictures if picture.path.name not in left_out], form, enlarger, ensemble)
         if len(store) != report.pieces:
-            raise UserError(f'{printable(path)}: {len(store)} pieces, the set has {report.pieces}')
+            raise UserError(f'{printable(path)}: has {len(store)} pieces, but the set has {report.pieces}')
         store.finish()
 
 

@@ -1,4 +1,4 @@
-"""Measure where the time goes, in the sparse convolution and in training.
+"""Measure what takes time in the sparse convolution and in training.
 
 To time whole networks, use iafmsr benchmark --speed.
 
@@ -49,7 +49,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_sparse_conv(parser: argparse.ArgumentParser) -> None:
-    """Time each form of the sparse convolution against the dense form.
+    """Compare the time of each form of the sparse convolution with that of the dense form.
 
     This finds the share of active sites above which `sparse_backend: auto` should take the dense form.
     """
@@ -62,7 +62,14 @@ def _add_sparse_conv(parser: argparse.ArgumentParser) -> None:
         metavar='WxH',
         help='sizes of the feature map, one or more',
     )
-    add('--channels', nargs='+', type=number(1), default=[32, 40, 64], metavar='C', help='widths of the feature map')
+    add(
+        '--channels',
+        nargs='+',
+        type=number(1),
+        default=[32, 40, 64],
+        metavar='C',
+        help='numbers of channels of the feature map',
+    )
     add(
         '--active',
         nargs='+',
@@ -71,7 +78,7 @@ def _add_sparse_conv(parser: argparse.ArgumentParser) -> None:
         metavar='PERCENT',
         help='active sites, in percent of the positions',
     )
-    add('--seconds', type=float, default=1.0, metavar='N', help='seconds for each case, about')
+    add('--seconds', type=float, default=1.0, metavar='N', help='approximate time for each case, in seconds')
     add_weights(parser, 'weights of the network whose map makes the masks', 'an untrained one')
     add_device(parser)
     _add_output(parser)
@@ -88,7 +95,10 @@ def _sparse_conv(args: argparse.Namespace) -> str:
     print(as_text(tables(timings, device)))
     if device.type == 'cpu':
         for gradient, share in crossovers(timings).items():
-            print(f'\n{"with" if gradient else "without"} gradients gather is never slower up to {100 * share:g} %')
+            print(
+                f'\n{"with" if gradient else "without"} gradients, gather is not slower than dense up to '
+                f'{100 * share:g} %'
+            )
     return as_json(timings, device, args.command_line)
 
 
@@ -98,13 +108,14 @@ def _percentage(text: str) -> float:
             return float(text)
     except ValueError:
         pass
-    raise argparse.ArgumentTypeError(f'{text}: above 0 and up to 100 is wanted')
+    raise argparse.ArgumentTypeError(f'{text}: must be above 0 and at most 100')
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
     """Measure the stages of a training iteration, compared with unchanged BasicSR and with the speed of the processor.
 
-    BasicSR, and iafmsr with one switch after the other, take turns on the network, data and batch of an option file.
+    BasicSR and iafmsr train in turns, on the network, data and batch of an option file. iafmsr does it several times:
+    its options for speed are switched on one after the other.
     """
     add = parser.add_argument
     add('-opt', required=True, metavar='FILE.yml', help='option file of the training')
@@ -114,7 +125,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         type=number(1),
         default=5,
         metavar='N',
-        help='turns of each form; take many short ones on a machine with other work',
+        help='turns of each candidate; use many turns with few iterations on a machine with other work',
     )
     _add_output(parser)
 
@@ -128,7 +139,7 @@ def _training(args: argparse.Namespace) -> str:
 
 
 def _add_loading(parser: argparse.ArgumentParser) -> None:
-    """Measure whether the training data of option files load faster than their networks train on them."""
+    """Measure whether the training data of option files are loaded faster than their networks are trained on them."""
     parser.add_argument('-opt', nargs='+', required=True, metavar='FILE.yml', help='option files, one or more')
 
 
@@ -144,7 +155,7 @@ def _add_overhead(parser: argparse.ArgumentParser) -> None:
     The iteration is compared with BasicSR's own.
     """
     add = parser.add_argument
-    add('--num-feat', type=number(1), default=40, metavar='C', help='width of the IAFMNet x4')
+    add('--num-feat', type=number(1), default=40, metavar='C', help='number of channels (num_feat) of the IAFMNet x4')
     add('--size', type=size, default=Size(64, 64), metavar='WxH', help='size of an LR patch')
     add('--batch', type=number(1), default=4, metavar='N', help='patches in a batch')
     add('--iters', type=number(1), default=20, metavar='N', help='timed iterations of each kind')
@@ -159,13 +170,13 @@ def _overhead(args: argparse.Namespace) -> None:
 
 
 def _add_gpu(parser: argparse.ArgumentParser) -> None:
-    """Try all code for GPUs in under ten minutes: the sparse convolution and networks (equal? how fast?), training
-    compared with unchanged BasicSR, several processes, kill and resume, other engines.
+    """Test all code for GPUs in under ten minutes: results and speed of the sparse convolution and of networks,
+    training compared with unchanged BasicSR, several processes, resuming after a kill, other engines.
 
-    The pictures are scikit-image's. A part that fails does not keep the others from being tried. FILE.md is written
-    beside FILE.json.
+    The pictures come from scikit-image. If a part fails, the others are still tested. FILE.md is written in addition to
+    FILE.json.
     """
-    parser.add_argument('--rehearse', action='store_true', help='do the least of each part, on a CPU too')
+    parser.add_argument('--rehearse', action='store_true', help='run a minimal version of each part, also on a CPU')
     parser.add_argument(
         '--output', type=Path, metavar='FILE.json', default=Path('gpu.json'), help='file for all figures'
     )
@@ -181,7 +192,7 @@ def _gpu(args: argparse.Namespace) -> str:
 
     device = use_device(args)
     if device.type != 'cuda' and not args.rehearse:
-        raise UserError('profile gpu: this machine has no CUDA device; --rehearse tries the least of it on a CPU')
+        raise UserError('profile gpu: this machine has no CUDA device; --rehearse runs a minimal version on a CPU')
     with TemporaryDirectory() as folder:
         reports = try_out(device, SMALL if args.rehearse else LARGE, Path(folder))
     write_whole(args.output.with_suffix('.md'), as_markdown(reports, device, args.command_line).encode())
@@ -197,5 +208,5 @@ FORMS = {
         _overhead,
         'what exact resume, signal handling and the skipping of bad steps cost',
     ),
-    'gpu': (_add_gpu, _gpu, 'a trial of all code for GPUs'),
+    'gpu': (_add_gpu, _gpu, 'a test of all code for GPUs'),
 }

@@ -117,7 +117,7 @@ def _crossover(device: torch.device, extent: Extent, folder: Path) -> _FOUND:
     found = {
         ('with' if gradient else 'without') + ' gradients': share for gradient, share in crossovers(timings).items()
     }
-    least = '\n'.join(f'{name} gather is never slower up to {share:g}' for name, share in found.items())
+    least = '\n'.join(f'{name} gather is not slower than dense up to {share:g}' for name, share in found.items())
     return as_text(sparse_tables(timings, device)) + '\n\n' + least, found
 
 
@@ -201,7 +201,7 @@ PARTS: dict[str, Callable[[torch.device, Extent, Path], _FOUND]] = {
     'sparse convolution: values and gradients': _equal,
     'sparse convolution: what is faster': _crossover,
     'networks': _nets,
-    'training beside stock BasicSR': _training,
+    'training compared with stock BasicSR': _training,
     'training without waiting': _waits,
     'several processes, kill and resume': _runs,
     'other engines': _engines,

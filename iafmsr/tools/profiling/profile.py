@@ -59,7 +59,7 @@ class Profile:
             f'{self.options}: {self.batch}; {self.device}; medians of {self.turns} turns, {self.iterations} '
             'iterations each',
             '',
-            "| | it/s | of BasicSR's | ms | " + ' | '.join(STAGES) + ' | peak MiB | floor |',
+            '| | it/s | speed / BasicSR | ms | ' + ' | '.join(STAGES) + ' | peak MiB | floor |',
             '|---|' + '---:|' * (len(STAGES) + 5),
         ]
         for row in self.rows:
@@ -131,7 +131,7 @@ def _row(runners: dict[str, Runner], name: str, floors: list[Floor]) -> Row:
     seconds, stages = runner.medians()
     floor = floors[getattr(runner.model, 'precision', None) is not None]
     return Row(
-        name + (' (not possible: as it is)' if runner.refused else ''),
+        name + (' (not possible: not compiled)' if runner.refused else ''),
         1000 * seconds,
         {stage: 1000 * value for stage, value in stages.items()},
         runner.peak_mib,

@@ -1,7 +1,7 @@
 """Serve a page for the browser: drop a picture there to see it before and after, and its information density map.
 
-By default only this machine can reach the page. The page loads nothing from elsewhere and sends nothing there. What was
-uploaded is removed at the end. Packages: the extra `serve`.
+By default only this machine can reach the page. The page loads nothing from other servers and sends nothing to them.
+Uploaded pictures are removed at the end. Needs the extra `serve`.
 
   iafmsr serve --weights IAFMNet_x4
 """
@@ -21,21 +21,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--host',
         default='127.0.0.1',
         metavar='ADDRESS',
-        help='address to listen at; only this machine can reach 127.0.0.1, and every machine of the network 0.0.0.0',
+        help='address to listen on; only this machine can reach 127.0.0.1, every machine in the network 0.0.0.0',
     )
     add(
         '--port',
         type=number(0, 65535),
         default=7860,
         metavar='N',
-        help='port to listen at; 0 takes the first that is free from 7860 on',
+        help='port to listen on; 0: the first free port from 7860 on',
     )
     add(
         '--max-seconds',
         type=number(1),
         default=20,
         metavar='N',
-        help='longest time that a picture may take; a larger picture is made smaller first, and the page says so',
+        help='maximum time for a picture; one that would take longer is made smaller first, and the page says so',
     )
 
 
@@ -55,11 +55,11 @@ def run(args: argparse.Namespace) -> int:
     from iafmsr.nets.tiles import is_exact
 
     if find_spec('gradio') is None:
-        raise UserError("gradio is not installed; the extra 'serve' brings it")
+        raise UserError("gradio is not installed; install the extra 'serve'")
     weights, given = find_weights(args.weights)
     trained = load_net(weights, given)
     if not is_exact(trained):
-        raise UserError(f'{printable(weights)}: {trained.arch} has no information density map that is known beforehand')
+        raise UserError(f'{printable(weights)}: {trained.arch} has no information density map before the result')
 
     import torch
 

@@ -69,7 +69,7 @@ def parts(trained: TrainedNet, forget: Any) -> Parts:
     gr.Markdown(
         f'### {trained.arch} makes pictures {trained.scale} times as wide and as high\n'
         'The network first estimates how many bits each place of the picture costs. This is the information density '
-        'map. At its highest values, the active sites, a sparse convolution adds to the work.'
+        'map. At its highest values (the active sites), the network computes an additional sparse convolution.'
     )
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
@@ -131,7 +131,7 @@ def _refuse_addresses(upload: gr.File) -> None:
 
     async def take_file(path: str | Path | None) -> str | None:
         if path is not None and str(path).startswith(('http://', 'https://')):
-            raise gr.Error('a file is wanted, not an address', print_exception=False)
+            raise gr.Error('upload a file, not an address', print_exception=False)
         return await take(path)
 
     upload.async_move_resource_to_block_cache = take_file

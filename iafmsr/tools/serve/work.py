@@ -127,8 +127,8 @@ def read_upload(path: Path, most_pixels: int, scale: int) -> Upload:
         height, width = picture_size(path)
         if height * width > _MOST_PIXELS:
             raise UserError(
-                f'{path.name}: {width}x{height} pixels, at most {_MOST_PIXELS // 10**6} megapixels are taken here; '
-                'iafmsr upscale takes any size'
+                f'{path.name}: {width}x{height} pixels, but this page accepts at most {_MOST_PIXELS // 10**6} '
+                'megapixels; iafmsr upscale accepts any size'
             )
         picture = as_rgb8(read(path))
     except UnreadableError as error:
@@ -204,7 +204,7 @@ def summary(found: Enlarged) -> str:
     (height, width), (sr_height, sr_width) = found.lr.shape[1:], found.sr.shape[1:]
     active, threads = num_active(height, width, found.k), torch.get_num_threads()
     was = 'x'.join(map(str, found.upload.size))
-    note = f' Reduced from {was} first, so that it takes seconds; `iafmsr upscale` takes it whole.'
+    note = f' Reduced from {was} first, to save time; `iafmsr upscale` enlarges it in full size.'
     return (
         f'{width}x{height} → {sr_width}x{sr_height} in {found.seconds:.2f} s ({threads} '
         f'thread{"s" * (threads > 1)}) · {active:,} of {height * width:,} sites active.'

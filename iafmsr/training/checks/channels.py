@@ -27,10 +27,11 @@ class ChannelCheck(Findings):
             if makes_gray and given == 1:
                 self.fault(
                     f'{where}.color',
-                    'y is gray from 16 to 235; leave it out: a network of one channel gets gray of the full range',
+                    'y gives gray values from 16 to 235; leave it out: a network of one channel gets values from 0 '
+                    'to 255',
                 )
             elif given != taken and not makes_gray:
-                remedy = ', model_type: IAFMNetModel makes gray of them' if taken == 1 else ''
+                remedy = '; model_type: IAFMNetModel makes them gray' if taken == 1 else ''
                 self.fault(where, f'its pictures have {given} channels, network_g takes {taken}{remedy}')
         if taken == 1:
             self.of_one_channel()

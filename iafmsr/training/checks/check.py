@@ -107,7 +107,7 @@ class _Check(TrainingCheck, DegradationCheck, ChannelCheck, ValidationCheck):
         self.keys()
         self.values()
         if not is_folder_name(name := str(self.opt.get('name', '-'))):
-            self.fault('name', f'a plain folder name is wanted, got {shown(name)}')
+            self.fault('name', f'must be a plain folder name, got {shown(name)}')
         if self.is_train:
             # without a seed of its own a run could not be resumed to the bit, nor its ranks agree on an order
             self.require('', self.opt, 'manual_seed', 'train', 'logger')
@@ -116,7 +116,7 @@ class _Check(TrainingCheck, DegradationCheck, ChannelCheck, ValidationCheck):
             if isinstance(self.opt[key], dict):
                 self.network(key, self.opt[key])
             elif self.opt[key] is not None:
-                self.fault(key, f'a section of keys is wanted, got {shown(self.opt[key])}')
+                self.fault(key, f'must be a section of keys, got {shown(self.opt[key])}')
         if self.is_train:
             self.training()
             self.logger()
@@ -147,7 +147,7 @@ class _Check(TrainingCheck, DegradationCheck, ChannelCheck, ValidationCheck):
                 if fault['type'] == 'missing':
                     self.fault('.'.join(location), 'missing')
                 elif fault['type'] == 'wanted':
-                    self.fault('.'.join(location), f'{fault["ctx"]["name"]} is wanted, got {shown(fault["input"])}')
+                    self.fault('.'.join(location), f'must be {fault["ctx"]["name"]}, got {shown(fault["input"])}')
 
     def model(self) -> None:
         model = self.choose('model_type', self.opt.get('model_type'), dict(iter(MODEL_REGISTRY)))
@@ -162,7 +162,7 @@ class _Check(TrainingCheck, DegradationCheck, ChannelCheck, ValidationCheck):
             for key in (key for key, value in section.items() if value not in (None, False)):
                 if names := _unread(key, cls, model):
                     self.fault(
-                        f'{where}.{key}'.lstrip('.'), f'{model.__name__} makes no use of it, {" or ".join(names)} does'
+                        f'{where}.{key}'.lstrip('.'), f'{model.__name__} does not use it, {" or ".join(names)} does'
                     )
         self.match(model)
         self.degradation(model)
@@ -185,7 +185,7 @@ class _Check(TrainingCheck, DegradationCheck, ChannelCheck, ValidationCheck):
 
     def scales(self, where: str, cls: Any, section: Options) -> None:
         if is_ours(cls) and self.scale not in (None, 1, 2, 3, 4, 8):
-            self.fault('scale', f'1, 2, 3, 4 or 8 is wanted, got {self.scale}')
+            self.fault('scale', f'must be 1, 2, 3, 4 or 8, got {self.scale}')
         parameters = inspect.signature(cls).parameters
         for word in ('scale', 'upscale'):
             if word in parameters and self.scale:
@@ -209,7 +209,7 @@ class _Check(TrainingCheck, DegradationCheck, ChannelCheck, ValidationCheck):
         """What this machine lacks, and files that BasicSR opens late."""
         gpus, wanted = torch.cuda.device_count(), whole(self.opt.get('num_gpu'), 0)
         if wanted and wanted > gpus > 0:  # without any CUDA device a run goes to the CPU
-            self.fault('num_gpu', f'{wanted}, but this machine has {gpus} CUDA devices (auto takes them all)')
+            self.fault('num_gpu', f'{wanted}, but this machine has {gpus} CUDA devices (auto uses all of them)')
         if self.opt.get('device') == 'mps' and not torch.backends.mps.is_available():
             self.fault('device', 'mps: this machine has no such GPU')
         if self.is_train and isinstance(state := self.path.get('resume_state'), str):

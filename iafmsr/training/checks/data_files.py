@@ -84,10 +84,10 @@ def same_names(dataset: dict[str, Any]) -> str | None:
 def _root_fault(root: str, as_lmdb: bool) -> str | None:
     if not os.path.isdir(root):
         parts = PurePath(root).parts
-        way = '; iafmsr demo --train, or bash scripts/demo.sh in a clone, makes what lies in datasets/demo'
+        way = '; iafmsr demo --train, or bash scripts/demo.sh in a clone, makes the folder datasets/demo'
         return f'{root}: no such folder' + way * (('datasets', 'demo') in zip(parts, parts[1:], strict=False))
     if as_lmdb and not root.endswith('.lmdb'):
-        return f'{root}: the name of an LMDB ends in .lmdb'
+        return f'{root}: the name of an LMDB must end in .lmdb'
     if not as_lmdb and os.path.isfile(os.path.join(root, 'data.mdb')):
         return f'{root}: an LMDB: set io_backend: type: lmdb'
     for name in ('data.mdb', 'meta_info.txt') if as_lmdb else ():
@@ -108,7 +108,7 @@ def _size_faults(sizes: list[tuple[str, Size, Size]], scale: int, spare: int, pa
     if uneven:
         name, (gt_h, gt_w), (lq_h, lq_w) = uneven[0]
         faults.append(
-            f'dataroot_lq: HR must be {scale} x LR, but {name} is {gt_w}x{gt_h} and {lq_w}x{lq_h}' + more(uneven)
+            f'dataroot_lq: HR must be {scale} x LR, but {name} has HR {gt_w}x{gt_h}, LR {lq_w}x{lq_h}' + more(uneven)
         )
     if small:
         name, (gt_h, gt_w), _ = small[0]
@@ -122,7 +122,7 @@ def _small(sizes: list[tuple[str, Size, Size]], scale: int, measured: int) -> li
     if not small:
         return []
     name, (height, width) = small[0]
-    return [f'dataroot_gt: {name}: {width}x{height}, the metrics need {measured} pixels{more(small)}']
+    return [f'dataroot_gt: {name}: {width}x{height}, but the metrics need {measured} pixels{more(small)}']
 
 
 # -- folders ----------------------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def _beside(missing: str) -> str:
     stem = os.path.splitext(os.path.basename(missing))[0]
     folder = os.path.dirname(missing)
     found = [name for name in os.listdir(folder) if os.path.splitext(name)[0] == stem] if os.path.isdir(folder) else []
-    return f' but {min(found)}; the pictures of a pair have one suffix' if found else ''
+    return f', but {min(found)}; the pictures of a pair must have the same suffix' if found else ''
 
 
 def _pairs_in_folders(dataset: dict[str, Any], roots: dict[str, str]) -> list[Pair]:
@@ -170,7 +170,7 @@ def _name_pairs(dataset: dict[str, Any], roots: dict[str, str], gt_key: str, lq_
 def _partner(template: str, name: str) -> str:
     stem, suffix = os.path.splitext(os.path.basename(name))
     if not re.fullmatch(r'[^{}]*\{0?\}[^{}]*', template):
-        raise UserError(f'filename_tmpl: {template!r} is no template for a name, such as {{}}x4')
+        raise UserError(f'filename_tmpl: {template!r} must be a template for a name, such as {{}}x4')
     return template.format(stem) + suffix
 
 
@@ -193,7 +193,7 @@ def _listed_pairs(key: str, file: str) -> list[Pair]:
     lines = [line.strip().split(', ') for line in _lines(key, file)]
     wrong = next((line for line in lines if len(line) != 2), None)
     if wrong:
-        raise UserError(f'{key}: {file}: not `HR name, LR name`: {", ".join(wrong)}')
+        raise UserError(f'{key}: {file}: a line must be `HR name, LR name`: {", ".join(wrong)}')
     return [(_inside(key, file, gt), _inside(key, file, lq)) for gt, lq in lines]
 
 

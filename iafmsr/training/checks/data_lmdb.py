@@ -29,7 +29,7 @@ import os, sys, lmdb
 try:
     with lmdb.open(sys.argv[1], readonly=True, lock=False) as env, env.begin() as transaction:
         if os.path.getsize(sys.argv[1] + '/data.mdb') < (env.info()['last_pgno'] + 1) * env.stat()['psize']:
-            sys.exit('data.mdb is cut short')
+            sys.exit('data.mdb is incomplete')
         sys.stdout.buffer.write(b'\\n'.join(transaction.cursor().iternext(values=False)))
 except lmdb.Error as error:
     sys.exit(f'cannot be opened: {error}')
@@ -43,14 +43,14 @@ def more(found: Sequence[Any]) -> str:
 def read_lmdbs(dataset: dict[str, Any], roots: dict[str, str]) -> tuple[int, list[tuple[str, Size, Size]]]:
     """Number of pictures, and name, HR size and LR size of each; the one side there is twice."""
     if len({os.path.realpath(root) for root in roots.values()}) < len(roots):
-        raise UserError(f'{" and ".join(roots)}: one LMDB; a process can open it once only')
+        raise UserError(f'{" and ".join(roots)}: the same LMDB, which a process can open only once')
     found = {key: _read_lmdb(key, root) for key, root in roots.items()}
     gt, lq = (found.get(key) or next(iter(found.values())) for key in ('dataroot_gt', 'dataroot_lq'))
     if gt.keys() != lq.keys():
         raise UserError(
             f'dataroot_lq: {len(lq)} keys, dataroot_gt: {len(gt)}; only in one of them: '
             + ', '.join(sorted(gt.keys() ^ lq.keys())[:3])
-            + '; a pair has one key in both LMDBs, whatever filename_tmpl says'
+            + '; a pair must have the same key in both LMDBs, filename_tmpl does not change this'
         )
     return len(gt), [(key, gt[key], lq[key]) for key in gt]
 
@@ -70,8 +70,8 @@ def _read_lmdb(key: str, root: str) -> dict[str, Size]:
     sizes = listed_sizes(text)
     if dotted := _DOTTED.search(text):
         raise UserError(
-            f'{key}: {meta}: {dotted[1]}: a key with a dot, of which BasicSR reads what stands before it alone; '
-            'make the LMDB of pictures whose names have no dots but that of the suffix'
+            f'{key}: {meta}: {dotted[1]}: a key with a dot, of which BasicSR reads only the part before the dot; '
+            'make the LMDB from pictures whose names have no dot except before the suffix'
         )
     if not text.strip():
         raise UserError(f'{key}: {meta}: lists no picture')
@@ -95,7 +95,7 @@ def _lmdb_keys(key: str, root: str) -> set[str]:
         done = subprocess.run([sys.executable, '-c', _LIST_KEYS, root], capture_output=True, timeout=LMDB_SECONDS)
     except subprocess.TimeoutExpired:
         raise UserError(
-            f'{key}: {root}: no list of its keys within {LMDB_SECONDS} s: damaged, or the disk is slow'
+            f'{key}: {root}: its keys could not be read within {LMDB_SECONDS} s: it is damaged, or the disk is slow'
         ) from None
     if done.returncode < 0:
         raise UserError(f'{key}: {root}: damaged: reading its keys ends in {signal.Signals(-done.returncode).name}')
@@ -116,7 +116,7 @@ def check_teacher(root: str, lq_root: str, sizes: dict[str, Size]) -> None:
     if other:
         name, (height, width), (gt_height, gt_width) = other[0], found[other[0]], sizes[other[0]]
         raise UserError(
-            f'{TEACHER}: {root}: of another scale or of other pictures: {name} is {width}x{height}, HR '
+            f'{TEACHER}: {root}: made at another scale or from other pictures: {name} is {width}x{height}, HR is '
             f'{gt_width}x{gt_height}' + more(other)
         )
     names = list(sizes)[:: -(-len(sizes) // MAX_COMPARED)]
@@ -125,7 +125,7 @@ def check_teacher(root: str, lq_root: str, sizes: dict[str, Size]) -> None:
             continue  # named and replaced when it is drawn
         small = cv2.resize(taught, lq.shape[1::-1], interpolation=cv2.INTER_AREA)
         if cv2.absdiff(small, lq).mean() > MAX_DIFFERENCE:
-            raise UserError(f'{TEACHER}: {root}: of other pictures: {name} is not an enlargement of its LR')
+            raise UserError(f'{TEACHER}: {root}: made from other pictures: {name} is not an enlargement of its LR')
 
 
 def _decoded(root: str, keys: Sequence[str]) -> list[np.ndarray | None]:

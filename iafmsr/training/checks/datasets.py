@@ -43,9 +43,9 @@ class DatasetCheck(Findings):
             if phase == 'train' or not isinstance(dataset, dict) or not isinstance(name := dataset.get('name'), str):
                 continue
             if not is_folder_name(name):
-                self.fault(f'datasets.{phase}.name', f'a plain folder name is wanted, got {shown(name)}')
+                self.fault(f'datasets.{phase}.name', f'must be a plain folder name, got {shown(name)}')
             elif name in seen:
-                self.fault(f'datasets.{phase}.name', f'{shown(name)} is the name of {seen[name]}, too')
+                self.fault(f'datasets.{phase}.name', f'{shown(name)} is also the name of {seen[name]}')
             seen.setdefault(name, f'datasets.{phase}')
 
     def dataset(self, where: str, phase: str, dataset: Options) -> None:
@@ -55,7 +55,7 @@ class DatasetCheck(Findings):
         if dataset.get('prefetch_mode') == 'cuda' and not dataset.get('pin_memory'):
             self.fault(f'{where}.prefetch_mode', 'cuda needs pin_memory: true')
         if dataset.get('persistent_workers') and not (phase == 'train' and dataset.get('num_worker_per_gpu')):
-            self.fault(f'{where}.persistent_workers', 'there are no workers to keep')
+            self.fault(f'{where}.persistent_workers', 'there are no data workers to keep (num_worker_per_gpu)')
         self.roots(where, phase, dataset)
         if phase == 'train':
             self.patches(where, dataset)
@@ -77,7 +77,7 @@ class DatasetCheck(Findings):
                     self.weights(where, dataset, parts)
                     self.epoch(where, dataset, sum(count for count, _ in found))
                 elif self.val.get('save_img') and (name := same_names(dataset)):
-                    self.fault(where, f'two pictures of the name {name}: val.save_img would keep one of them')
+                    self.fault(where, f'two pictures are called {name}: val.save_img would keep only one of them')
 
     def measured(self) -> int:
         """Pixels in height and width that the metrics need: their window, inside the border that they leave out."""
@@ -124,12 +124,14 @@ class DatasetCheck(Findings):
         """Several folders or LMDBs: in training, as many of each side."""
         lists = {key: len(dataset[key]) for key in dataset if isinstance(dataset[key], list) and 'dataroot' in str(key)}
         if lists and not (phase == 'train' and self.draws(dataset)):
-            self.fault(f'{where}.{next(iter(lists))}', 'a list is for training by PairedSRDataset or OnTheFlyDataset')
+            self.fault(
+                f'{where}.{next(iter(lists))}', 'a list is only for training with PairedSRDataset or OnTheFlyDataset'
+            )
         counts = {key: lists.get(key, 1) for key in roots_of(dataset)}
         if len(set(counts.values())) > 1:
-            self.fault(f'{where}.dataroot_gt', f'as many of each side are wanted, got {shown(counts)}')
+            self.fault(f'{where}.dataroot_gt', f'all lists must have the same length, got {shown(counts)}')
         for key in (key for key in ('meta_info_file', 'meta_info') if lists and dataset.get(key) is not None):
-            self.fault(f'{where}.{key}', 'does not go with a list of folders')
+            self.fault(f'{where}.{key}', 'cannot be used with a list of folders')
 
     def curriculum(self, where: str, dataset: Options) -> None:
         """Patches whose size goes by the iteration."""
@@ -137,7 +139,7 @@ class DatasetCheck(Findings):
         if not isinstance(steps, dict):
             return
         if not self.draws(dataset):
-            self.fault('train.curriculum.gt_size', f'{dataset["type"]} cuts patches of one size; PairedSRDataset does')
+            self.fault('train.curriculum.gt_size', f'{dataset["type"]} cuts patches of one size; use PairedSRDataset')
         for size in (size for size in steps.values() if whole(size) and self.scale and size % self.scale):
             self.fault('train.curriculum.gt_size', f'{size} is no multiple of the scale, {self.scale}')
 
@@ -159,21 +161,21 @@ class DatasetCheck(Findings):
 
     def memory(self, where: str, phase: str, dataset: Options) -> None:
         if phase != 'train':
-            self.fault(f'{where}.in_memory', 'is for training')
+            self.fault(f'{where}.in_memory', 'is only for training')
         if dataset.get('bit_depth') == 16:
-            self.fault(f'{where}.bit_depth', '16 does not go with in_memory, which keeps 8 bits of a channel')
+            self.fault(f'{where}.bit_depth', '16 cannot be used with in_memory, which keeps 8 bits of a channel')
         for key in (key for key in ('color', 'mean', 'std') if dataset.get(key) is not None):
-            self.fault(f'{where}.{key}', 'does not go with in_memory, whose pictures are RGB in [0, 1]')
+            self.fault(f'{where}.{key}', 'cannot be used with in_memory, whose pictures are RGB in [0, 1]')
 
     def additions(self, where: str, phase: str, dataset: Options) -> None:
         """What changes the patches of training, and a teacher's pictures beside them."""
         for key in (key for key in _OF_TRAINING if dataset.get(key) and phase != 'train'):
-            self.fault(f'{where}.{key}', 'is for training')
+            self.fault(f'{where}.{key}', 'is only for training')
         if dataset.get('dataroot_teacher') is not None:
             if subsection(dataset, 'io_backend').get('type') != 'lmdb':
                 self.fault(f'{where}.dataroot_teacher', 'needs io_backend: type: lmdb')
             if not (phase == 'train' and self.train.get('teacher')):
-                self.fault(f'{where}.dataroot_teacher', 'is for training with a section train.teacher')
+                self.fault(f'{where}.dataroot_teacher', 'is only for training with a section train.teacher')
 
     @property
     def loaders(self) -> int:
@@ -194,7 +196,7 @@ class DatasetCheck(Findings):
         elif total and each and each * shares != total:
             self.warn(
                 f'{where}.total_batch_size',
-                f'{total} wins over batch_size_per_gpu {each} (times {shares}): {total // shares} each',
+                f'{total} replaces batch_size_per_gpu {each} (times {shares}): {total // shares} each',
             )
 
     def batch(self, dataset: Options) -> int | None:
@@ -206,7 +208,10 @@ class DatasetCheck(Findings):
         """What the batch of a process has to be large enough for."""
         size, parts = self.batch(dataset), whole(self.train.get('accumulate')) or 1
         if size and size % parts:
-            self.fault('train.accumulate', f'{parts} parts of the {size} pictures that a process has in a batch')
+            self.fault(
+                'train.accumulate',
+                f'the {size} pictures of a process in a batch cannot be split into {parts} equal parts',
+            )
         for key in (key for key in MIXINGS if dataset.get(key) and size == 1):
             self.fault(f'{where}.{key}', 'needs at least 2 pictures in the batch of each process')
 
@@ -217,5 +222,5 @@ class DatasetCheck(Findings):
         if count * ratio < batch:
             self.fault(
                 f'{where}.dataset_enlarge_ratio',
-                f'{ratio}: {count} pictures do not fill a batch of {batch}; {math.ceil(batch / count)} will do',
+                f'{ratio}: {count} pictures do not fill a batch of {batch}; use at least {math.ceil(batch / count)}',
             )

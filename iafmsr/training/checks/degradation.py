@@ -25,8 +25,8 @@ class DegradationCheck(DatasetCheck):
         if train.get('type') != 'RealESRGANDataset':
             self.fault(
                 'datasets.train.type',
-                f'{shown(train.get("type"))}: {model.__name__} degrades the pictures of RealESRGANDataset '
-                '(high_order_degradation: false for pairs)',
+                f'{shown(train.get("type"))}: {model.__name__} needs RealESRGANDataset, whose pictures it degrades '
+                '(for pairs, set high_order_degradation: false)',
             )
             return
         read = [key for key in Degradation.model_fields if bases & set(readers(key, Degradation))]
@@ -35,9 +35,11 @@ class DegradationCheck(DatasetCheck):
         self.kernels('datasets.train', train)
         size, queue = whole(self.opt.get('gt_size')), whole(self.opt.get('queue_size')) or _QUEUE
         if self.scale and _CROP % self.scale:
-            self.fault('scale', f'RealESRGANDataset gives {_CROP}x{_CROP} pixels, no multiple of {self.scale}')
+            self.fault(
+                'scale', f'RealESRGANDataset gives {_CROP}x{_CROP} pixels, which is not a multiple of {self.scale}'
+            )
         elif size and self.scale and (size > _CROP or size % self.scale):
-            self.fault('gt_size', f'{size} is no multiple of the scale, {self.scale}, up to {_CROP}')
+            self.fault('gt_size', f'{size} must be a multiple of the scale, {self.scale}, and at most {_CROP}')
         batch = self.batch(train)
         if batch and queue % batch:
             self.fault('queue_size', f'{queue} is no multiple of the batch of a process, {batch}')
@@ -50,7 +52,7 @@ class DegradationCheck(DatasetCheck):
         for key, weights in (('kernel_list', 'kernel_prob'), ('kernel_list2', 'kernel_prob2')):
             kinds, shares = dataset.get(key), dataset.get(weights)
             if isinstance(kinds, list) and (unknown := [kind for kind in kinds if kind not in _KERNELS]):
-                self.fault(f'{where}.{key}', f'{shown(unknown[0])} is none of {", ".join(_KERNELS)}')
+                self.fault(f'{where}.{key}', f'{shown(unknown[0])} must be one of {", ".join(_KERNELS)}')
             elif isinstance(kinds, list) and isinstance(shares, list) and len(kinds) != len(shares):
                 self.fault(f'{where}.{weights}', f'{len(shares)} numbers for {len(kinds)} kernels')
 
@@ -60,7 +62,7 @@ class DegradationCheck(DatasetCheck):
             value, name = section.get(key), key.rstrip('2')
             if not isinstance(value, list) or name.startswith('kernel_'):
                 continue
-            wanted = 'three numbers from 0' if name == 'resize_prob' else 'two numbers from 0 that rise'
+            wanted = 'three numbers from 0' if name == 'resize_prob' else 'two numbers from 0, the smaller one first'
             count = 3 if name == 'resize_prob' else 2
             if len(value) != count or min(value) < 0 or (count == 2 and value[0] > value[1]) or not any(value):
-                self.fault(f'{where}.{key}'.lstrip('.'), f'{wanted} are wanted, got {shown(value)}')
+                self.fault(f'{where}.{key}'.lstrip('.'), f'must be {wanted}, got {shown(value)}')

@@ -126,7 +126,7 @@ class Findings:
             elif isinstance(value, str) and isinstance(default, (bool, int, float)) and not is_foreign(cls):
                 self.fault(
                     f'{where}.{key}',
-                    f'{"true or false" if isinstance(default, bool) else "a number"} is wanted, got {shown(value)}',
+                    f'must be {"true or false" if isinstance(default, bool) else "a number"}, got {shown(value)}',
                 )
         for key, parameter in named.items():
             if parameter.default is parameter.empty and key not in section:

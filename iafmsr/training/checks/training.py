@@ -40,9 +40,9 @@ class TrainingCheck(Findings):
         for key in ('optim_g', 'optim_d'):
             kind = str(subsection(self.train, key).get('type'))
             if kind in OPTIMIZERS and kind != 'Adam' and not own:
-                self.fault(f'train.{key}.type', f'{model.__name__} knows no {kind}, IAFMNetModel does')
+                self.fault(f'train.{key}.type', f'{model.__name__} does not support {kind}, IAFMNetModel does')
         if (whole(self.train.get('accumulate')) or 1) > 1 and issubclass(model, SRGANModel):
-            self.fault('train.accumulate', 'does not go with a discriminator, which sees the whole batch')
+            self.fault('train.accumulate', 'cannot be used with a discriminator, which gets the whole batch')
         name = subsection(self.opt, 'network_g').get('type')
         arch = next((cls for key, cls in ARCH_REGISTRY if key == name), None)
         if subsection(self.train, 'curriculum').get('k') and arch and 'k' not in inspect.signature(arch).parameters:
@@ -55,14 +55,14 @@ class TrainingCheck(Findings):
         with_density = arch is not None and 'return_density' in inspect.signature(arch.forward).parameters
         for entry in entries(self.train) if own else ():
             if arch is not None and needs(entry, 'density') and not with_density:
-                self.fault(entry.where, f'{arch.__name__} gives no density to take the entropy of')
+                self.fault(entry.where, f'{arch.__name__} gives no density, which this loss needs')
             if needs(entry, 'average') and not self.train.get('ema_decay'):
                 self.fault(entry.where, 'needs train.ema_decay above 0, for the result of the averaged network')
         if with_density and not (own and trains_density(self.train)) and network.get('detach_idm', True):
             self.warn(
                 'train',
-                f'no loss trains the density of {network["type"]}: its map and mask stay random; ie_opt under '
-                'IAFMNetModel, IAFMNetGANModel, IAFMNetRealModel or IAFMNetRealGANModel trains it',
+                f'no loss trains the density of {network["type"]}: its map and mask stay random; use ie_opt with '
+                'IAFMNetModel, IAFMNetGANModel, IAFMNetRealModel or IAFMNetRealGANModel to train it',
             )
 
     def training(self) -> None:
@@ -96,7 +96,7 @@ class TrainingCheck(Findings):
         for key in (key for key in section if str(key).endswith('weight') or key == 'layer_weights'):
             values = section[key].values() if isinstance(section[key], dict) else [section[key]]
             if any(is_number(value) and not 0 <= value < math.inf for value in values):
-                self.fault(f'{where}.{key}', f'a number from 0 is wanted, got {shown(section[key])}')
+                self.fault(f'{where}.{key}', f'must be a number from 0, got {shown(section[key])}')
         if len(self.report.faults) > found:
             return
         if isinstance(section.get('layer_weights'), dict):
@@ -123,8 +123,8 @@ class TrainingCheck(Findings):
         if prepared == (weights is not None):
             self.fault(
                 where,
-                'weights of a network or datasets.train.dataroot_teacher is wanted, '
-                f'{"not both" if prepared else "one of them"}',
+                'needs weights of a network or datasets.train.dataroot_teacher, '
+                f'{"not both" if prepared else "one of the two"}',
             )
         if isinstance(weights, str) and self.files and not any(f.startswith(where) for f in self.report.faults):
             try:
@@ -135,10 +135,12 @@ class TrainingCheck(Findings):
                 if self.scale and taught.scale != self.scale:
                     self.fault(
                         f'{where}.weights',
-                        f'{weights}: a network of scale {taught.scale}, the option file is of scale {self.scale}',
+                        f'{weights}: a network of scale {taught.scale}, but the option file has scale {self.scale}',
                     )
                 elif taught.channels != (channels_of(subsection(self.opt, 'network_g')) or taught.channels):
-                    self.fault(f'{where}.weights', f'{weights}: a network of {taught.channels} channels')
+                    self.fault(
+                        f'{where}.weights', f'{weights}: a network of {taught.channels} channels, network_g has others'
+                    )
 
     def schedule(self, where: str, section: Options, optimizer: torch.optim.Optimizer) -> None:
         cls = self.constructor(where, section, _SCHEDULERS, given=('optimizer', 'last_epoch'))
@@ -161,9 +163,11 @@ class TrainingCheck(Findings):
             str(phase).startswith('val') and subsection(datasets, phase).get('dataroot_gt') for phase in datasets
         )
         if logger.get('keep_best') and not (with_gt and self.val.get('metrics')):
-            self.fault('logger.keep_best', 'needs a val set with dataroot_gt, and val.metrics, to tell the best')
+            self.fault(
+                'logger.keep_best', 'needs a val set with dataroot_gt, and val.metrics, to find the best weights'
+            )
         if subsection(logger, 'wandb').get('project') and not logger.get('use_tb_logger'):
-            self.fault('logger.wandb', 'needs use_tb_logger: true, whose records it takes')
+            self.fault('logger.wandb', 'needs use_tb_logger: true, since it copies the records of TensorBoard')
         wanted: dict[str, Any] = {
             'tensorboard': logger.get('use_tb_logger'),
             'wandb': subsection(logger, 'wandb').get('project'),

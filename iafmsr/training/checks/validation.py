@@ -28,9 +28,9 @@ class ValidationCheck(Findings):
         model = dict(iter(MODEL_REGISTRY)).get(str(self.opt.get('model_type')))
         arch = dict(iter(ARCH_REGISTRY)).get(str(subsection(self.opt, 'network_g').get('type')))
         if model is not None and not (issubclass(model, IAFMNetModel) or is_foreign(model)):
-            self.fault('val.tile', f'{model.__name__} makes no use of it, IAFMNetModel does')
+            self.fault('val.tile', f'{model.__name__} does not use it, IAFMNetModel does')
         elif arch is not None and not hasattr(arch, 'local_map'):
-            self.warn('val.tile', f'{arch.__name__} gives another result in tiles than of the whole picture')
+            self.warn('val.tile', f'{arch.__name__} gives a different result in tiles than for the whole picture')
 
     def metric(self, where: str, section: Options) -> None:
         metric = self.constructor(
@@ -50,7 +50,8 @@ class ValidationCheck(Findings):
         if self.scale and section.get('crop_border', self.scale) != self.scale:
             self.warn(
                 f'{where}.crop_border',
-                f'{shown(section["crop_border"])}; published figures crop the scale, {self.scale} pixels',
+                f'{shown(section["crop_border"])}; for published results, as many pixels as the scale are cropped, '
+                f'{self.scale}',
             )
 
     def weights_of_metrics(self) -> None:

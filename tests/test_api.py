@@ -119,7 +119,7 @@ def test_mistakes_are_one_line(net: IAFMNet, pixels: np.ndarray, tmp_path: Path)
         (pixels.astype(int), net, {}, r'^pixels of type int64: must be one of uint8'),
         (torch.zeros(3), net, {}, r'^a tensor of shape \(3,\)'),
         (7, net, {}, r'^int: must be a file, a Pillow image, an array or a tensor'),
-        (pixels, net, {'precision': 'int8'}, r"^precision 'int8': one of fp32, bf16, fp16"),
+        (pixels, net, {'precision': 'int8'}, r"^precision 'int8': must be one of fp32, bf16, fp16"),
     ):
         with pytest.raises(UserError, match=said):
             iafmsr.upscale(picture, weights, **keywords)

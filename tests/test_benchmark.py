@@ -632,7 +632,7 @@ def test_points_of_the_plot_are_where_their_figures_are():
         (['--crop', 'Set5/picture 0:8,4,24'], '--crop and --figure must be used together'),
         (['--crop', 'Set5', '--figure', 'a.png'], '--crop Set5: must be SET/PICTURE:LEFT,TOP,SIZE'),
         (['--crop', 'Set5/none:8,4,24', '--figure', 'a.png'], '--crop Set5/none: no such picture'),
-        (['--crop', 'Set5/picture 0:50,4,24', '--figure', 'a.png'], 'outside of 60x48'),
+        (['--crop', 'Set5/picture 0:50,4,24', '--figure', 'a.png'], 'outside of the picture, 60x48'),
         (['--output', 'a.pdf'], '--output a.pdf: the name must end in .txt, .md, .json'),
         (['--output', 'data/Set5/HR/picture 0.png/a.md'], 'cannot be written'),
         (['--published', 'SAFMM'], "--published: no figures of 'SAFMM' (did you mean SAFMN?)"),

@@ -1,12 +1,13 @@
 """The submanifold convolution: what it promises, and that every backend keeps the promise."""
 
+import sys
 from contextlib import contextmanager
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from iafmsr.ops import crossover, submanifold
+from iafmsr.ops import crossover, rulebook, submanifold
 from iafmsr.ops.crossover import choose_backend
 from iafmsr.ops.rulebook import spconv_conv, spconv_installed
 from iafmsr.ops.sites import ActiveSites
@@ -52,6 +53,15 @@ def value_and_gradients(operator, x, weight, mask):
 
 def by(backend: str):
     return lambda x, weight, sites: submanifold_conv2d(x, weight, sites, backend)
+
+
+def test_an_spconv_that_cannot_be_imported_is_one_line(monkeypatch):
+    """Two of its packages at once overwrite each other's files."""
+    monkeypatch.setattr(rulebook, 'spconv_installed', lambda: True)
+    monkeypatch.setitem(sys.modules, 'spconv', None)
+    x, weight, mask = random_case(2)
+    with pytest.raises(ValueError, match=r'^spconv cannot be imported \(.*\); install one of .* only one$'):
+        spconv_conv(x, weight, ActiveSites(mask))
 
 
 @pytest.mark.parametrize('backend', PLAIN)

@@ -33,7 +33,7 @@ def spconv_conv(x: Tensor, weight: Tensor, sites: ActiveSites, algorithm: str | 
             CUDA package alone is right: the package for CPUs races when it has two threads.
 
     Raises:
-        ValueError: spconv is not installed.
+        ValueError: spconv is not installed, or cannot be imported.
     """
     if sites.count == 0 or weight.shape[-1] == 1:  # the former is an error to spconv, the latter it computes with W^T
         return gather_conv(x, weight, sites)
@@ -53,8 +53,13 @@ def spconv_conv(x: Tensor, weight: Tensor, sites: ActiveSites, algorithm: str | 
 def _spconv() -> ModuleType:
     if not spconv_installed():
         raise ValueError(f'the sparse backend spconv needs one of the packages {", ".join(PACKAGES)}')
-    import spconv.pytorch
-
+    try:
+        import spconv.pytorch
+    except ImportError as error:
+        reason = str(error).partition('\n')[0]
+        raise ValueError(
+            f'spconv cannot be imported ({reason}); install one of the packages {", ".join(PACKAGES)}, and only one'
+        ) from None
     return spconv.pytorch
 
 

@@ -297,7 +297,7 @@ def test_an_lmdb_of_other_pictures_is_refused(root: Path, tmp_path: Path) -> Non
         for key, png in zip(pictures, reversed(pictures.values()), strict=True):
             transaction.put(key.encode(), png)
     (fault,) = check_dataset(dataset(root, dataroot_teacher=str(other)), 4, 'train')[1]
-    assert 'others.lmdb: of other pictures: ' in fault and 'is not an enlargement of its LR' in fault
+    assert 'others.lmdb: made from other pictures: ' in fault and 'is not an enlargement of its LR' in fault
 
 
 def test_a_run_with_a_wrong_teacher_makes_no_folder(root: Path) -> None:

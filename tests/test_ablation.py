@@ -238,7 +238,7 @@ def test_a_document_is_filled_from_results():
 def test_a_damaged_file_of_results_is_named_and_stays(tmp_path, content):
     (tmp_path / 'docs').mkdir()
     (tmp_path / KEPT).write_text(content)
-    with pytest.raises(UserError, match=r'ablation\.json: no file of results'):
+    with pytest.raises(UserError, match=r'ablation\.json: not a file of results'):
         keep(tmp_path, {'x': result(1.0, 0.1)})
     assert (tmp_path / KEPT).read_text() == content
 
@@ -292,7 +292,7 @@ def test_two_options_of_one_name_are_refused(tmp_path):
     for folder in ('a', 'b'):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / 'x.yml').write_text('scale: 4\n')
-    with pytest.raises(UserError, match='one name'):
+    with pytest.raises(UserError, match='the same name'):
         ablate([str(tmp_path / 'a/x.yml'), str(tmp_path / 'b/x.yml')], 10, [0], [], tmp_path)
 
 

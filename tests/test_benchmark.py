@@ -642,7 +642,7 @@ def test_points_of_the_plot_are_where_their_figures_are():
         (['SMFANet', '--plot', 'a.pdf'], '--plot a.pdf: the name must end in .png'),
         (['--metrics', 'fsim'], "metric fsim needs an extra: pip install 'iafmsr[metrics]'"),
         (['--threads', '0'], '--threads 0: must be a whole number from 1'),
-        (['--speed', 'cuda'], '--speed cuda: none of all, torch'),
+        (['--speed', 'cuda'], '--speed cuda: must be one of all, torch'),
         (['--pictures', '1'], '--pictures 1: must be a whole number from 2'),
         (['--size', '0x180'], '--size 0x180: must be WIDTHxHEIGHT'),
     ],

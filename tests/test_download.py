@@ -188,7 +188,7 @@ def test_an_archive_and_a_folder_put_in_place_by_hand_are_taken(tmp_path):
 
 def test_too_few_and_broken_pictures_never_get_the_final_name(serve, tmp_path):
     _, address = serve(zip_archive())
-    with pytest.raises(UserError, match='holds 5 pictures, Set has 6'):
+    with pytest.raises(UserError, match='has 5 pictures, but Set has 6'):
         download(source(address, count=6), tmp_path / 'few')
     truncated = {**PICTURES, '0003.png': PICTURES['0003.png'][:500]}
     _, address = serve(zip_archive(truncated))
@@ -264,7 +264,7 @@ def test_four_benchmarks_come_in_one_archive_to_where_the_commands_want_them(ser
             assert len(list((tmp_path / 'benchmarks' / name / part).iterdir())) == count
     found = hashlib.md5(content).hexdigest()
     assert (tmp_path / 'benchmarks/benchmark.tar.md5').read_text() == f'{found}  benchmark.tar\n'
-    assert said.count(f'its MD5 is {found}, torchSR gives {BENCHMARKS[0].md5}') == 1 and 'www.manga109.org' in said
+    assert said.count(f'its MD5 is {found}, but torchSR gives {BENCHMARKS[0].md5}') == 1 and 'www.manga109.org' in said
     assert main(['download', 'benchmarks', '--output', str(tmp_path)]) == 0 and server.asked == [None]
 
 

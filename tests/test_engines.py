@@ -214,4 +214,4 @@ def test_the_commands_and_python_take_an_engine(
     np.testing.assert_allclose(iafmsr.density(pixels, net), iafmsr.density(pixels, weights), atol=1e-4)
     with pytest.raises(SystemExit, match='2'):
         main(f'upscale {tmp_path}/a.png --output {tmp_path}/b.png --weights {weights} --engine tvm'.split())
-    assert '--engine tvm: none of auto, torch, openvino, onnxruntime' in capsys.readouterr().err
+    assert '--engine tvm: must be one of auto, torch, openvino, onnxruntime' in capsys.readouterr().err

@@ -236,7 +236,7 @@ def test_the_command_writes_a_checked_file_that_upscales(trained, tmp_path, caps
     torch.save({'params': trained.net.state_dict(), 'network_g': network}, tmp_path / 'tiny.pth')
     assert main(['export', '--output', str(tmp_path / 'net.onnx'), '--weights', str(tmp_path / 'tiny.pth')]) == 0
     out, err = capsys.readouterr()
-    assert 'iafmsr: IAFMNet x2 is exported\niafmsr: the file is compared with PyTorch in onnxruntime\n' in err
+    assert 'iafmsr: exporting IAFMNet x2\niafmsr: comparing the file in onnxruntime with PyTorch\n' in err
     assert 'IAFMNet x2, float32' in out and 'onnxruntime' in out and out.count('\n') == 2
     loaded = load_net(tmp_path / 'net.onnx')
     assert (loaded.arch, loaded.scale) == ('IAFMNet', 2) and difference(trained, loaded.net, 1, 12, 13) < 1e-4

@@ -200,4 +200,4 @@ def test_a_teacher_of_colours_is_none_for_a_gray_net(root: Path, refused: Callab
     torch.save(weights, root / 'data/teacher.pth')
     teacher = {'train.teacher': {'weight': 1.0, 'weights': 'data/teacher.pth'}}
     (line,) = refused(changed(**GRAY, **teacher))
-    assert line.endswith('teacher.pth: a network of 3 channels')
+    assert line.endswith('teacher.pth: a network of 3 channels, network_g has others')

@@ -187,7 +187,7 @@ def test_a_set_larger_than_memory_is_said_with_its_numbers_and_read_as_drawn(
     (line,) = {record.message for record in caplog.records if 'in_memory' in record.message}
     assert line == (
         'in_memory: gpu: the set takes 0.00 GiB, but there is no GPU; host memory has 0.00 GiB free, of '
-        'which at most 80% are taken: data workers read the pictures when they are needed'
+        'which at most 80% are used: data workers read the pictures when they are needed'
     )
 
 

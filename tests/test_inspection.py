@@ -332,4 +332,4 @@ def test_lam_of_a_picture_is_a_figure_and_an_index(tmp_path, net, capsys):
     assert Image.open(tmp_path / 'a_lam.png').width > 600
     assert re.search(r'^a: diffusion index \d+\.\d\d at 20,11$', capsys.readouterr().out, re.M)
     assert main([*words, '--lam', '34,0']) == 1
-    assert '--lam 34,0: a is enlarged to 34x26 pixels' in capsys.readouterr().err
+    assert '--lam 34,0: is outside of the result of a, 34x26 pixels' in capsys.readouterr().err

@@ -92,7 +92,7 @@ def test_without_entropy_loss_any_arch_trains_as_under_srmodel(network):
 
 
 def test_entropy_loss_wants_an_arch_with_a_density():
-    with pytest.raises(UserError, match='train.ie_opt: EDSR'):
+    with pytest.raises(UserError, match='train.ie_opt: needs a density, EDSR'):
         build_model(with_entropy_loss(EDSR))
 
 

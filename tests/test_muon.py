@@ -149,7 +149,7 @@ def test_only_our_model_class_takes_it(repo_root: Path) -> None:
         return check_options(opt, True, str(repo_root), files=False).faults
 
     assert faults('IAFMNetModel') == []
-    assert faults('SRModel') == ['train.optim_g.type: SRModel knows no Muon, IAFMNetModel does']
+    assert faults('SRModel') == ['train.optim_g.type: SRModel does not support Muon, IAFMNetModel does']
 
 
 def test_weight_decay_shrinks_the_matrices_alone_and_not_in_a_step_left_out() -> None:

@@ -164,7 +164,7 @@ def test_a_picture_that_is_too_small_to_be_measured_is_a_fault(
             parse(opt)
             capsys.readouterr()
     (line,) = refused(opt)
-    assert f'{2 * size}x{size}, the metrics need {needed} pixels' in line and 'datasets.val.dataroot_gt: ' in line
+    assert f'{2 * size}x{size}, but the metrics need {needed} pixels' in line and 'datasets.val.dataroot_gt: ' in line
 
 
 def test_the_least_measured_size_is_that_of_basicsrs_metrics() -> None:

@@ -177,16 +177,20 @@ def test_a_draw_seeds_what_somebody_elses_dataset_draws() -> None:
     ('where', 'value', 'says'),
     [
         ('queue_size', 5, 'queue_size: 5 is no multiple of the batch of a process, 2'),
-        ('gt_size', 404, 'gt_size: 404 is no multiple of the scale, 4, up to 400'),
-        ('gt_size', 30, 'gt_size: 30 is no multiple of the scale, 4, up to 400'),
+        ('gt_size', 404, 'gt_size: 404 must be a multiple of the scale, 4, and at most 400'),
+        ('gt_size', 30, 'gt_size: 30 must be a multiple of the scale, 4, and at most 400'),
         ('jpeg_range', None, 'jpeg_range: missing'),
         ('jpeg_range', [95, 30], 'jpeg_range: must be two numbers from 0, the smaller one first, got [95, 30]'),
         ('resize_prob2', [0.5, 0.5], 'resize_prob2: must be three numbers from 0, got [0.5, 0.5]'),
         ('gt_usm', None, 'gt_usm: missing'),
         ('datasets.train.blur_sigma', None, 'datasets.train.blur_sigma: missing'),
         ('datasets.train.kernel_prob2', [1], 'datasets.train.kernel_prob2: 1 numbers for 6 kernels'),
-        ('datasets.train.kernel_list', ['isso'], "datasets.train.kernel_list: 'isso' is none of iso, aniso"),
-        ('datasets.train.type', 'PairedSRDataset', "datasets.train.type: 'PairedSRDataset': IAFMNetRealModel degrades"),
+        ('datasets.train.kernel_list', ['isso'], "datasets.train.kernel_list: 'isso' must be one of iso, aniso"),
+        (
+            'datasets.train.type',
+            'PairedSRDataset',
+            "datasets.train.type: 'PairedSRDataset': IAFMNetRealModel needs RealESRGANDataset",
+        ),
     ],
 )
 def test_a_fault_of_the_degradations_is_one_line(repo_root: Path, where: str, value: Any, says: str) -> None:

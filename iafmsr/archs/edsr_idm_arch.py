@@ -18,19 +18,19 @@ from iafmsr.ops.submanifold import SubmanifoldConv2d
 
 @ARCH_REGISTRY.register()
 class EDSRIDM(EDSR):
-    """BasicSR's EDSR; after each of its blocks x = x + ARM(x, guide), or x = x + IGRA(x, guide), or both, by option.
+    """BasicSR's EDSR, with x = x + ARM(x, guide), x = x + IGRA(x, guide), or both, after each of its blocks.
 
-    Its first convolution repeats the border instead of padding with zeros. Its features are the input in [0, 255] less
-    the mean, so that they span many quantisation bins as they are: no gain is needed.
+    Its first convolution repeats the border instead of padding with zeros. Its input is in [0, 255], minus the mean, so
+    that the features span many quantisation bins without a gain.
 
     Args:
         arm (bool): add ARM.
         igra (bool): add IGRA; its blocks share one sparse convolution.
         k (float): share of active sites, in (0, 1].
-        ide, gain, idm_unit, detach_idm, detach_features, guide: of the density, see
+        ide, gain, idm_unit, detach_idm, detach_features, guide: see
             :class:`~iafmsr.layers.idm.InformationDensity`.
-        sparse_backend (str): of IGRA, see :func:`iafmsr.ops.submanifold.submanifold_conv2d`.
-        num_feat, num_block, upscale, res_scale: of EDSR.
+        sparse_backend (str): for IGRA, see :func:`iafmsr.ops.submanifold.submanifold_conv2d`.
+        num_feat, num_block, upscale, res_scale: as in EDSR.
 
     Raises:
         ValueError: when an argument is out of its range.
@@ -58,7 +58,7 @@ class EDSRIDM(EDSR):
         sparse_backend: str = 'auto',
     ) -> None:
         super().__init__(num_in_ch, num_out_ch, num_feat, num_block, upscale, res_scale)
-        # zeros beyond the border would pass for detail, and draw the mask there
+        # zero padding at the border would look like detail and be active in the mask
         self.conv_first = ExactConv2d(num_in_ch, num_feat, 3, padding=1, padding_mode='replicate')
         self.density = InformationDensity(
             num_feat,

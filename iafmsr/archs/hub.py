@@ -1,4 +1,4 @@
-"""Networks kept as Hugging Face's tools keep them: a folder, or a repository of the hub."""
+"""Networks saved in the format of Hugging Face's tools: in a folder, or in a repository of the hub."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Init = TypeVar('Init', bound=Callable[..., None])
 
 
 def also_of(*parts: Any) -> Callable[[Init], Init]:
-    """A decorator of a constructor whose ``**keywords`` are those of its parts: its signature names each of them."""
+    """A decorator for a constructor that passes ``**keywords`` on to its parts: adds their names to its signature."""
 
     def name_all(init: Init) -> Init:
         signature = inspect.signature(init)
@@ -33,9 +33,9 @@ def also_of(*parts: Any) -> Callable[[Init], Init]:
 
 
 class HubNet(nn.Module):
-    """A network with ``from_pretrained`` and ``save_pretrained``, by huggingface_hub's mixin where it is installed.
+    """A network with ``from_pretrained`` and ``save_pretrained``, which use huggingface_hub's mixin.
 
-    The mixin is imported when one of the two is called: it takes half a second.
+    The mixin is imported only when one of the two is called, because the import takes half a second.
 
     Attributes:
         keywords (dict): what the constructor was called with, defaults included.
@@ -56,8 +56,8 @@ class HubNet(nn.Module):
         """A network with its weights, in evaluation mode.
 
         Args:
-            name: a folder of :meth:`save_pretrained`, or the id of a repository of the hub.
-            keywords: of the mixin (``revision``, ``token``, ``local_files_only`` ...), or of the network's constructor.
+            name: a folder written by :meth:`save_pretrained`, or the id of a repository of the hub.
+            keywords: for the mixin (``revision``, ``token``, ``local_files_only`` ...) or the network's constructor.
 
         Raises:
             UserError: huggingface_hub or safetensors is not installed.
@@ -67,21 +67,21 @@ class HubNet(nn.Module):
         return net
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``config.json`` and ``model.safetensors`` into a folder, which is made where it is missing.
+        """Write ``config.json`` and ``model.safetensors`` into a folder, which is created if it is missing.
 
         Raises:
             UserError: huggingface_hub or safetensors is not installed.
         """
         mixed = copy.copy(self)
         mixed.__class__ = _mixed(type(self))
-        # how the sparse convolution is computed is a choice of each run
+        # sparse_backend is not saved: it is chosen for each run
         config = {key: value for key, value in self.keywords.items() if key != 'sparse_backend'}
         mixin: Any = super(HubNet, mixed)
         mixin.save_pretrained(os.fspath(folder), config={'type': type(self).__name__, **config})
 
 
 def _mixed(cls: type[Net]) -> Any:
-    """The class with the mixin."""
+    """A subclass of ``cls`` with huggingface_hub's mixin."""
     try:
         import safetensors  # noqa: F401
         from huggingface_hub import PyTorchModelHubMixin

@@ -82,8 +82,8 @@ class IAFMNet(HubNet):
         lq -> head -> F0 -> InformationDensity -> mu, theta, guide, mask
               F0 -> N x IFEB(., guide, mask) -> (.) guide -> (+) mu -> upsampler -> sr
 
-    Where the paper is silent or its literal form does not work (docs/method.md), the defaults are ours; figure 3
-    to the letter is ``literal`` of ``options/ablation.yml``.
+    Where the paper gives no detail or its literal form does not work (docs/method.md), the defaults are ours. For
+    figure 3 exactly as drawn, see ``literal`` in ``options/ablation.yml``.
 
     Args:
         scale (int): 1 (restoration), 2, 3, 4 or 8.
@@ -91,26 +91,26 @@ class IAFMNet(HubNet):
         num_feat (int): width C.
         num_block (int): number N of IFEBs.
         k (float): share of active sites, in (0, 1]; 0.05 in the paper.
-        ide, ide_kernel_size, gdn, gain, idm_unit, detach_idm, detach_features, guide, mask, k_of: of the density, see
+        ide, ide_kernel_size, gdn, gain, idm_unit, detach_idm, detach_features, guide, mask, k_of: see
             :class:`~iafmsr.layers.idm.InformationDensity`.
         guidance (str): how the guide enters, see :class:`~iafmsr.layers.guidance.Guidance`.
         ssconv (str): the sparse kernel: one ``shared`` by all blocks, each block's ``own``, or ``none``.
-        ffn_scale (float): hidden width of the CGFN over C.
-        norm (str): before IFEM and CGFN: ``none`` (as drawn), ``l2`` or ``layer``.
+        ffn_scale (float): hidden width of the CGFN, divided by C.
+        norm (str): the norm before IFEM and before CGFN: ``none`` (as in the figure), ``l2`` or ``layer``.
         attention (str): ``figure``, ``text`` or ``no_idm``, see :class:`~iafmsr.layers.igra.IGRA`.
         arm (str): ``full``, ``no_idm`` or ``off``, see :class:`~iafmsr.layers.arm.ARM`.
-        ffn (str): ``cgfn``. Packages add forms of it, as of attention, guide and upsampler, see
+        ffn (str): ``cgfn``. A package can add forms of ffn, attention, guide and upsampler, see
             :class:`~iafmsr.layers.registry.Forms`.
         upsampler (str): ``pixelshuffle``, ``transposed``, ``nearest_conv`` or ``decomposed``, see
             :mod:`iafmsr.layers.upsampler`.
-        residual (bool): True: the net sees differences of pixels alone, and adds what it makes of them to the
-            bicubic enlargement, so that a flat picture stays flat whatever its colour. False: as drawn.
-        num_routed (int): so many of the last blocks work only at positions that a map picks,
-            see :class:`~iafmsr.layers.routing.Router`; 0 to ``num_block``. Not in the paper.
-        least_budget (float): least share of positions that the routed blocks work at in training, in (0, 1].
-        route_map (str): the map that picks them: ``idm``, ``sobel``, ``laplacian``, ``mean_laplacian`` or ``random``.
-        budget (float): the attribute of this name, in (0, 1].
-        sparse_backend (str): see :func:`iafmsr.ops.submanifold.submanifold_conv2d`; no part of the state dict.
+        residual (bool): True: the net sees only the differences between pixels, and adds its output to the bicubic
+            enlargement, so that a flat picture of any colour stays flat. False: as in the figure.
+        num_routed (int): number of routed blocks, 0 to ``num_block``: these last blocks work only at positions that a
+            map selects, see :class:`~iafmsr.layers.routing.Router`. Not in the paper.
+        least_budget (float): smallest share of positions that the routed blocks work at in training, in (0, 1].
+        route_map (str): the map that selects them: ``idm``, ``sobel``, ``laplacian``, ``mean_laplacian`` or ``random``.
+        budget (float): initial value of the attribute :attr:`budget`, in (0, 1].
+        sparse_backend (str): see :func:`iafmsr.ops.submanifold.submanifold_conv2d`; not in the state dict.
 
     Raises:
         ValueError: when an argument is out of its range.
@@ -163,15 +163,15 @@ class IAFMNet(HubNet):
     def forward(
         self, lq: Tensor, return_density: bool = False, maps: tuple[Tensor, Tensor] | None = None
     ) -> Tensor | tuple[Tensor, Density]:
-        """(B, 3, H, W) in [0, 1] -> (B, 3, sH, sW), any H and W from 1; with its :class:`Density` on request.
+        """(B, 3, H, W) in [0, 1] -> (B, 3, sH, sW), for any H and W from 1; with its :class:`Density` on request.
 
-        A tile takes the ``maps`` of its picture at its place; they come from ``maps(local_map(tiles), lq)``.
+        For a tile, pass ``maps``: the tile's part of ``self.maps(local_map, lq)`` of the whole picture.
         """
         if lq.device.type == 'cpu' and not is_compiling():
             lq = lq.contiguous(memory_format=torch.channels_last)
         f0 = self.head(lq)
         density = self.density(f0, lq, maps)
-        # the density stays in float32 where the weights are in half precision
+        # the density stays in float32 even if the weights are in half precision
         dtype = next(self.tail.parameters()).dtype
         x, guide, mu = in_autocast(f0.to(dtype)), density.guide.to(dtype), density.mu.to(dtype)
         by = Guided(guide, down(guide), ActiveSites(density.mask))
@@ -196,7 +196,7 @@ class IAFMNet(HubNet):
         return kernels if len(kernels) == self.num_block else kernels * self.num_block
 
     def _routed(self, by: Guided, density: Density, lq: Tensor) -> Guided:
-        """What guides the routed blocks: the same in the layout of the route, no active site outside of it."""
+        """``by`` for the routed blocks: in the layout of the route, and without active sites outside the route."""
         if not self.training and self.budget == 1:
             return by
         mask = self.router(self.density.choose(self.route_map, density.idm, lq), self.budget)
@@ -208,7 +208,7 @@ class IAFMNet(HubNet):
     def budget(self) -> float:
         """Share of the training pictures' positions that the routed blocks work at in evaluation, in (0, 1].
 
-        A flat picture has fewer, a rich one more. It can be set at any time."""
+        A flat picture has a smaller share, a detailed one a larger share. It can be set at any time."""
         return self._budget
 
     @budget.setter
@@ -224,17 +224,17 @@ class IAFMNet(HubNet):
         return self.density.local_map(self.head(lq))
 
     def maps(self, local_map: Tensor, lq: Tensor) -> Maps:
-        """The :meth:`local_map` (B, 1, H, W) of the whole picture lq (B, 3, H, W) -> what the whole decides."""
+        """The :meth:`local_map` (B, 1, H, W) of the whole picture lq (B, 3, H, W) -> its final map and its mask."""
         return self.density.maps(local_map, lq)
 
     @property
     def margin(self) -> int:
-        """Pixels around a tile that decide it: a block's convolutions reach two cells, those around all blocks one."""
+        """Pixels around a tile that its result depends on: two 8x8 cells per block, and one for the other layers."""
         return POOL_SIZE * (2 * self.num_block + 1)
 
 
 def _head(num_in_ch: int, num_feat: int, residual: bool) -> nn.Module:
-    """Zeros beyond the border would pass for detail, and draw the mask there: either form repeats the border."""
+    """The first convolution. It repeats the border: zero padding would look like detail and be active in the mask."""
     if residual:
         return DifferenceConv2d(num_in_ch, num_feat)
     return ExactConv2d(num_in_ch, num_feat, 3, padding=1, padding_mode='replicate')

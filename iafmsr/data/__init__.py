@@ -1,4 +1,4 @@
-"""Data: preparation for training, where pictures are kept, datasets in BasicSR's registry."""
+"""Data for training: datasets in BasicSR's registry, sampling, augmentation, and pictures in memory."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ __all__ = ['OnTheFlyDataset', 'PairedSRDataset']
 
 
 def __getattr__(name: str) -> Any:
-    """The datasets are imported when they are asked for: they take the seconds of BasicSR's import."""
+    """Import the datasets only when they are used, because importing BasicSR takes seconds."""
     if name == 'OnTheFlyDataset':
         from iafmsr.data.on_the_fly import OnTheFlyDataset as found
     elif name == 'PairedSRDataset':

@@ -1,8 +1,8 @@
-"""Patches with other colours, synthetic patches (what photographs do not show of flat, saturated pictures), and patches
-that are mixed with each other.
+"""Augmentation: patches with other colours, synthetic patches (flat, saturated pictures, which are rare among
+photographs), and patches that are mixed with each other.
 
-The first two are functions of the draw (:func:`iafmsr.data.sampling.sample_random`), from a stream of their own: they
-change neither which patch is cut nor how it is turned, and a run that resumes makes the same. Mixing is a function of
+The first two depend on the draw (:func:`iafmsr.data.sampling.sample_random`) and use a random stream of their own: they
+change neither which patch is cut nor how it is turned, and a resumed run makes the same patches. Mixing depends on
 seed, iteration and process.
 """
 
@@ -26,7 +26,7 @@ __all__ = ['AUGMENTATIONS', 'MIXINGS', 'Augmentation', 'mix', 'recoloured', 'syn
 
 AUGMENTATIONS = ('colour_augment', 'synthetic')
 MIXINGS = ('mixup', 'cutmix')
-_BORDER = 2  # LR pixels around a synthetic patch, cut off: the picture goes on there as a photograph does
+_BORDER = 2  # LR pixels drawn around a synthetic patch and cut off, so that the picture continues beyond the patch
 _MOST_SHAPES = 8
 _PURE_LEVELS = (0, 128, 255)
 
@@ -49,7 +49,7 @@ class Augmentation:
         return cls(opt['scale'], **{key: opt.get(key) or 0 for key in AUGMENTATIONS})
 
     def changed(self, draw: int, patches: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The patches that take the place of a draw's: all of them, or none where the draw is left as it is.
+        """The patches that replace those of a draw: all of them, or none if the draw is not changed.
 
         Args:
             draw: the index that the sampler gave.
@@ -69,9 +69,9 @@ class Augmentation:
 def recoloured(source: random.Random, patches: dict[str, Tensor]) -> dict[str, Tensor]:
     """All patches with the same random permutation of the channels, contrast and offset.
 
-    Channel c becomes ``a_c x + b_c`` of one of the channels, a uniform in [-1, 1], b uniform among the offsets by which
-    nothing leaves [0, 1]; of uint8 patches rounded to 8 bits. Reduction commutes with that up to a rounding, except
-    where LR was clipped at 0 or 255.
+    Channel c becomes ``a_c x + b_c``, where x is one of the channels, a uniform in [-1, 1] and b uniform among the
+    offsets that keep all values in [0, 1]. uint8 patches are rounded to 8 bits. Downscaling commutes with this up to
+    rounding, except where LR was clipped at 0 or 255.
 
     Args:
         source: of the numbers.
@@ -82,7 +82,7 @@ def recoloured(source: random.Random, patches: dict[str, Tensor]) -> dict[str, T
     for contrast, offset in zip(contrasts, offsets, strict=True):
         contrast[:] = source.uniform(-1, 1)
         offset[:] = 255 * source.uniform(max(0, -contrast[0]), min(1, 1 - contrast[0]))
-    # of each channel what its 256 values become
+    # for each channel, the new values of the 256 levels
     levels = torch.from_numpy(np.rint(contrasts * np.arange(256) + offsets).clip(0, 255).astype(np.uint8))
 
     def changed(patch: Tensor) -> Tensor:
@@ -97,15 +97,15 @@ def recoloured(source: random.Random, patches: dict[str, Tensor]) -> dict[str, T
 def mix(batch: dict[str, Any], source: random.Random, mixup: float = 0, cutmix: float = 0) -> None:
     """Mix samples of a batch, in place, with the next sample: LR, HR and a teacher's picture alike.
 
-    Mixup (Zhang et al., 2018) takes the mean with uniform weights, which commutes with the reduction. CutMix (Yun et
-    al., 2019) takes a rectangle of the other sample, whose share of the patch is uniform; on the grid of LR, so that LR
-    fits but for two pixels along the edges. Yoo et al. (Rethinking Data Augmentation for Image Super-resolution, 2020)
+    Mixup (Zhang et al., 2018) takes a mean with a uniform random weight, which commutes with downscaling. CutMix (Yun
+    et al., 2019) takes a rectangle of the other sample with a uniform random area, on the grid of LR, so that LR
+    fits except two pixels along the edges. Yoo et al. (Rethinking Data Augmentation for Image Super-resolution, 2020)
     compare both for super-resolution.
 
     Args:
         batch: ``lq`` (B, C, h, w), and ``gt`` and maybe ``teacher`` (B, C, s h, s w).
         source: of the numbers.
-        mixup, cutmix: probability that a sample is mixed so; one that is mixed by the first is not by the second.
+        mixup, cutmix: probability of each for a sample; a sample mixed by mixup is not mixed by CutMix.
     """
     others = {key: batch[key].roll(-1, 0) for key in ('lq', 'gt', 'teacher') if key in batch}
     height, width = batch['lq'].shape[-2:]
@@ -135,8 +135,8 @@ def synthetic_pair(source: random.Random, size: int, scale: int) -> tuple[Tensor
         scale: of super-resolution.
 
     Returns:
-        LR, uint8 (3, size, size), as :func:`~iafmsr.ops.resize.imresize` makes it of the picture, which goes on beyond
-        the patch; HR, uint8 (3, scale size, scale size).
+        LR, uint8 (3, size, size), made by :func:`~iafmsr.ops.resize.imresize` from a picture that continues beyond the
+        patch; HR, uint8 (3, scale size, scale size).
     """
     side = scale * (size + 2 * _BORDER)
     image = Image.new('RGB', (side, side), _colour(source))

@@ -1,4 +1,4 @@
-"""The HR pictures of a folder or an LMDB, decoded when they are wanted."""
+"""The HR pictures of a folder or an LMDB, decoded when they are used."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ['Source', 'folder_sources', 'lmdb_sources', 'warn']
 
 @dataclass(frozen=True)
 class Source:
-    """One HR picture: its name, its two sides, and what decodes it, (3, H, W) in [0, 255]: uint8, or float32."""
+    """One HR picture: name, height and width, and a function that decodes it to uint8 or float32 (3, H, W)."""
 
     name: str
     size: tuple[int, int]
@@ -33,7 +33,7 @@ class Source:
 
 
 def folder_sources(root: Path, deep: bool = False) -> list[Source]:
-    """The pictures of a folder; files that are none are left out, by name in the log. ``deep``: with all 16 bits."""
+    """The pictures of a folder; other files are left out and logged by name. ``deep``: with all 16 bits."""
     sources = []
     for picture in list_pictures([root]):
         name = printable(picture.path)
@@ -69,7 +69,7 @@ def lmdb_sources(root: Path, deep: bool = False) -> list[Source]:
 
 
 class _Lmdb:
-    """The pictures of an LMDB, which each process has to open for itself."""
+    """The pictures of an LMDB. Each process must open the LMDB itself."""
 
     def __init__(self, root: Path, deep: bool = False) -> None:
         self.root, self.deep = root, deep

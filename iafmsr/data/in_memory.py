@@ -1,4 +1,4 @@
-"""The train set in memory: each picture is decoded once, and batches are cut from the pixels where they lie.
+"""The train set in memory: each picture is decoded once, and batches are cut directly from the stored pixels.
 
 ``datasets: {train: {in_memory: gpu}}`` keeps the set as uint8 on the GPU, ``host`` in the host's memory: on each
 machine one copy for all processes of the run; on GPUs a copy each. Samples are those that data workers would have made,
@@ -28,7 +28,7 @@ from iafmsr.files.picture import UnreadableError
 
 __all__ = ['InMemoryLoader', 'PairSource', 'TrainSetInMemory', 'build_train_loader']
 
-# of what is free: the network wants its part
+# share of the free memory: the network needs the rest
 HOST_SHARE, GPU_SHARE = 0.8, 0.6
 
 
@@ -139,9 +139,9 @@ class TrainSetInMemory:
 
 
 class InMemoryLoader:
-    """What BasicSR's loop takes for a DataLoader: batches of a train set in memory, without data workers.
+    """Replaces the DataLoader in BasicSR's loop: batches of a train set in memory, without data workers.
 
-    What does not fill a batch at the end of an epoch is left out, as BasicSR's loader does it.
+    Samples that do not fill a batch at the end of an epoch are left out, as in BasicSR's loader.
 
     Args:
         memory: the train set.
@@ -163,7 +163,7 @@ class InMemoryLoader:
         )
         if self.memory.lr.flat.device == self.memory.target:
             return map(self.memory.batch, full)
-        return in_order(self.memory.batch, full, workers=1)  # ahead of the GPU, which waits for nobody
+        return in_order(self.memory.batch, full, workers=1)  # ahead of the GPU, so that it does not wait
 
 
 def build_train_loader(

@@ -1,4 +1,4 @@
-"""Training pairs from HR alone: LR is made as a patch is drawn."""
+"""Training pairs from HR pictures only: LR is made when a patch is drawn."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ from iafmsr.files.reading import picture_size, read_levels, read_rgb8
 class PairedSRDataset(PairedImageDataset):
     """BasicSR's PairedImageDataset, for training, with the same options and three differences.
 
-    Crops and flips are functions of the draw (:mod:`iafmsr.data.sampling`); pictures are in the order of their names
-    rather than of the file system; one that cannot be read is replaced (:func:`~iafmsr.data.reading.read_or_replace`).
+    Crops and flips depend on the draw (:mod:`iafmsr.data.sampling`). Pictures are sorted by name, not as in the file
+    system. Unreadable pictures are replaced (:func:`~iafmsr.data.reading.read_or_replace`).
 
     Args:
         opt (dict): as for PairedImageDataset, and ``max_unreadable``: the share of pictures that may be unreadable

@@ -39,7 +39,7 @@ class Pixels:
         """Patches of pictures, uint8 (B, 3, size, size) with the size in pixels of this scale: those of `Patch.cut`."""
         if self.flat.device.type == 'cpu':
             return self._cut_each(numbers, patches, scale)
-        return self._cut_at_once(numbers, patches, scale)  # on a GPU it is the launches that cost
+        return self._cut_at_once(numbers, patches, scale)  # on a GPU each kernel launch takes time
 
     def _cut_each(self, numbers: Sequence[int], patches: Sequence[Patch], scale: int) -> Tensor:
         size = scale * patches[0].size
@@ -63,7 +63,7 @@ class Pixels:
 
 
 def upload(values: Tensor, device: torch.device) -> Tensor:
-    """To a device; to a GPU from pinned memory, so that nothing waits for what it does meanwhile."""
+    """Copy values to a device; to a GPU from pinned memory, so that the host does not wait for the GPU."""
     if device.type == 'cpu' or values.device == device:
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)

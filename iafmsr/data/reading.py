@@ -1,4 +1,4 @@
-"""Reading on when a picture cannot be read: another takes its place, and the run is told."""
+"""What happens when a picture cannot be read: another picture replaces it, and the run is informed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def roots(opt: dict[str, Any], key: str) -> list[str]:
 
 
 def read_or_replace(index: int, count: int, read: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
-    """One sample of a training set; where its picture cannot be read, that of the next one that can.
+    """One sample of a training set. If its picture cannot be read, the sample of the next readable picture.
 
-    The replacement depends on nothing but the index, so that a run which resumes makes the same.
+    The replacement depends only on the index, so that a resumed run makes the same.
 
     Args:
         index: wanted picture, a :class:`~iafmsr.data.sampling.Draw` or a plain int.

@@ -1,10 +1,10 @@
-"""Which picture comes when, and which patch of it: pure functions of the seed, the epoch and the position in the epoch.
+"""The order of pictures and their random patches: pure functions of the seed, the epoch and the position in the epoch.
 
-No generator has a state that a checkpoint would have to hold: a run that resumes, with any number of workers or
-processes, sees the samples that it would have seen.
+No generator has a state that must be saved in a checkpoint: a resumed run, with any number of workers or processes,
+sees the same samples as a run without a stop.
 
-A dataset of somebody else's takes part as a :class:`SeededByDraw`. One of ours draws its patch from the index that the
-sampler hands it::
+Other datasets, such as BasicSR's, are wrapped in :class:`SeededByDraw`. Our own datasets draw the patch from the index
+that the sampler passes to them::
 
     def __getitem__(self, index):
         random = sample_random(index)
@@ -27,10 +27,10 @@ Array = TypeVar('Array', np.ndarray, torch.Tensor)
 
 
 class Draw(int):
-    """The index of a picture, which knows of which draw of a run it is.
+    """The index of a picture, together with the draw of the run that it belongs to.
 
-    An int, so that any dataset can take it, BasicSR's too; pickled with the rest, so that it reaches data workers,
-    persistent ones as well, which never learn of a sampler's ``set_epoch``.
+    It is an int, so that any dataset can use it, also those of BasicSR. Its attributes are pickled with it and so reach
+    the data workers, even persistent ones, which are not informed of a sampler's ``set_epoch``.
 
     Attributes:
         key (tuple[int, int, int]): seed, epoch and number of the draw in the epoch.
@@ -55,11 +55,11 @@ def gt_size_of(index: int, default: int) -> int:
 
 
 def sample_random(index: int, purpose: str = '') -> random.Random:
-    """The source of what is random about one sample: a function of its draw (of the bare index for a plain int).
+    """The random generator of one sample, seeded by its draw (by the index only if it is a plain int).
 
     Args:
         index: the draw.
-        purpose: tells streams of one draw from each other; the patch has that without a name.
+        purpose: name of a separate stream of the draw; the stream of the patch has no name.
     """
     key = index.key if isinstance(index, Draw) else (0, 0, index)
     # a string is hashed by SHA-512, the same in every process
@@ -108,7 +108,7 @@ class Patch:
         return np.ascontiguousarray(patch).copy() if isinstance(patch, np.ndarray) else patch.contiguous()
 
     def show(self, picture: Array, scale: int = 1) -> Array:
-        """As :meth:`cut`, but not contiguous and of the picture's own memory where that is possible."""
+        """As :meth:`cut`, but not contiguous, and a view of the picture where that is possible."""
         top, left, size = scale * self.top, scale * self.left, scale * self.size
         patch = picture[top : top + size, left : left + size]
         if isinstance(patch, np.ndarray):
@@ -156,11 +156,11 @@ def random_patch(
 
 
 class EpochSampler(Sampler[Draw]):
-    """An epoch's draws in an order that the seed and the epoch fix, dealt out to the processes of a run.
+    """The draws of an epoch, in an order fixed by seed and epoch, distributed over the processes of a run.
 
-    An epoch draws each picture ``ratio`` times. The processes together take the draws in their order, however many
-    they are: the same total batch holds the same draws. What does not fill a round of all processes is left out, so
-    that no draw goes to two of them.
+    An epoch draws each picture ``ratio`` times. The processes together take the draws in this order, whatever their
+    number: the same total batch holds the same draws. Draws that do not fill a round of all processes are left out, so
+    that no draw goes to two processes.
 
     Args:
         dataset: what is drawn from; only its length counts.
@@ -193,11 +193,11 @@ class EpochSampler(Sampler[Draw]):
         self.epoch = epoch
 
     def resume(self, epoch: int, skip: int) -> None:
-        """Leave out the first ``skip`` draws of this process in one epoch: they have been trained on."""
+        """Skip the first ``skip`` draws of this process in one epoch, which have been used for training already."""
         self.epoch, self.resumed = epoch, (epoch, skip)
 
     def size_patches(self, gt_size_at: Callable[[int], int], batch_size: int) -> None:
-        """Let the iteration, counted from 1, decide the size of the HR patches of a process's batch."""
+        """Make the size of the HR patches of a process's batch depend on the iteration, counted from 1."""
         self.gt_size_at, self.batch_size = gt_size_at, batch_size
 
     def __len__(self) -> int:

@@ -18,7 +18,7 @@ _CGROUP = '/sys/fs/cgroup'
 
 
 def from_everyone(value: Any) -> list[Any]:
-    """The value that each process of the run has given, by rank; of a run of one process, its own."""
+    """The values of all processes of the run, by rank; in a run of one process, only its own value."""
     if not dist.is_initialized():
         return [value]
     values: list[Any] = [None] * dist.get_world_size()
@@ -39,7 +39,7 @@ def neighbours() -> tuple[int, int]:
 def shared_bytes(count: int) -> Tensor:
     """uint8 (count,), one memory for all processes of the run on this machine. Called by all of them.
 
-    It has no name in any folder, and goes with the last process that has it, however that one ends.
+    It has no file in any folder, and is freed when the last process that uses it ends, even by a crash.
     """
     number, number_here = neighbours()
     if number_here == 1:
@@ -61,7 +61,7 @@ def shared_bytes(count: int) -> Tensor:
 def available_bytes() -> int:
     """Memory of this machine that can be had without swapping, within the limit of the control group if any.
 
-    Systems other than Linux are taken at their word when memory is asked for.
+    On systems other than Linux this is not checked: the allocation itself has to succeed or fail.
     """
     if sys.platform != 'linux':
         return sys.maxsize

@@ -59,7 +59,7 @@ def read_weights(file: Path, names: Sequence[str]) -> Tensor:
 
 
 def gradient_weights(source: PairSource) -> Tensor:
-    """Of each picture the mean step from one pixel of LR to the next, down plus to the right, in levels of 255.
+    """For each picture, the mean difference of neighbouring LR pixels, vertical plus horizontal, in levels of 255.
 
     At least 1, also where the picture cannot be read. The processes of a run share the work.
 
@@ -75,9 +75,9 @@ def gradient_weights(source: PairSource) -> Tensor:
 
 
 def density_weights(source: PairSource, density: Callable[[Tensor], Tensor]) -> Tensor:
-    """Of each picture the mean of its information density map.
+    """The mean of each picture's information density map.
 
-    A picture that cannot be read has the least one of the others. The processes of a run share the work.
+    A picture that cannot be read gets the smallest mean of the others. The processes of a run share the work.
 
     Args:
         source: of the pictures.

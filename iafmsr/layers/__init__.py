@@ -1,4 +1,4 @@
-"""The building blocks of the networks, in plain PyTorch; each works in any other network."""
+"""The building blocks of the networks, in plain PyTorch. Each can be used in other networks."""
 
 from iafmsr.layers.arm import ARM
 from iafmsr.layers.cgfn import CGFN, FFNS

@@ -40,7 +40,7 @@ class ARM(nn.Module):
             self.scale = nn.Conv2d(num_feat + (num_guide if mode == 'full' else 0), num_feat, 1)
 
     def forward(self, x: Tensor, guide: Tensor, route: Route = EVERYWHERE) -> Tensor:
-        """(B, C, H, W), guide (B, C or 1, H, W) -> (B, C, H, W), or what the route makes of these."""
+        """(B, C, H, W), guide (B, C or 1, H, W) -> (B, C, H, W), all in the layout of the route."""
         if self.mode == 'off':
             return route.spatial(self.local, x)
         a, b = self.expand(x).chunk(2, dim=1)

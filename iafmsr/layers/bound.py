@@ -1,4 +1,4 @@
-"""A lower bound whose gradient can leave the bound."""
+"""A lower bound with a gradient that can bring a value below the bound back up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _LowerBound(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
-        # descent moves x against its gradient: a negative gradient lifts x, which is welcome below the bound
+        # descent moves x against its gradient: a negative gradient raises x, and is kept below the bound too
         return grad * ((x >= ctx.bound) | (grad < 0)), None
 
 
@@ -30,6 +30,6 @@ def lower_bound(x: Tensor, bound: float) -> Tensor:
 
     Args:
         x (Tensor): any shape.
-        bound (float): the least value of the result.
+        bound (float): the smallest value of the result.
     """
     return _LowerBound.apply(x, bound)

@@ -8,18 +8,18 @@ from torch import Tensor, nn
 from iafmsr.layers.registry import Forms
 from iafmsr.layers.routing import EVERYWHERE, Route
 
-FFNS = Forms('ffn')  # each built of (num_feat, ffn_scale), and called as CGFN
+FFNS = Forms('ffn')  # each takes (num_feat, ffn_scale) and is called like CGFN
 
 
 @FFNS.register('cgfn')
 class CGFN(nn.Module):
     """Conv1x1(GELU(DWConv3x3(a)) * b) with a, b = split(Conv1x1(x)).
 
-    The paper names the module without publishing its inside; this is the gated form common in restoration networks.
+    The paper names the module but does not describe it; this is the gated form common in restoration networks.
 
     Args:
         num_feat (int): channels C.
-        ffn_scale (float): h, the width of a and of b over C.
+        ffn_scale (float): the width of a and of b, divided by C.
 
     Examples:
         >>> CGFN(8, ffn_scale=3)(torch.rand(1, 8, 6, 6)).shape
@@ -34,6 +34,6 @@ class CGFN(nn.Module):
         self.project = nn.Conv2d(hidden, num_feat, 1)
 
     def forward(self, x: Tensor, route: Route = EVERYWHERE) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W), or what the route makes of these."""
+        """(B, C, H, W) -> (B, C, H, W), both in the layout of the route."""
         a, b = self.expand(x).chunk(2, dim=1)
         return self.project(F.gelu(route.spatial(self.local, a)) * b)

@@ -13,21 +13,21 @@ from torch import Tensor
 from iafmsr.layers.bound import lower_bound
 from iafmsr.layers.precision import at_least_float32, full_precision
 
-LIKELIHOOD_MIN = 1e-9  # least probability of a bin: no value costs more than 29.9 bits
-# erfc(8) is 1e-29: further out it and its gradient become subnormal numbers, which take a CPU ten times as long
+LIKELIHOOD_MIN = 1e-9  # smallest probability of a bin: no value costs more than 29.9 bits
+# erfc(8) is 1e-29. Beyond 8, erfc and its gradient become subnormal numbers, which a CPU computes ten times slower
 _FURTHEST = 8.0
 
 
 class Density(NamedTuple):
-    """What the estimator knows of a batch: all that the entropy loss and the tools need.
+    """The results of the estimator for a batch: all that the entropy loss and the tools need.
 
     Attributes:
-        features (Tensor): (B, C, H, W), F0 times the gain, as quantised (noise in training, rounded in evaluation).
+        features (Tensor): (B, C, H, W), F0 times the gain, quantised (noise added in training, rounded in evaluation).
         mu (Tensor): (B, C, H, W), the predicted mean, in quantisation bins.
         theta (Tensor): (B, C, H, W), the predicted standard deviation, in quantisation bins, at least 0.11.
         idm (Tensor): (B, 1, H, W), the information density map: the mean over the channels, not negative.
         mask (Tensor): bool, (B, 1, H, W), the active sites.
-        guide (Tensor): (B, C or 1, H, W), what guides the network: of every channel its own, or one map.
+        guide (Tensor): (B, C or 1, H, W), the guide of the network: one map for each channel, or one map for all.
     """
 
     features: Tensor
@@ -54,7 +54,7 @@ def interval_probability(features: Tensor, mu: Tensor, theta: Tensor) -> Tensor:
         theta (Tensor): the standard deviation, positive, of the same shape.
 
     Returns:
-        Tensor: p in [0, 1]; not bounded from below, zero where it is less than 1e-29.
+        Tensor: p in [0, 1], without a positive floor: values below 1e-29 become zero.
     """
     slope = math.sqrt(0.5) / theta
     # the first clamp keeps the products finite; at such a distance p is zero anyway
@@ -76,7 +76,7 @@ def information(features: Tensor, mu: Tensor, theta: Tensor) -> Tensor:
 def num_active(height: int, width: int, k: float) -> int:
     """Number of active sites of a picture: max(1, floor(k H W + 0.5)).
 
-    In whole numbers, for k to a millionth: an exported graph, which has no float64 here, counts the same.
+    Computed in whole numbers, with k rounded to a millionth: an exported graph, without float64, gives the same number.
 
     Raises:
         ValueError: when the share k is not in (0, 1].
@@ -90,8 +90,8 @@ def num_active(height: int, width: int, k: float) -> int:
 def top_k_mask(idm: Tensor, k: float) -> Tensor:
     """The sites with the highest values of a map, :func:`num_active` of them in every picture, fewer where values tie.
 
-    Equal values are active together or not at all: those that would exceed the number are left out. So no site of a
-    flat picture is active, nor any of the flat ground of a page, and no mask depends on the order of the positions.
+    Equal values are either all active or all inactive: those that would exceed the number are left out. So a flat
+    picture has no active sites, nor has the blank part of a page, and no mask depends on the order of the positions.
 
     Args:
         idm (Tensor): (B, 1, H, W).
@@ -113,15 +113,15 @@ def top_k_mask(idm: Tensor, k: float) -> Tensor:
 
 
 def top_k_mask_of_batch(idm: Tensor, k: float) -> Tensor:
-    """The sites with the highest values in a whole batch, that of all processes: k of them all, however they lie.
+    """The sites with the highest values in the batch of all processes: k is a share of the batch, not of a picture.
 
-    Args, returns: as of :func:`top_k_mask`; a picture has as many active sites as are its own.
+    Arguments and result as in :func:`top_k_mask`. The number of active sites differs from picture to picture.
     """
     return own_part(top_k_mask(from_all_processes(idm).view(1, 1, -1, idm.shape[-1]), k), idm)
 
 
 def own_part(mask: Tensor, idm: Tensor) -> Tensor:
-    """Of the mask of all processes' maps, one below the other, what belongs to this process's ``idm``."""
+    """This process's part of the ``mask`` of all processes, whose maps lie one below the other."""
     b, _, h, w = idm.shape
     own = dist.get_rank() if parallel() else 0
     return mask.view(-1, 1, h, w)[own * b : (own + 1) * b]

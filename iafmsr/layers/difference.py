@@ -1,4 +1,4 @@
-"""A convolution that sees differences of pixels, and not their level."""
+"""A convolution that depends on the differences between pixels, not on their level."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from iafmsr.layers.precision import InFloat32, at_least_float32, full_precision
 class DifferenceConv2d(InFloat32):
     """A 3x3 convolution in float32 whose kernels sum to zero for every input channel: conv(x + c) = conv(x).
 
-    The result is the bias wherever x is constant, and at the border, where x is repeated, nothing passes for detail.
+    The result is the bias wherever x is constant. The border of x is repeated, so that it does not look like detail.
 
     Args:
-        in_channels (int): of x.
-        out_channels (int): of the result.
+        in_channels (int): channels of x.
+        out_channels (int): channels of the result.
 
     Examples:
         >>> conv = DifferenceConv2d(3, 8)
@@ -28,9 +28,9 @@ class DifferenceConv2d(InFloat32):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         start = nn.Conv2d(in_channels, out_channels, 3)
-        # the name tells weights of this convolution from those of an ordinary one, which have the same shape
+        # the name distinguishes these weights from those of an ordinary convolution, which have the same shape
         self.differences = start.weight
-        # not zero: a norm of the features of a flat picture, which are the bias, would be one of rounding errors
+        # not zero: the features of a flat picture are the bias; if it were zero, a norm would amplify rounding errors
         self.bias = nn.Parameter(torch.empty(out_channels).uniform_(-0.2, 0.2))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Bicubic enlargement, which a residual network adds its correction to."""
+"""Bicubic enlargement, to which a residual network adds its correction."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from iafmsr.ops.torch_names import is_exporting
 
 __all__ = ['enlarge']
 
-_SHARPNESS = -0.75  # of the bicubic kernel in torch
-_REACH = 2  # pixels on each side of a pixel that decide what becomes of it
+_SHARPNESS = -0.75  # the parameter a of the bicubic kernel in torch
+_REACH = 2  # pixels on each side that the enlarged values of a pixel depend on
 
 
 def enlarge(x: Tensor, scale: int) -> Tensor:
     """``F.interpolate(x, scale_factor=scale, mode='bicubic')``: (B, C, H, W) -> (B, C, sH, sW).
 
-    Engines take many times as long for that as for the same values by a convolution.
+    An exported graph computes the same values by a convolution, which is many times faster in engines.
     """
     if scale == 1:
         return x
@@ -28,19 +28,19 @@ def enlarge(x: Tensor, scale: int) -> Tensor:
 
 
 def by_convolution(x: Tensor, scale: int) -> Tensor:
-    """The same: the s x s values that come of a pixel are sums over the 5x5 pixels around it, each with weights of its
-    own; the border is repeated."""
+    """The same by a convolution: each of the s x s values of a pixel is a weighted sum of the 5x5 pixels around it,
+    with its own weights. The border is repeated."""
     channels = x.shape[1]
     taps = _taps(scale).to(x)
     kernel = torch.einsum('pi,qj->pqij', taps, taps).flatten(0, 1)
     weight = torch.einsum('cd,pij->cpdij', torch.eye(channels).to(x), kernel).flatten(0, 1)
-    with full_precision(x):  # an exported graph in half precision too
+    with full_precision(x):  # also in an exported graph in half precision
         values = F.conv2d(F.pad(x, [_REACH] * 4, mode='replicate'), weight)
     return F.pixel_shuffle(values, scale)
 
 
 def _taps(scale: int) -> Tensor:
-    """(s, 5): what each of the s values of a pixel along a side takes of it and of its neighbours."""
+    """(s, 5): along one axis, the weights of a pixel and its neighbours in each of the pixel's s values."""
     place = (torch.arange(scale, dtype=torch.float64) + 0.5) / scale - 0.5
     d = (place[:, None] - torch.arange(-_REACH, _REACH + 1)).abs()
     a = _SHARPNESS

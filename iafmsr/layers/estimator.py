@@ -22,12 +22,12 @@ def _conv(num_feat: int, kernel_size: int) -> nn.Conv2d:
 class LiteralEstimator(nn.Module):
     """The form of the paper's figure 3: two branches, mu = GELU(GDN(Conv(F))), theta = softplus(GDN(Conv(F))).
 
-    Nothing hides F from its own predictor: mu learns to copy it, and theta stops meaning anything
+    The predictor sees the value that it predicts: mu learns to copy it, and theta becomes meaningless
     (docs/method.md).
 
     Args:
         num_feat (int): channels C.
-        kernel_size (int): of both convolutions; 1 as drawn.
+        kernel_size (int): kernel size of both convolutions; 1 in the figure.
         gdn (bool): False leaves GDN out (the paper's ablation).
     """
 
@@ -45,14 +45,14 @@ class LiteralEstimator(nn.Module):
 
 
 class DeviationEstimator(nn.Module):
-    """Fine detail is hidden from mu: mu = mean of the four neighbours, theta learned from the deviations |F - mu|.
+    """mu is the mean of the four neighbours, and theta is learned from the deviations |F - mu|.
 
-    theta = softplus(Conv1x1(GDN(Conv(mean3x3(|F - mu|))))): still a Gaussian whose scale the entropy loss alone
-    learns, but mu, fixed, cannot copy what it has to predict, so that theta has to tell how far off it is.
+    theta = softplus(Conv1x1(GDN(Conv(mean3x3(|F - mu|))))). Only the entropy loss trains the scale of the
+    Gaussian. But mu is fixed and cannot copy the value that it predicts, so theta has to predict the error of mu.
 
     Args:
         num_feat (int): channels C.
-        kernel_size (int): of the first convolution.
+        kernel_size (int): kernel size of the first convolution.
         gdn (bool): False leaves GDN out.
     """
 
@@ -70,7 +70,7 @@ class DeviationEstimator(nn.Module):
 
 
 class CausalDWConv2d(nn.Conv2d):
-    """A depthwise 5x5 convolution that sees only what comes before a position, row by row: 12 of the 25 places."""
+    """A depthwise 5x5 convolution that sees only the positions before the current one, row by row: 12 of the 25."""
 
     seen: Tensor
 
@@ -87,7 +87,7 @@ class ContextEstimator(nn.Module):
     """mu, theta = split(Conv1x1(GDN(CausalDWConv5x5(round(F))))): both from the quantised values before a position.
 
     The conditional entropy that the paper names as future work. As in the context models of learned compression (Minnen
-    et al., NeurIPS 2018) a decoder has these values when it comes to the position, so the bits are those of a code.
+    et al., NeurIPS 2018), a decoder already knows these values at that position, so the bits are those of a real code.
 
     Args:
         num_feat (int): channels C.
@@ -109,10 +109,10 @@ class ContextEstimator(nn.Module):
 
 
 class MomentEstimator(nn.Module):
-    """mu of :class:`DeviationEstimator`, and the theta that its deviations give without learning.
+    """mu as in :class:`DeviationEstimator`, and theta computed from the deviations, without learning.
 
-    A Gaussian's standard deviation is sqrt(pi / 2) times its mean absolute deviation. The control of what the entropy
-    loss teaches.
+    A Gaussian's standard deviation is sqrt(pi / 2) times its mean absolute deviation. This form is a control: it shows
+    what the entropy loss adds.
     """
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,10 +127,10 @@ _FORMS = ('literal', 'deviation', 'context', 'moments')
 def build_estimator(name: str, num_feat: int, kernel_size: int, gdn: bool) -> nn.Module:
     """The estimator called ``name``: ``literal``, ``deviation``, ``context`` or ``moments``.
 
-    Only the first two have a kernel of ``kernel_size``; ``moments`` has no GDN either.
+    Only the first two use ``kernel_size``. ``moments`` has no GDN either.
 
     Raises:
-        ValueError: for another name.
+        ValueError: when the name is unknown.
     """
     if name not in _FORMS:
         raise ValueError(f'ide must be one of {", ".join(_FORMS)}, got {name!r}')

@@ -1,4 +1,4 @@
-"""Fixed filters of the LR picture: local means, and the maps that the learned one is compared with."""
+"""Fixed filters of the LR picture: local means, and the maps that the learned map is compared with."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch import Tensor
 
 
 def local_mean(x: Tensor) -> Tensor:
-    """Mean over the 3x3 neighbourhood, of what lies within the picture: (B, C, H, W) -> (B, C, H, W)."""
+    """Mean over the part of the 3x3 neighbourhood within the picture: (B, C, H, W) -> (B, C, H, W)."""
     return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
 
 def neighbour_mean(x: Tensor) -> Tensor:
-    """Mean of the four neighbours, of those within the picture (of 1x1: zero): (B, C, H, W) -> (B, C, H, W)."""
+    """Mean of those of the four neighbours within the picture (zero if none): (B, C, H, W) -> (B, C, H, W)."""
     cross = x.new_tensor([[0, 1, 0], [1, 0, 1], [0, 1, 0]]).expand(x.shape[1], 1, 3, 3)
     places = [torch.arange(side, device=x.device) for side in x.shape[-2:]]
     along = [(place > 0).to(x.dtype) + (place < side - 1) for place, side in zip(places, x.shape[-2:], strict=True)]
@@ -22,7 +22,7 @@ def neighbour_mean(x: Tensor) -> Tensor:
 
 
 def luma(rgb: Tensor) -> Tensor:
-    """Y of BT.601, scaled to [0, 1]: (B, 3, H, W) in [0, 1] -> (B, 1, H, W); other channel counts: their mean."""
+    """Y of BT.601, scaled to [0, 1]: (B, 3, H, W) in [0, 1] -> (B, 1, H, W). If C != 3: the mean of the channels."""
     if rgb.shape[1] != 3:
         return rgb.mean(dim=1, keepdim=True)
     return (rgb * rgb.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)

@@ -15,12 +15,12 @@ _PEDESTAL = 2.0**-36  # keeps the gradient of the square at zero from vanishing
 class GDN(nn.Module):
     """y_i = x_i / sqrt(beta_i + sum_j gamma_ij x_j^2) at every position (Balle et al., ICLR 2016).
 
-    beta > 0 and gamma >= 0 are held through their square roots with a bound that the gradient can leave. The division
-    is done in float32 whatever autocast says: in half precision the squares overflow.
+    The parameters are the square roots of beta > 0 and gamma >= 0, each with a :func:`lower_bound`. The division is
+    done in float32 even under autocast, because the squares overflow in half precision.
 
     Args:
         num_feat (int): channels C.
-        beta_min (float): the least beta.
+        beta_min (float): the smallest beta.
         gamma_init (float): the diagonal of gamma at the start; off the diagonal it is 0, and beta is 1.
 
     Examples:

@@ -1,4 +1,4 @@
-"""How the guide enters: at the final product and in the attention of IGRA."""
+"""How the guide enters the network: at the final product and in the attention of IGRA."""
 
 from __future__ import annotations
 

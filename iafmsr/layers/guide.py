@@ -1,6 +1,6 @@
-"""What guides the network: the forms of ``guide``, made of what is known of a picture.
+"""The forms of the option ``guide``: how the guide of the network is computed from the features of a picture.
 
-A form is built of nothing. It says by ``per_channel`` whether the guide has a channel for each of F0's, or one.
+The constructor of a form takes no arguments. ``per_channel`` is True if the guide has one channel per channel of F0.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ GUIDES = Forms('guide')
 
 
 class Known(NamedTuple):
-    """What a guide is made of.
+    """The values that a guide is computed from.
 
     Attributes:
         features, mu (Tensor): (B, C, H, W), F0 times the gain and its predicted mean, in quantisation bins, detached.
-        theta (Tensor): (B, C, H, W), the predicted standard deviation, in bins; detached where ``detach_idm`` says so.
-        density (Callable): gives the density of each value in the unit of the map, (B, C, H, W).
-        map (Callable): the map of a name, (B, 1, H, W): ``idm``, ``sobel``, ``laplacian`` or ``constant``.
+        theta (Tensor): (B, C, H, W), the predicted standard deviation, in bins; detached if ``detach_idm`` is True.
+        density (Callable): returns the density of each value in the unit of the map, (B, C, H, W).
+        map (Callable): returns the map of a name (``idm``, ``sobel``, ``laplacian`` or ``constant``), (B, 1, H, W).
     """
 
     features: Tensor
@@ -36,14 +36,14 @@ class Known(NamedTuple):
 
 
 class ChannelGuide(nn.Module):
-    """A guide with a channel for each of F0's."""
+    """A guide with one channel for each channel of F0."""
 
     per_channel = True
 
 
 @GUIDES.register('deviation')
 class Deviation(ChannelGuide):
-    """log2(1 + |gain F0 - mu|), the length of what mu does not know."""
+    """log2(1 + |gain F0 - mu|): how far each value is from its prediction, on a logarithmic scale."""
 
     def forward(self, known: Known) -> Tensor:
         """(B, C, H, W)."""
@@ -52,7 +52,7 @@ class Deviation(ChannelGuide):
 
 @GUIDES.register('bounded')
 class Bounded(ChannelGuide):
-    """d / (1 + d) with d = |gain F0 - mu|, which no picture takes out of [0, 1)."""
+    """d / (1 + d) with d = |gain F0 - mu|: in [0, 1) for any picture."""
 
     def forward(self, known: Known) -> Tensor:
         """(B, C, H, W)."""
@@ -62,7 +62,7 @@ class Bounded(ChannelGuide):
 
 @GUIDES.register('bits')
 class Bits(ChannelGuide):
-    """-log2 p under theta, the cost of each value."""
+    """-log2 p, with p from mu and theta: the coding cost of each value in bits."""
 
     def forward(self, known: Known) -> Tensor:
         """(B, C, H, W)."""
@@ -71,7 +71,7 @@ class Bits(ChannelGuide):
 
 @GUIDES.register('density')
 class Expected(ChannelGuide):
-    """The density of each value, which is the expectation of the two above and no sharper than theta."""
+    """The density of each value: the expected value of ``deviation`` and of ``bits``, no sharper than theta."""
 
     def forward(self, known: Known) -> Tensor:
         """(B, C, H, W)."""

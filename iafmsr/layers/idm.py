@@ -21,11 +21,11 @@ from iafmsr.layers.precision import InFloat32, at_least_float32, full_precision
 _UNITS = ('theta', 'bits', 'normalised')
 MAPS = ('idm', 'sobel', 'laplacian', 'mean_laplacian', 'random')
 _WHOLES = ('batch', 'picture')
-_STEPS = 2**15  # of a bit
+_STEPS = 2**15  # steps per bit, to which a map is rounded for the mask
 
 
 class Maps(NamedTuple):
-    """What only the whole picture decides: a tile of it takes them from outside.
+    """The maps that depend on the whole picture. For a tile they are computed from the picture and passed in.
 
     Attributes:
         idm (Tensor): (B, 1, H, W), the information density map.
@@ -39,25 +39,25 @@ class Maps(NamedTuple):
 class InformationDensity(InFloat32):
     """Estimates the density of F0, and turns it into the map that guides a network and the mask of its active sites.
 
-    The keywords after ``k`` are for what the paper leaves open or ablates; the fixed maps are controls. They are
-    brought to the unit of the learned one, log2(1 + gain * filter).
+    The keywords after ``k`` set what the paper leaves open or ablates. The fixed maps are controls: their unit is
+    that of the learned map, log2(1 + gain * filter).
 
     Args:
         num_feat (int): channels C of F0.
-        k (float): share of active sites, in (0, 1]; always of the picture in evaluation. Values of the map within
-            2^-15 bits are equal.
-        k_of (str): of what it is the share in training, where a picture is a patch: ``batch``, so that patches full of
-            detail have many active sites and flat ones none, as the places of a whole picture do; or ``picture``, the
-            same number in every patch: the sparse convolution then never learns what fully active places need
-            (docs/experiments-log.md, section 11).
+        k (float): share of active sites, in (0, 1]; in evaluation always a share of each picture. The values of the map
+            are compared in steps of 2^-15 bits.
+        k_of (str): what k is a share of in training, where the pictures are patches. ``batch``: of the whole batch, so
+            that patches full of detail have many active sites and flat ones none, like the areas of a whole picture.
+            ``picture``: of each patch, so that all have the same number. The sparse convolution then never learns what
+            fully active areas need (docs/experiments-log.md, section 11).
         ide (str): ``literal``, ``deviation``, ``context`` or ``moments``, see :mod:`iafmsr.layers.estimator`.
-        ide_kernel_size (int): of the estimator's first convolutions.
+        ide_kernel_size (int): kernel size of the estimator's first convolutions.
         gdn (bool): False leaves GDN out of the estimator.
         gain (float): F0 is multiplied by it before quantisation, so that the features span several bins.
-        idm_unit (str): the density of a value is ``theta``, or ``bits``: log2(1 + theta), its cost up to a constant;
-            ``normalised``: the latter over the mean of the picture's map. The map is the mean over the channels.
-        detach_idm (bool): True keeps the image's loss from training theta through the map.
-        detach_features (bool): True keeps the estimator, hence the entropy loss, from training F0.
+        idm_unit (str): unit of the density. ``theta``: theta itself. ``bits``: log2(1 + theta), cost up to a constant.
+            ``normalised``: ``bits``, divided by the mean of the picture's map. The map is the mean over the channels.
+        detach_idm (bool): True: the loss of the image does not train theta through the map.
+        detach_features (bool): True: no gradient flows from the estimator to F0, so the entropy loss does not train F0.
         guide (str): what guides the network, one of the forms of :mod:`iafmsr.layers.guide`. With a channel for each of
             F0's: ``deviation``, ``bounded``, ``bits`` or ``density``. Or one map: ``idm`` (the mean density),
             ``sobel``, ``laplacian`` or ``constant`` (1 everywhere).
@@ -112,7 +112,7 @@ class InformationDensity(InFloat32):
     def forward(self, f0: Tensor, lq: Tensor, maps: tuple[Tensor, Tensor] | None = None) -> Density:
         """F0 (B, C, H, W) of the picture lq (B, 3, H, W) -> its :class:`~iafmsr.layers.density.Density`, in float32.
 
-        Of a tile, with the ``maps`` of the picture at its place.
+        For a tile, pass ``maps``: the part of the whole picture's maps that the tile covers.
         """
         with full_precision(f0):
             features, mu, theta = self._estimate(f0)
@@ -127,19 +127,19 @@ class InformationDensity(InFloat32):
             return Density(quantise(features, self.training), mu, theta, idm, mask, self.form(known))
 
     def local_map(self, f0: Tensor) -> Tensor:
-        """F0 (B, C, H, W) -> the learned map (B, 1, H, W) in float32, as far as each place's surroundings decide it."""
+        """F0 (B, C, H, W) -> the learned map (B, 1, H, W) in float32, without normalisation over the picture."""
         with full_precision(f0):
             return self._local_map(self._estimate(f0)[2])
 
     def maps(self, local_map: Tensor, lq: Tensor) -> Maps:
-        """The :meth:`local_map` (B, 1, H, W) of the whole picture lq (B, 3, H, W) -> what the whole decides."""
+        """The :meth:`local_map` (B, 1, H, W) of the whole picture lq (B, 3, H, W) -> its final map and its mask."""
         with full_precision(local_map):
             lq = at_least_float32(lq)
             idm = local_map
             if self.idm_unit == 'normalised':
                 idm = idm / idm.mean(dim=(2, 3), keepdim=True)
             top_k = top_k_mask_of_batch if self.training and self.k_of == 'batch' else top_k_mask
-            # in steps, so that rounding errors on flat ground are ties, which are not active
+            # rounded to steps, so that rounding errors in flat areas become ties, which are not active
             return Maps(idm, top_k(torch.round(_STEPS * self.choose(self.mask, idm, lq)), self.k))
 
     def _estimate(self, f0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -156,13 +156,13 @@ class InformationDensity(InFloat32):
         return self._density(theta).mean(dim=1, keepdim=True)
 
     def choose(self, name: str, idm: Tensor, lq: Tensor) -> Tensor:
-        """The map called ``name``, (B, 1, H, W): the ``idm`` that is given, or a fixed one of lq in its unit."""
+        """The map called ``name``, (B, 1, H, W): the given ``idm``, or a fixed map of lq in the same unit."""
         if name == 'idm':
             return idm
         if name == 'constant':
             return torch.ones_like(idm)
         if name == 'random':
-            # evaluation has to give the same picture each time, on any device
+            # evaluation must give the same picture each time, on any device
             generator = None if self.training else torch.Generator().manual_seed(0)
             return torch.rand(idm.shape, generator=generator).to(idm.device)
         y = luma(lq)

@@ -25,7 +25,7 @@ def down(x: Tensor) -> Tensor:
     """
     if not is_exporting():
         return F.max_pool2d(x, POOL_SIZE, stride=POOL_SIZE, ceil_mode=True)
-    # ceil_mode makes conditions on the sizes; values below all others change no maximum
+    # ceil_mode would put conditions on the sizes; padding with -inf changes no maximum
     rest = POOL_SIZE - 1
     return F.max_pool2d(F.pad(x, (0, rest, 0, rest), value=float('-inf')), POOL_SIZE)
 
@@ -42,7 +42,7 @@ def up(x: Tensor, size: Sequence[int]) -> Tensor:
 class FigureAttention(nn.Conv2d):
     """g(x) (+) guide with a depthwise 3x3 convolution g, as in figure 3.
 
-    A form of attention is built of num_feat. Where ``guided`` is False, no guidance is made for it.
+    The constructor of a form of attention takes num_feat. If ``guided`` is False, its guidance is None.
     """
 
     guided = True
@@ -73,7 +73,7 @@ class TextAttention(nn.Conv2d):
         super().__init__(num_feat, num_feat, 1)
 
     def forward(self, x: Tensor, guide: Tensor, guidance: Guidance) -> Tensor:  # type: ignore[override]
-        """As of the figure's."""
+        """Shapes as in :meth:`FigureAttention.forward`."""
         return super().forward(guidance.add(x, guide))
 
 
@@ -87,8 +87,8 @@ class IGRA(nn.Module):
     Args:
         num_feat (int): channels C.
         attention (str): a form of ``ATTENTIONS``. ``figure``: g is a depthwise 3x3 convolution of Down(F_ssc);
-            ``text``: A = Up(Conv1x1(Down(F_ssc) + Down(guide))), as the paper's text writes it; ``no_idm``: the
-            figure's without the guide, A = Up(g(Down(F_ssc)) + 1), which is ``neutral`` with a = 0.
+            ``text``: A = Up(Conv1x1(Down(F_ssc) + Down(guide))), as the paper's text writes it; ``no_idm``: as
+            ``figure`` without the guide, A = Up(g(Down(F_ssc)) + 1), which is ``neutral`` with a = 0.
         guidance (str): how the guide is added, see :class:`~iafmsr.layers.guidance.Guidance`.
         num_guide (int): channels of the guide, C or 1.
 

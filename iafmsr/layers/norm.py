@@ -19,8 +19,8 @@ class ChannelL2Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W); a position of zeros stays zero."""
-        # a product: the gradient of a division takes two passes over memory more
-        least = max(1e-24, torch.finfo(x.dtype).tiny)  # in float16 the former is zero
+        # a product, because the gradient of a division needs two more passes over memory
+        least = max(1e-24, torch.finfo(x.dtype).tiny)  # 1e-24 is zero in float16
         return x * x.square().sum(dim=1, keepdim=True).clamp(min=least).rsqrt()
 
 
@@ -28,7 +28,7 @@ def build_norm(name: str, num_feat: int) -> nn.Module:
     """The norm called ``name``: ``none``, ``l2`` or ``layer``.
 
     Raises:
-        ValueError: for another name.
+        ValueError: when the name is unknown.
     """
     if name == 'none':
         return nn.Identity()

@@ -11,23 +11,23 @@ from torch import Tensor, nn
 
 from iafmsr.ops.torch_names import autocast_dtype, has_autocast
 
-if TYPE_CHECKING:  # of Python 3.11
+if TYPE_CHECKING:  # available from Python 3.11 on
     from typing import Self
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[Any]:
-    """Autocast switched off on the device of x, for sums and tails that half precision cannot hold."""
+    """A context without autocast on the device of x, for sums and small values that half precision cannot hold."""
     device = x.device.type
     return torch.autocast(device, enabled=False) if has_autocast(device) else nullcontext()
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """x in float32, or as it is where it is float64."""
+    """x in float32; float64 is left as it is."""
     return x if x.dtype == torch.float64 else x.float()
 
 
 def in_autocast(x: Tensor) -> Tensor:
-    """x in the type of autocast where that is on, as a convolution would give it."""
+    """x in autocast's type if autocast is on, like the result of a convolution; otherwise x."""
     dtype = autocast_dtype(x.device.type)
     return x if dtype is None else x.to(dtype)
 
@@ -44,7 +44,7 @@ class InFloat32(nn.Module):
 
 
 class ExactConv2d(InFloat32, nn.Conv2d):
-    """A convolution in float32 whatever autocast says: for what small differences are taken of."""
+    """A convolution in float32 even under autocast, for results whose small differences matter."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, O, H, W), float32 or float64."""

@@ -1,4 +1,4 @@
-"""Forms of a part of a network, classes by the name that an option gives; a package of yours adds its own."""
+"""The forms of a part of a network: classes that an option selects by name. Your own package can add more."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Form = TypeVar('Form', bound=Callable[..., nn.Module])
 
 
 class Forms:
-    """The classes that one keyword of IAFMNet chooses among.
+    """The classes that one keyword of IAFMNet selects from.
 
     Args:
-        keyword (str): that keyword, for messages.
+        keyword (str): that keyword, for error messages.
 
     Examples:
         >>> from iafmsr.layers.upsampler import UPSAMPLERS
@@ -33,10 +33,10 @@ class Forms:
         self._forms: dict[str, Any] = {}
 
     def register(self, name: str) -> Callable[[Form], Form]:
-        """A decorator: the class is the form called ``name``.
+        """A decorator that registers a class under ``name``.
 
         Raises:
-            ValueError: there is one of this name.
+            ValueError: when the name is registered already.
         """
         if name in self._forms:
             raise ValueError(f'{self.keyword} {name!r} is registered already')
@@ -51,7 +51,7 @@ class Forms:
         """The class called ``name``.
 
         Raises:
-            ValueError: there is none.
+            ValueError: when no class has this name.
         """
         if name not in self._forms:
             raise ValueError(f'{self.keyword} must be one of {", ".join(self._forms)}, got {name!r}')

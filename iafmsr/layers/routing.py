@@ -1,9 +1,9 @@
-"""Routed depth: later blocks work only at some positions, and the others keep what the blocks before them made.
+"""Routed depth: the last blocks work only at some positions. The other positions keep the features of earlier blocks.
 
 A block consists of operations on single positions (1x1 convolutions, norms, gates, sums) and of a few that read a
-neighbourhood. The latter are called through a :class:`Route`, which decides what they see: at positions that are left
-out the features are zero. :class:`Masked` says so in one line and computes everything; :class:`Gathered` is equal to
-it and holds the chosen positions alone, laid out as the rows of a matrix.
+neighbourhood. The latter are called through a :class:`Route`, which decides what they see: the features are zero at
+positions that are left out. :class:`Masked` multiplies by a mask and computes all positions. :class:`Gathered` gives
+the same result, but keeps only the chosen positions, as the rows of a matrix.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Route:
         return routed
 
     def spatial(self, operation: Spatial, x: Tensor, *args: Any) -> Tensor:
-        """``operation(x, *args)`` of (B, C, H, W), which reads neighbourhoods, for x in the layout of the route."""
+        """Apply an ``operation`` that reads neighbourhoods of (B, C, H, W) to x in the layout of the route."""
         return operation(x, *args)
 
 
 class Masked(Route):
-    """The positions of a mask, computed at all positions.
+    """A route over the positions of a mask that computes all positions.
 
     Args:
         mask (Tensor): bool, (B, 1, H, W); True at the positions of the route.
@@ -57,10 +57,10 @@ class Masked(Route):
 
 
 class Gathered(Route):
-    """The positions of a mask alone: features are (1, C, n, 1), one row for each of the n positions of the batch.
+    """Only the positions of a mask: features are (1, C, n, 1), one row for each of the n positions of the batch.
 
     Args:
-        sites (ActiveSites): of a mask that has a position.
+        sites (ActiveSites): the positions; at least one.
     """
 
     def __init__(self, sites: ActiveSites) -> None:
@@ -99,14 +99,14 @@ class Guided(NamedTuple):
 
 
 class Router(InFloat32):
-    """Picks the positions of the routed blocks: those whose map reaches a threshold, one for all pictures.
+    """Selects the positions of the routed blocks: those where the map reaches a threshold, the same for all pictures.
 
-    The threshold of a budget b is what a share b of all positions of the training pictures reaches. So a picture full
-    of detail has more positions than b, and a flat one fewer. In training the share is drawn anew for every batch: 1 in
-    half of them, from ``low`` to 1 in the others. The thresholds follow the batches as a moving average.
+    The threshold of a budget b is the value that a share b of all positions of the training pictures reaches. So a
+    picture full of detail has a larger share than b, and a flat one a smaller one. In training the share is random for
+    every batch: 1 in half of them, from ``low`` to 1 in the others. The thresholds are a moving average over batches.
 
     Args:
-        low (float): least budget in training, in (0, 1].
+        low (float): smallest budget in training, in (0, 1].
 
     Raises:
         ValueError: when ``low`` is out of its range.
@@ -126,7 +126,7 @@ class Router(InFloat32):
         self.register_buffer('thresholds', torch.zeros(_LEVELS))
 
     def forward(self, idm: Tensor, budget: float) -> Tensor:
-        """Map (B, 1, H, W) -> bool mask of the same shape; the budget counts in evaluation."""
+        """Map (B, 1, H, W) -> bool mask of the same shape; the budget is used in evaluation only."""
         if self.training:
             maps = from_all_processes(idm)
             self._follow(maps)
@@ -134,7 +134,7 @@ class Router(InFloat32):
         return idm >= self.threshold(budget)
 
     def threshold(self, budget: float) -> Tensor:
-        """What a share ``budget`` of the training pictures' positions reaches, in the unit of the map."""
+        """The value that a share ``budget`` of the training pictures' positions reaches, in the unit of the map."""
         if budget >= 1:
             return self.thresholds.new_tensor(-torch.inf)
         place = max(budget * _LEVELS - 1, 0)
@@ -148,5 +148,5 @@ class Router(InFloat32):
     def _follow(self, idm: Tensor) -> None:
         shares = torch.arange(1, _LEVELS + 1, device=idm.device) / _LEVELS
         found = torch.quantile(idm.flatten(), 1 - shares)
-        # a picture that is not finite must not spoil those after it
+        # values that are not finite must not enter the moving average
         self.thresholds.lerp_(torch.where(found.isfinite(), found, self.thresholds), _MOMENTUM)

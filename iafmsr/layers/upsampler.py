@@ -1,4 +1,4 @@
-"""From features to the picture: the forms of ``upsampler``, each built of (num_feat, num_out_ch, scale)."""
+"""From features to the picture: the forms of ``upsampler``. Each takes (num_feat, num_out_ch, scale)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PixelShuffle(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, num_out_ch, sH, sW)."""
-        # the picture in the ordinary layout, which discriminators and other losses expect
+        # the picture in the contiguous layout, which discriminators and other losses expect
         return F.pixel_shuffle(super().forward(x).contiguous(), self.factor)
 
 
@@ -39,7 +39,7 @@ class Transposed(nn.ConvTranspose2d):
 
 @UPSAMPLERS.register('nearest_conv')
 class NearestConv(nn.Conv2d):
-    """Each position spread over s x s pixels, then a 3x3 convolution of the pixels."""
+    """Each position is repeated over s x s pixels, then a 3x3 convolution of the pixels follows."""
 
     def __init__(self, num_feat: int, num_out_ch: int, scale: int) -> None:
         super().__init__(num_feat, num_out_ch, 3, padding=1)
@@ -52,7 +52,7 @@ class NearestConv(nn.Conv2d):
 
 @UPSAMPLERS.register('decomposed')
 class Decomposed(nn.Sequential):
-    """Transposed convolution in two of one dimension each, 3s x 1 to s num_out_ch channels, then 1 x 3s."""
+    """Two one-dimensional transposed convolutions: 3s x 1 to s num_out_ch channels, then 1 x 3s."""
 
     def __init__(self, num_feat: int, num_out_ch: int, scale: int) -> None:
         size, between = 3 * scale, scale * num_out_ch

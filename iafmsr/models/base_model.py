@@ -1,4 +1,4 @@
-"""How BasicSR's BaseModel saves, resumes, loads and is distributed: what takes the place of its methods."""
+"""Replacements for methods of BasicSR's BaseModel: saving, resuming, loading and distributed training."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ Options = dict[str, Any]
 
 
 def install() -> None:
-    """Put the functions of this module in the place of BaseModel's methods, for every model class.
+    """Replace BaseModel's methods by the functions of this module, for every model class.
 
-    The stock functions write in place (a process killed meanwhile leaves a file that does not load), say of a full
-    disk that it is ignored, and save neither the best metrics nor a scaler. What a state says of learning rates and
-    schedules replaces, in some schedulers, what the option file says, and in others not. They want the state dict of
-    weights under the key that is asked for (and die of a KeyError under `ema_decay` where it lies bare), die of a
-    tensor of another shape in spite of `strict_load_g: false`, and with weights of another network train from nothing
-    without an error. And they do not tell DistributedDataParallel of parameters that no loss trains, on which it dies
-    at the second iteration. After a warm-up the schedules that go by the rate before (MultiStep) would stay below the
-    full rate.
+    The original methods write in place (a process killed while writing leaves a broken file), ignore a full disk, and
+    save neither the best metrics nor a scaler. On resuming, some schedulers take learning rates and schedules from the
+    state and others from the option file. Loading expects the weights under the requested key (with `ema_decay` it
+    fails with a KeyError if the file has no keys), fails on a tensor of another shape even with `strict_load_g: false`,
+    and accepts weights of another network without an error, so that training starts from random weights.
+    DistributedDataParallel is not told of parameters that no loss trains, and fails at the second iteration. After a
+    warm-up, schedules that start from the previous rate (MultiStep) stay below the full rate.
     """
     BaseModel.save_network = save_network
     BaseModel.save_training_state = save_training_state
@@ -48,7 +47,7 @@ def save_network(
 ) -> None:
     """Save networks as BasicSR does: one file with a state dict for each key. -1 stands for ``latest``.
 
-    Beside them lies the option file's section of the network, so that a file of weights can be built from alone.
+    The file also holds the network's section of the option file, so that the network can be built from it alone.
     """
     nets, keys = (value if isinstance(value, list) else [value] for value in (net, param_key))
     content = {
@@ -65,10 +64,10 @@ def save_network(
 
 
 def save_training_state(self: Any, epoch: int, current_iter: int | str) -> None:
-    """Save what a run needs to go on as if it had not stopped; nothing for ``latest`` and ``best``.
+    """Save what a run needs for an exact resume; nothing is saved for ``latest`` and ``best``.
 
-    Besides what BasicSR saves: the sums of the networks, the best metrics, and whatever the model lists under
-    ``stateful`` (name -> object with ``state_dict`` and ``load_state_dict``).
+    In addition to BasicSR's content: the checksums of the network files, the best metrics, and the objects that the
+    model lists under ``stateful`` (name -> object with ``state_dict`` and ``load_state_dict``).
     """
     if not isinstance(current_iter, int) or current_iter < 0 or self.opt['rank'] != 0:
         return
@@ -94,10 +93,10 @@ def save_training_state(self: Any, epoch: int, current_iter: int | str) -> None:
 
 
 def resume_training(self: Any, state: Options) -> None:
-    """Go on from a state: from its moments, counters and best metrics, by the option file's rates and schedules.
+    """Resume from a state: its moments, counters and best metrics, with the rates and schedules of the option file.
 
     Raises:
-        UserError: the optimizers of the state are others than the option file's.
+        UserError: the optimizers of the state differ from those of the option file.
     """
     path = self.opt['path'].get('resume_state')
     if len(state['optimizers']) != len(self.optimizers):
@@ -108,8 +107,8 @@ def resume_training(self: Any, state: Options) -> None:
         )
     for optimizer, saved in zip(self.optimizers, state['optimizers'], strict=True):
         load_moments(optimizer, saved, path)
-    # each step again, as a run without a stop has made them: some schedulers go by the rate before
-    with without_warnings():  # of schedulers that step while the optimizers do not
+    # repeat every step, as in a run without a stop: some schedulers start from the previous rate
+    with without_warnings():  # from schedulers that step while the optimizers do not
         for iteration in range(1, 2 + max((saved['last_epoch'] for saved in state['schedulers']), default=0)):
             self.update_learning_rate(iteration, warmup_iter=self.opt['train'].get('warmup_iter', -1))
     if state.get('best_metric_results'):
@@ -120,7 +119,7 @@ def resume_training(self: Any, state: Options) -> None:
 
 
 def _plain(state: Options) -> Options:
-    """Counters, of milestones, as dictionaries: torch 2.2 does not load them without allowing code."""
+    """Counters (of milestones) as dictionaries: torch 2.2 does not load Counters with ``weights_only=True``."""
     return {key: dict(value) if isinstance(value, Counter) else value for key, value in state.items()}
 
 
@@ -129,7 +128,7 @@ def _types(optimizers: list[Any]) -> list[str]:
 
 
 def load_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any], path: str | None) -> None:
-    """Load an optimizer's moments; learning rates, betas and whatever else has been set stay as they are.
+    """Load an optimizer's moments; learning rates, betas and other settings stay as they are.
 
     Raises:
         UserError: the moments are of another optimizer or another network.
@@ -149,20 +148,20 @@ def load_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any], path: 
 
 
 def _fits(moments: torch.Size, shape: torch.Size) -> bool:
-    """Whether moments can be those of a parameter: of its shape, or, as Adafactor's, with sides of 1 in its place."""
+    """Whether moments fit a parameter: they have its shape, except that sides may be 1 (as in Adafactor)."""
     return len(moments) == len(shape) and all(m in (1, n) for m, n in zip(moments, shape, strict=True))
 
 
 def load_network(
     self: Any, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
 ) -> None:
-    """BasicSR's ``BaseModel.load_network``: the same for a file that fits, and :func:`weights_for` for any other.
+    """BasicSR's ``BaseModel.load_network`` by :func:`weights_for`: the same result for a file that fits the network.
 
-    The log says how many tensors were taken.
+    The log reports how many tensors were taken from the file.
     """
     net = self.get_bare_model(net)
     path = self.opt['path']
-    instead = path.get('param_key_g') if param_key == 'params_ema' else None  # of a file without an average
+    instead = path.get('param_key_g') if param_key == 'params_ema' else None  # the key in a file without an average
     taken = weights_for(net, load_path, strict, param_key, instead, resumed=bool(path.get('resume_state')))
     left = net.state_dict().keys() - taken.keys()
     get_root_logger().info(
@@ -173,7 +172,7 @@ def load_network(
 
 
 def scheduled(wrapped: Callable[..., None]) -> Callable[..., None]:
-    """``BaseModel.update_learning_rate``, whose schedules step from the rate that they gave, not from the warm-up's."""
+    """``BaseModel.update_learning_rate``, but schedules continue from their own last rate, not from the warm-up's."""
 
     @functools.wraps(wrapped)
     def update_learning_rate(self: Any, current_iter: int, warmup_iter: int = -1) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of as many channels as a network takes."""
+"""The number of channels of a network's pictures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ['channels_of']
 
 
 def channels_of(network: Mapping[str, Any]) -> int | None:
-    """Channels of the pictures that a section ``network_g`` takes; None where no keyword of its arch says so."""
+    """Channels of the pictures that a section ``network_g`` takes; None if no keyword of its arch names them."""
     arch = dict(iter(ARCH_REGISTRY)).get(str(network.get('type')))
     parameters = {} if arch is None else inspect.signature(arch).parameters
     defaults = {name: parameter.default for name, parameter in parameters.items()}

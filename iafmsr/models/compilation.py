@@ -1,4 +1,4 @@
-"""A network compiled for training where that works, as it is where it does not."""
+"""A network compiled for training if that works; otherwise the network itself."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MODES = ('default', 'reduce-overhead', 'max-autotune')
 
 
 def compiled_or_not(net: nn.Module, mode: str, try_out: Callable[[nn.Module], None]) -> nn.Module:
-    """The network compiled by torch.compile, if it can be trained so; else a line in the log, and the network itself.
+    """The network compiled by torch.compile if that can be trained; otherwise a warning, and the network itself.
 
-    Compilers fail late: in the backward pass, or when the code that they wrote runs. So a whole pass is tried. It
-    changes neither gradients nor buffers nor generators.
+    Compilers fail late: in the backward pass, or when the generated code runs. So a forward and backward pass is tried.
+    It changes neither gradients nor buffers nor random generators.
 
     Args:
         net: in training mode, wrapped or not; its parameters have no gradients.

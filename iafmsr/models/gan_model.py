@@ -1,4 +1,4 @@
-"""Adversarial training with all that IAFMNetModel has."""
+"""Adversarial training with all features of IAFMNetModel."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from iafmsr.models.iafmnet_model import IAFMNetModel
 class IAFMNetGANModel(IAFMNetModel, SRGANModel):
     """IAFMNetModel with a discriminator: the losses of ``train`` and an adversarial one, ``gan_opt``.
 
-    With D the discriminator, x the truth and y the result, D is trained on D(x) as true and D(y) as false, the network
-    on D(y) as true, as in BasicSR's SRGANModel. ``train.relativistic`` puts D(x) - mean D(y) and D(y) - mean D(x) in
-    their places, and trains the network on both (ESRGAN, section 3.2), as in BasicSR's ESRGANModel.
+    Let D be the discriminator, x the ground truth and y the result. D is trained to rate x as real and y as fake, and
+    the network so that D rates y as real, as in BasicSR's SRGANModel. With ``train.relativistic``, D(x) - mean D(y) and
+    D(y) - mean D(x) replace D(x) and D(y), and both train the network (ESRGAN, section 3.2), as in ESRGANModel.
 
-    ``net_d_iters`` and ``net_d_init_iters`` are SRGANModel's; the average of the weights moves with the network's steps
-    alone. The discriminator is float32 whatever ``train.autocast`` says. Its steps are skipped as the network's are
-    where a loss or gradient is not finite.
+    ``net_d_iters`` and ``net_d_init_iters`` are as in SRGANModel. The average of the weights is updated only with the
+    network's steps. The discriminator is float32 even with ``train.autocast``. Like the network's, its steps are
+    skipped when a loss or gradient is not finite.
     """
 
     def init_training_settings(self) -> None:

@@ -1,4 +1,4 @@
-"""Training steps that a loss or gradient which is not finite cannot spoil."""
+"""Training steps that are skipped when the loss or a gradient is not finite."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_GRADIENT = 1e19  # Adam squares it, in float32
 
 
 class Step(NamedTuple):
-    """What is remembered of a step until the next report: flags on the device, not read yet."""
+    """What is kept of a step until the next report. The flags are on the device and have not been read yet."""
 
     iteration: int
     names: list[str]
@@ -26,40 +26,40 @@ class Step(NamedTuple):
 
 
 class StepGuard:
-    """Takes the optimizer's steps, but for those whose loss or gradient is not finite.
+    """Takes the optimizer's steps, except those whose loss or gradient is not finite.
 
-    The decision falls on the device; the host reads what it was in :meth:`report`, at the latest after
-    ``max_bad_steps`` steps. It is the same in every process: a loss that is not finite makes all gradients NaN, and
-    those are averaged over the processes. A gradient whose square is not finite is as bad as one that is not itself.
+    The decision is made on the device. The host reads it in :meth:`report`, at the latest after ``max_bad_steps``
+    steps. It is the same in every process: a loss that is not finite makes all gradients NaN, and those are averaged
+    over the processes. A gradient whose square is not finite counts as not finite, too.
 
-    Under fp16 the loss is scaled, and a step that overflows makes the scale smaller: that is how the scale is found, no
-    fault; one is counted when the loss itself is not finite or the scale has come down below 1.
+    Under fp16 the loss is scaled, and a step that overflows reduces the scale. Such a step is part of finding the scale
+    and no fault. It counts as skipped only if the loss itself is not finite or the scale has fallen below 1.
 
     Args:
-        device: of the parameters. On CUDA a fused optimizer, the kind that takes ``found_inf``, needs no host.
+        device: of the parameters. On CUDA a fused optimizer (one that takes ``found_inf``) does not wait for the host.
         scaled: scale the loss, for fp16.
-        max_bad_steps: so many steps skipped in a row stop the run.
-        grad_clip: largest norm of all gradients together; larger ones are made as much smaller. None: any.
+        max_bad_steps: the run stops after this many skipped steps in a row.
+        grad_clip: largest norm of all gradients together; larger gradients are scaled down to it. None: no limit.
     """
 
     def __init__(self, device: torch.device, scaled: bool, max_bad_steps: int, grad_clip: float | None = None) -> None:
         self.device = device
         self.scaler = grad_scaler(device.type, enabled=scaled)
         self.max_bad_steps, self.grad_clip = max_bad_steps, grad_clip
-        self.bad_loss: Tensor | None = None  # of the backward passes since the last step
+        self.bad_loss: Tensor | None = None  # flag of the backward passes since the last step
         self.skipped = 0
         self.in_a_row = 0
         self.steps: list[Step] = []
 
     def backward(self, loss: Tensor, share: float = 1) -> None:
-        """Backward pass of a loss that is this share of the iteration's."""
+        """Backward pass of a loss that counts as this share of the iteration's loss."""
         bad = loss.detach().isfinite().logical_not()
         self.bad_loss = bad if self.bad_loss is None else self.bad_loss | bad
-        # the gradient of the loss by itself: its share, or NaN for all that follows from it
+        # the initial gradient is the share, or NaN, which makes all gradients NaN
         self.scaler.scale(loss).backward(torch.full_like(loss, share).masked_fill_(bad, torch.nan))
 
     def step(self, optimizer: torch.optim.Optimizer, iteration: int, names: list[str]) -> None:
-        """Step of an iteration after its backward passes; its batch is made of the files ``names``."""
+        """Step of an iteration after its backward passes; ``names`` are the files of its batch."""
         bad_loss, self.bad_loss = self.bad_loss, None
         assert bad_loss is not None, 'a backward pass comes first'
         self.scaler.unscale_(optimizer)
@@ -134,12 +134,12 @@ class StepGuard:
 
 
 def guard_options(train: dict[str, Any]) -> dict[str, Any]:
-    """Of a guard, by the section ``train``."""
+    """The options of a guard in the section ``train``."""
     return {'max_bad_steps': train.get('max_bad_steps') or 10, 'grad_clip': train.get('grad_clip')}
 
 
 def grad_scaler(device: str, enabled: bool) -> Any:
-    """torch's scaler of losses; torch 2.2 has it for CUDA alone, and nothing is scaled on a CPU there."""
+    """torch's gradient scaler. torch 2.2 has it for CUDA only; on a CPU nothing is scaled there."""
     if hasattr(torch.amp, 'GradScaler'):
         return torch.amp.GradScaler(device, enabled=enabled)
     return torch.cuda.amp.GradScaler(enabled=enabled and device == 'cuda')
@@ -148,8 +148,8 @@ def grad_scaler(device: str, enabled: bool) -> Any:
 def take_step(optimizer: torch.optim.Optimizer, bad: Tensor) -> None:
     """A step of the optimizer, which changes nothing, its own moments included, when ``bad`` (a bool scalar) is true.
 
-    On a CPU the flag is at hand. On CUDA it goes to the fused optimizer, which needs no answer from the host; for other
-    optimizers the host waits for it.
+    On a CPU the flag can be read at once. On CUDA it is passed to a fused optimizer, so that the host does not wait;
+    for other optimizers the host waits for the flag.
     """
     if bad.device.type == 'cpu' or not getattr(optimizer, '_step_supports_amp_scaling', False):
         if not bad:

@@ -32,16 +32,16 @@ _PICTURES = ('lq', 'gt', 'gt_usm', 'taught')  # of a batch
 
 @MODEL_REGISTRY.register()
 class IAFMNetModel(SRModel):
-    """SRModel whose loss is the sum of any losses, those of sections of their own and those of ``train.losses``.
+    """SRModel whose loss is the sum of any number of losses: those with their own section, and ``train.losses``.
 
-    ``train.ie_opt`` is the information entropy loss, ``train.fft_opt`` a loss of SAFMN's and SMFANet's. With a loss
-    that asks for the density the net has to answer ``net(lq, return_density=True)`` with ``(sr, density)``; without one
-    any arch of BasicSR trains here as under SRModel. Logged besides the losses: ``bpp`` (bits per LR pixel), ``active``
+    ``train.ie_opt`` is the information entropy loss, ``train.fft_opt`` the frequency loss of SAFMN and SMFANet. If one
+    of the losses uses the density, ``net(lq, return_density=True)`` must return ``(sr, density)``. Otherwise any
+    arch of BasicSR can be trained, as with SRModel. Logged besides the losses: ``bpp`` (bits per LR pixel), ``active``
     (share of active sites) and ``idm_spread`` (standard deviation of the map over its mean, within a picture). They are
-    averaged over the processes, and read from the device, when they are asked for and not in every iteration.
+    averaged over the processes, and read from the device, only when they are logged, not in every iteration.
 
     ``train.teacher`` adds ``l_teacher``, the distance from a teacher's picture, see
-    :class:`~iafmsr.models.teacher.Teacher`; its weight is a function of the iteration alone.
+    :class:`~iafmsr.models.teacher.Teacher`; its weight depends only on the iteration.
 
     Further options: ``train.optim_g.type``, a name of torch.optim or ``Muon``, see
     :class:`~iafmsr.models.muon.Muon`;
@@ -53,11 +53,11 @@ class IAFMNetModel(SRModel):
 
     A network of one channel is trained and validated on gray pictures: luma of the full range, 0 to 1.
 
-    Between two reports of the losses nothing waits for the device: batches are copied to it without waiting, and
-    whether a step is taken is decided there.
+    Between two reports of the losses, the host does not wait for the device: batches are copied asynchronously, and
+    the device decides whether a step is taken.
 
     Raises:
-        UserError: when a loss asks for the density of an arch that gives none.
+        UserError: when a loss uses the density, but the arch does not return one.
     """
 
     @property
@@ -89,7 +89,7 @@ class IAFMNetModel(SRModel):
         self.setup_schedulers()
 
     def start_average(self) -> None:
-        """The moving average of the weights, from those of a file, or from the network's own."""
+        """Start the moving average of the weights, from the weights of a file or from the network's own."""
         self.net_g_ema = build_network(self.opt['network_g']).to(self.device)
         path = self.opt['path']
         strict, file = path.get('strict_load_g', True), path.get('pretrain_network_g')
@@ -112,7 +112,7 @@ class IAFMNetModel(SRModel):
                 for name, value in moments.items():
                     if (
                         isinstance(value, Tensor) and value.shape == parameter.shape
-                    ):  # in its layout: the fused kind goes by positions in memory
+                    ):  # in the parameter's layout: fused optimizers go by positions in memory
                         moments[name] = torch.empty_like(parameter).copy_(value)
 
     def feed_data(self, data: dict[str, Any]) -> None:
@@ -130,11 +130,11 @@ class IAFMNetModel(SRModel):
 
     @cached_property
     def channels(self) -> int | None:
-        """Of the network's pictures, where its keywords say so."""
+        """Channels of the network's pictures; None if its keywords do not name them."""
         return channels_of(self.opt['network_g'])
 
     def set_share(self, k: float) -> None:
-        """Let the density have another share of active sites, also in files of weights that are saved from now on."""
+        """Set the share of active sites to k, also in the files of weights that are saved from now on."""
         if self.opt['network_g'].get('k') == k:
             return
         self.opt['network_g']['k'] = k
@@ -158,7 +158,7 @@ class IAFMNetModel(SRModel):
             self.model_ema(decay=self.ema_decay)
 
     def parts(self, count: int) -> Generator[int, None, None]:
-        """Let the batch be one of so many parts of it after another; processes meet in the last one's backward pass."""
+        """Replace the batch by each of its ``count`` parts in turn. Processes synchronise only in the last part."""
         whole = {
             name: value for name in _PICTURES if isinstance(value := getattr(self, name, None), Tensor) and count > 1
         }
@@ -174,7 +174,7 @@ class IAFMNetModel(SRModel):
                 setattr(self, name, value)
 
     def compile(self, current_iter: int) -> None:
-        """Compile the network for the shapes of the first batch; later, let CUDA graphs know where a step begins."""
+        """Compile the network for the shapes of the first batch, and mark for CUDA graphs where a step begins."""
 
         def try_out(net: nn.Module) -> None:
             self.compiled_net = net
@@ -187,7 +187,7 @@ class IAFMNetModel(SRModel):
         torch.compiler.cudagraph_mark_step_begin()
 
     def model_ema(self, decay: float = 0.999) -> None:
-        """SRModel's, to the bit, of all parameters at once; buffers are the network's own."""
+        """As in SRModel, bit for bit, but for all parameters at once; buffers are copied from the network."""
         averages, values = (
             [p.data for p in self.get_bare_model(net).parameters()] for net in (self.net_g_ema, self.net_g)
         )
@@ -200,7 +200,7 @@ class IAFMNetModel(SRModel):
         return self.reduce_loss_dict(OrderedDict(self.values | self.guard.report()))
 
     def compute_losses(self, current_iter: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """One forward pass: the weighted losses, whose sum is trained, and what is only logged."""
+        """One forward pass: the weighted losses, whose sum is minimised, and the values that are only logged."""
         net = self.net_g if self.compiled_net is None else self.compiled_net
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
             output = net(self.lq, return_density=True) if self.with_density else net(self.lq)
@@ -216,7 +216,7 @@ class IAFMNetModel(SRModel):
         return losses, measures
 
     def seen(self, density: Density | None) -> Seen:
-        """What the losses look at."""
+        """The values that the losses are computed from."""
         average = None
         if self.with_average:
             with torch.no_grad():
@@ -224,7 +224,7 @@ class IAFMNetModel(SRModel):
         return Seen(self.output, self.lq, density, average)
 
     def target(self, name: str) -> Tensor:
-        """What the loss of a name aims at, (B, C, sH, sW)."""
+        """The target picture of the loss called ``name``, (B, C, sH, sW)."""
         return self.gt
 
     def aim(self, teacher: Teacher) -> Tensor:

@@ -1,4 +1,4 @@
-"""Metrics of pictures by piq (extra ``metrics``), as BasicSR's options name them: ``calculate_lpips`` and others."""
+"""Picture metrics of piq (extra ``metrics``), under names for BasicSR's options such as ``calculate_lpips``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from iafmsr.errors import UserError
 __all__ = ['METRICS', 'distance', 'missing_package', 'niqe', 'prepare']
 
 METRICS = ('lpips', 'dists', 'gmsd', 'fsim')
-# what LPIPS and DISTS have learned, by the names under which torch.hub keeps it
+# files with the learned weights of LPIPS and DISTS, by their names in torch.hub's folder
 _WEIGHTS = {'lpips': ('lpips_weights.pt', 'vgg16-397923af.pth'), 'dists': ('dists_weights.pt', 'vgg16-397923af.pth')}
 
 
 def distance(name: str, sr: Tensor, hr: Tensor) -> float:
-    """A metric of :data:`METRICS`, of two pictures (B, 3, H, W) in [0, 1]: lower is better, but for ``fsim``.
+    """A metric of :data:`METRICS`, of two pictures (B, 3, H, W) in [0, 1]: lower is better, except for ``fsim``.
 
     LPIPS: Zhang et al., CVPR 2018. DISTS: Ding et al., TPAMI 2020. GMSD: Xue et al., TIP 2014. FSIM: Zhang et al., TIP
     2011.
@@ -47,7 +47,7 @@ def niqe(sr: Tensor, border: int) -> float:
 
 
 def prepare(name: str) -> None:
-    """Get ready to measure ``gmsd`` or ``calculate_gmsd``, so that a run does not find out late that it cannot.
+    """Load a metric, such as ``gmsd`` or ``calculate_gmsd``, so that a run fails early if it cannot be loaded.
 
     Raises:
         UserError: as :func:`distance`.
@@ -57,7 +57,7 @@ def prepare(name: str) -> None:
 
 
 def missing_package(name: str) -> str | None:
-    """What is to be installed for a metric, ``gmsd`` or ``calculate_gmsd``; None where nothing is missing."""
+    """A message that names the missing package of a metric (``gmsd`` or ``calculate_gmsd``), or None."""
     name = name.removeprefix('calculate_')
     if name in METRICS and find_spec('piq') is None:
         return f"metric {name} needs an extra: pip install 'iafmsr[metrics]'"

@@ -1,4 +1,4 @@
-"""Muon: an optimizer under which a matrix learns its rare directions as fast as its common ones."""
+"""Muon: an optimizer whose updates have the same size in all directions of a matrix."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# of a polynomial that takes all singular values to about 1 in five steps (Jordan et al.)
+# coefficients of a polynomial that brings all singular values to about 1 in five steps (Jordan et al.)
 _STEPS, (_A, _B, _C) = 5, (3.4445, -4.7750, 2.0315)
 _EPS = 1e-7
 _FUSED_ON_CPU = hasattr(torch.amp, 'is_autocast_available')  # both came with torch 2.4
-_RMS = 0.2  # of a 1x1 kernel's update over the learning rate, as of Adam's (Liu et al.)
+_RMS = 0.2  # RMS of a 1x1 kernel's update, divided by the learning rate, as in Adam (Liu et al.)
 
 
 class Muon(torch.optim.Optimizer):
     """Muon for convolutions that mix channels; Adam for all else: biases, depthwise kernels, GDN, strengths.
 
-    Instead of a matrix's momentum Muon takes the nearest orthogonal matrix (Jordan et al., Muon: An optimizer for
+    Muon replaces the momentum of a matrix by the nearest orthogonal matrix (Jordan et al., Muon: An optimizer for
     hidden layers in neural networks, 2024), scaled to the size of Adam's updates, so that both share a learning rate
-    (Liu et al., Muon is Scalable for LLM Training, 2025, section 2.2). A k x k kernel's is divided by k^2: its taps see
-    nearly the same where a picture is smooth, so that their steps add up (Pethick et al., Training Deep Learning Models
-    with Norm-Constrained LMOs, 2025). A short training gains most by it (docs/training.md).
+    (Liu et al., Muon is Scalable for LLM Training, 2025, section 2.2). For k x k kernels it is divided by k^2: the
+    taps see nearly the same in smooth areas, so that their steps add up (Pethick et al., Training Deep Learning Models
+    with Norm-Constrained LMOs, 2025). Short training runs gain most from Muon (docs/training.md).
 
     Args:
-        params: parameters. Those of four dimensions with more than one input channel a group, (O, I, K, K), are Muon's,
-            as matrices (O, I K K).
+        params: parameters. Muon updates those of four dimensions with more than one input channel per group,
+            (O, I, K, K), as matrices (O, I K K).
         lr (float): learning rate.
         betas (tuple[float, float]): Adam's.
         momentum (float): Muon's, in [0, 1), with Nesterov's look ahead.
@@ -60,13 +60,13 @@ class Muon(torch.optim.Optimizer):
             {'params': others},
         ]
         super().__init__(groups, self.adam.defaults)
-        self._step_supports_amp_scaling = True  # torch's word for: takes found_inf
+        self._step_supports_amp_scaling = True  # torch's flag for optimizers that take found_inf
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step. As with the fused Adam, nothing changes where ``found_inf`` is set and not 0."""
         matrices, others = self.param_groups
-        # a resumed run has other groups and another state than it began with
+        # resuming replaces the groups and the state that were created at the start
         self.adam.param_groups, self.adam.state = [others], self.state
         skip = getattr(self, 'found_inf', None)
         if self.adam.defaults['fused']:

@@ -12,9 +12,9 @@ from iafmsr.models.muon import Muon, has_fused
 
 __all__ = ['OPTIMIZERS', 'build_optimizer']
 
-# LBFGS calls the loss again and again, SparseAdam takes sparse gradients alone, torch's Muon matrices alone
+# LBFGS evaluates the loss several times a step, SparseAdam takes only sparse gradients, torch's Muon only matrices
 _LEFT_OUT = ('Optimizer', 'LBFGS', 'SparseAdam', 'Muon')
-_FUSED = ('Adam', 'AdamW')  # whose fused kind can leave out a step on a GPU, the first one too
+_FUSED = ('Adam', 'AdamW')  # their fused kind can skip a step on a GPU, even the first one
 
 OPTIMIZERS: dict[str, Any] = {
     name: found
@@ -24,15 +24,15 @@ OPTIMIZERS: dict[str, Any] = {
 
 
 def build_optimizer(name: str, params: list[Tensor], lr: float, **kwargs: Any) -> torch.optim.Optimizer:
-    """The optimizer of a name, with Adam and AdamW of the fused kind where torch has it and no other kind is asked for.
+    """The optimizer with this name. Adam and AdamW are fused where torch can, unless another kind is requested.
 
-    The fused kind can leave a step out without asking the host, and on a CPU takes a tenth of the time.
+    A fused optimizer can skip a step without waiting for the host, and takes a tenth of the time on a CPU.
 
     Args:
         name: a key of :data:`OPTIMIZERS`.
         params: parameters.
         lr: learning rate.
-        **kwargs: of the class.
+        **kwargs: further arguments of the class.
     """
     if name in _FUSED and not kwargs.keys() & {'fused', 'foreach', 'capturable', 'differentiable'}:
         kwargs['fused'] = has_fused(params)

@@ -9,9 +9,9 @@ from iafmsr.nets.arithmetic import DTYPES, has_bf16
 
 
 def usable(wanted: str | None, device: torch.device) -> torch.dtype | None:
-    """The type for autocast: what is wanted, or None (float32), with a line in the log, for bf16 on a device without.
+    """The type for autocast: the requested one, or None (float32) and a warning if the device does not support bf16.
 
-    Such a device computes bf16 by way of float32, slower than float32 itself.
+    Such a device emulates bf16 with float32, which is slower than float32 itself.
 
     Args:
         wanted: ``bf16``, ``fp16`` or None.

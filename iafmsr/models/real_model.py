@@ -1,4 +1,4 @@
-"""Training on the degradations of Real-ESRGAN with all that IAFMNetModel has."""
+"""Training on the degradations of Real-ESRGAN with all features of IAFMNetModel."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from iafmsr.models.iafmnet_model import IAFMNetModel
 
 
 class _Degraded(IAFMNetModel):
-    """LR made of HR by Real-ESRGAN's second-order degradation (section 3), as BasicSR's models make it, on the device.
+    """LR made from HR by Real-ESRGAN's second-order degradation (section 3) on the device, as in BasicSR's models.
 
-    Batches are drawn from a pool of ``queue_size`` pairs. It is saved with the state of a run of one process, so that
-    a resume is exact; with several processes it fills anew.
+    Batches are drawn from a pool of ``queue_size`` pairs. In a run of one process the pool is saved with the state, so
+    that a resume is exact. With several processes it is filled again after a resume.
     """
 
     def init_training_settings(self) -> None:
@@ -44,8 +44,8 @@ class IAFMNetRealModel(_Degraded, RealESRNetModel):
 class IAFMNetRealGANModel(_Degraded, IAFMNetGANModel, RealESRGANModel):
     """IAFMNetGANModel on Real-ESRGAN's degradations: RealESRGANModel's data, and its sharpened ground truth.
 
-    ``l1_gt_usm``, ``percep_gt_usm`` and ``gan_gt_usm`` of the option file say which losses aim at the sharpened one:
-    those of ``train.losses`` go with the first, the artifacts of ``ldl_opt`` are those of the plain one.
+    ``l1_gt_usm``, ``percep_gt_usm`` and ``gan_gt_usm`` of the option file set which losses use the sharpened truth.
+    ``l1_gt_usm`` also applies to ``train.losses``. ``ldl_opt`` always uses the truth that is not sharpened.
     """
 
     def target(self, name: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""Learning from a teacher: a network whose pictures are aimed at beside HR, less and less."""
+"""Learning from a teacher: a network whose pictures are a second target beside HR, with a falling weight."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ['Teacher', 'load_teacher']
 
 
 class Teacher:
-    """The loss ``weight(i) mean |sr - teacher(lq)|``, where the weight falls linearly to 0 in iteration ``until``.
+    """The loss ``weight(i) mean |sr - teacher(lq)|``, where the weight falls linearly to 0 at iteration ``until``.
 
-    The teacher's picture comes from the batch (``datasets: {train: {dataroot_teacher: ...}}``), or from a network that
-    runs beside the one that is trained, in evaluation mode and without gradients.
+    The teacher's picture comes from the batch (``datasets: {train: {dataroot_teacher: ...}}``), or from another network
+    that runs during the training, in evaluation mode and without gradients.
 
     Args:
-        weight: at the start, beside the pixel loss's ``loss_weight``.
-        until: last iteration of the teacher; None: the weight stays as it is.
-        weights: file of the network; None: pictures come with the batches.
+        weight: weight at the start, relative to the pixel loss's ``loss_weight``.
+        until: last iteration of the teacher; None: the weight is constant.
+        weights: file of the teacher network; None: its pictures come with the batches.
 
     Raises:
-        UserError: the file is no network that is known here.
+        UserError: the file holds no known network.
     """
 
     def __init__(self, weight: float, until: int | None = None, weights: str | None = None) -> None:

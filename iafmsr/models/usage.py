@@ -16,7 +16,7 @@ _SIDE = 32
 
 
 def announce_unused_parameters(opt: dict[str, Any], net: nn.Module) -> None:
-    """Set ``find_unused_parameters`` in the options of a distributed run, where they leave it open, and log the names.
+    """Set ``find_unused_parameters`` in the options of a distributed run if it is not set, and log the names.
 
     Args:
         opt: of the run; its ``network_g`` describes the network.
@@ -34,8 +34,8 @@ def announce_unused_parameters(opt: dict[str, Any], net: nn.Module) -> None:
 def unused_parameters(net: nn.Module, channels: int, with_density: bool) -> list[str]:
     """Names of the parameters that get no gradient when the picture, and the density with it, is trained.
 
-    Found by a small forward and backward pass of a copy, so that it holds for every arch and option. One such
-    parameter, unannounced, stops DistributedDataParallel from averaging, first in silence, then with an error.
+    They are found by a small forward and backward pass of a copy, which works for every arch and option. A single such
+    parameter without the option stops DistributedDataParallel from averaging, first silently, then with an error.
 
     Args:
         net: on its device, in training mode.

@@ -1,4 +1,4 @@
-"""Whether two forms of a network give the same pictures: of PyTorch and an engine, or two engines."""
+"""Whether two forms of a network give the same pictures: one in PyTorch and one in an engine, or two in engines."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def largest_difference(
 ) -> float:
     """The largest difference of two forms of a net at :data:`SIZES`, or one size: soft, noise, and flat.
 
-    Above 1e-4 it is one of what is shown, within [0, 1]: on noise a net can leave that range by far, where half
-    precision is coarse. Where two values of the map lie closer together than rounding is exact, either may become the
-    last active site: a size counts as passed when one of three pictures passes.
+    If it is above 1e-4, the results are first clipped to [0, 1]: on noise a net can leave that range by far, where half
+    precision is coarse. If two values of the map differ by less than rounding errors, either can become the last active
+    site. So a size passes when one of three pictures passes.
 
     Raises:
         UserError: at some size every picture differs by more than the limit.

@@ -1,4 +1,4 @@
-"""Which number formats a device computes in by itself; others it converts to and fro, slower than float32."""
+"""Which number formats a device supports natively. Others are converted back and forth, slower than float32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks built from what describes them, and their weights put in."""
+"""Building networks from their descriptions and loading their weights."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def build_with_weights(where: str, network: Mapping[str, Any], file: Path, key: 
 
 
 def fitting(net: nn.Module, weights: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a state dict under the names that a net has for them, with what it has no place for.
+    """The tensors of a state dict under the net's names, including those that the net does not have.
 
-    Of several owners' parts (see :func:`~iafmsr.nets.state_dicts.unwrapped`) the one that fits best.
+    If it has parts of several owners (see :func:`~iafmsr.nets.state_dicts.unwrapped`), the part that fits best.
     """
     wanted = _shapes(net.state_dict())
 
@@ -71,7 +71,7 @@ def fitting(net: nn.Module, weights: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def misfit(net: nn.Module, weights: Mapping[str, Tensor]) -> str:
-    """How the names and shapes of a state dict differ from a net's; empty where they do not."""
+    """How the names and shapes of a state dict differ from those of a net; empty if they agree."""
     shapes, wanted = _shapes(weights), _shapes(net.state_dict())
     reshaped = [
         f'{key} {shapes[key]} instead of {wanted[key]}'

@@ -1,8 +1,8 @@
-"""Checkpoints that are whole or not there: how they are written and read.
+"""Writing and reading checkpoints, which are either complete or do not exist.
 
 A checkpoint of a run is a state, ``training_states/<iteration>.state``, and the networks of that iteration,
-``models/net_*_<iteration>.pth``. The state is written last and holds the networks' SHA-256 sums: a state that loads and
-whose networks are what they were then is a whole checkpoint, whatever happened to the process that wrote it.
+``models/net_*_<iteration>.pth``. The state is written last and holds the networks' SHA-256 sums: if a state
+loads and its networks match their sums, the checkpoint is complete, even if the process that wrote it was killed.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Options = dict[str, Any]
 
 
 def save_whole(content: Any, path: str | Path) -> str:
-    """Save as ``torch.save`` does, but beside, flushed to the disk, and renamed when complete.
+    """Save with ``torch.save`` to a temporary file, which is flushed to the disk and renamed when it is complete.
 
     Returns:
         The SHA-256 sum of the file.
 
     Raises:
-        OSError: the disk is full, say. What lay at ``path`` is as it was.
+        OSError: for example when the disk is full. A previous file at ``path`` is unchanged.
     """
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -48,7 +48,7 @@ def load_state(file: str | Path, models: str | Path, networks: Iterable[str]) ->
         networks: keys of the networks in the options, ``network_g``.
 
     Raises:
-        UserError: the state or a network is missing, damaged or from another time.
+        UserError: the state or a network is missing or damaged, or they do not belong together.
     """
     state = load_checkpoint(file)
     if not STATE_KEYS <= state.keys():

@@ -1,4 +1,4 @@
-"""What a network is: what its file of weights says, the option file of its run, the user, or the shapes."""
+"""The type and keywords of a network: from the user, its file of weights, the option file of its run, or the shapes."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def describe(
 ) -> Described:
     """What the network of a file of weights, or of an option file, is.
 
-    Keywords that the user gives come first; then what the file of weights says under ``network_g``; then the option
-    file of the run that the weights lie in; then names and shapes. Where those leave open which of several networks it
-    is, it is not guessed. What none of the archs here fits is left to spandrel.
+    Keywords from the user come first, then ``network_g`` in the file of weights, then the option file of the run that
+    the weights are in, then names and shapes. If several networks remain possible, none is guessed. If no arch here
+    fits, spandrel is used.
 
     Args:
         file: ``.pth``, or ``.yml``.

@@ -53,7 +53,7 @@ class EngineNet(nn.Module):
 
 
 class TiledEngineNet(EngineNet):
-    """The same of a net with maps, which a tile takes from its picture, with IAFMNet's names for it."""
+    """The same for a net with maps, which a tile takes from its picture; the methods are named as in IAFMNet."""
 
     def forward(self, lq: Tensor, maps: tuple[Tensor, Tensor] | None = None) -> Tensor:
         if maps is None:
@@ -61,11 +61,11 @@ class TiledEngineNet(EngineNet):
         return self._called(self._parts['sr'], lq=lq, idm=maps[0], mask=maps[1])[0]
 
     def local_map(self, lq: Tensor) -> Tensor:
-        """(B, C, H, W) -> the learned map (B, 1, H, W), as far as each place's surroundings decide it."""
+        """(B, C, H, W) -> the learned map (B, 1, H, W), without normalisation over the picture."""
         return self._called(self._parts['local_map'], lq=lq)[0]
 
     def maps(self, local_map: Tensor, lq: Tensor) -> tuple[Tensor, Tensor]:
-        """The :meth:`local_map` of the whole picture lq -> map and mask (B, 1, H, W), which the whole decides."""
+        """The :meth:`local_map` of the whole picture lq -> its final map and its mask, (B, 1, H, W) each."""
         idm, mask = self._called(self._parts['maps'], local_map=local_map, lq=lq)
         return idm, mask
 
@@ -124,7 +124,7 @@ def load_onnx(file: Path) -> TrainedNet:
 
 def _check_whole(content: bytes) -> None:
     """Raises:
-    UserError: the file wants data of other files.
+    UserError: the file needs data from other files.
     """
     import onnx
 

@@ -1,4 +1,4 @@
-"""Weights of a file put into a network that is to be trained on: all of them, or those that fit."""
+"""Loading the weights of a file into a network for further training: all of them, or those that fit."""
 
 from __future__ import annotations
 

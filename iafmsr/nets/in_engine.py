@@ -1,4 +1,4 @@
-"""A network put into an engine, once it is known to agree there; what was converted is kept in the user's cache."""
+"""Running a network in an engine after checking that the results agree; converted graphs are kept in a cache."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def in_engine(
             and agrees, else as it is. None: what the environment variable IAFMSR_ENGINE names, or ``auto``.
         device: where the network computes.
         precision: ``fp32``, ``bf16`` or ``fp16``.
-        say: is told, in a line, why ``auto`` does not take OpenVINO, and of graphs that cannot be kept.
+        say: called with a line of text when ``auto`` does not use OpenVINO, or when a graph cannot be kept.
         size: width and height of the only pictures that are meant, for a network that has no graph for all sizes.
-        begins: is told, in a line, that the network is put into the engine for the first time, before that is done.
+        begins: called with a line of text before the network is converted for the engine for the first time.
 
     Raises:
         UserError: the engine that was named cannot be taken, or the processor has no arithmetic for the precision.
@@ -177,7 +177,7 @@ def _check(given: torch.nn.Module, net: EngineNet, precision: str, channels: int
 
 
 def _kept(name: str, say: Say) -> bytes | None:
-    """What was kept under a name, after its sum; None for what is not there or was damaged."""
+    """The content kept under a name, checked against its checksum; None if it is missing or damaged."""
     file = graphs_folder() / name
     try:
         stored = file.read_bytes()

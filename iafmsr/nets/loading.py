@@ -1,4 +1,4 @@
-"""Networks with their weights, ready to run, from a file alone."""
+"""Networks with their weights, ready to run, from a single file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which network a state dict belongs to, told by the names and shapes in it."""
+"""Recognising the network of a state dict by its names and shapes."""
 
 from __future__ import annotations
 

@@ -12,12 +12,12 @@ __all__ = ['rewrite']
 
 
 def rewrite(graph: Any) -> None:
-    """Write an ONNX graph anew in place.
+    """Rewrite an ONNX graph in place.
 
     - Padding for a max pooling becomes the padding of the pooling itself.
     - A convolution whose channels are split becomes one convolution for each part.
     - 1x1 convolutions that follow one another become one, where this saves arithmetic.
-    - Constants that nothing takes any more go.
+    - Unused constants are removed.
     """
     _pad_in_poolings(graph)
     _split_convolutions(graph)
@@ -140,7 +140,7 @@ def _product(node: Any, kept: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _remove_unused(graph: Any) -> None:
-    """Constants that no node takes any more; engines warn of each."""
+    """Remove constants that no node uses any more; engines warn about each of them."""
     used = {name for node in _nodes(graph) for name in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
         graph.initializer.remove(tensor)

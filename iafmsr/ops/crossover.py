@@ -1,4 +1,4 @@
-"""Which backend of the submanifold convolution is the faster one: measured, not computed."""
+"""Which backend of the submanifold convolution is faster, according to measurements."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from torch import Tensor
 from iafmsr.ops.sites import ActiveSites
 from iafmsr.ops.torch_names import is_compiling
 
-# The largest share of active sites at which ``gather`` beats the dense form on a CPU, by whether a gradient is wanted.
-# `iafmsr profile sparse-conv` measures it (docs/speed.md).
+# The largest share of active sites at which ``gather`` is faster than the dense form on a CPU, without and with a
+# gradient. `iafmsr profile sparse-conv` measures it (docs/speed.md).
 GATHER_UP_TO = {False: 0.4, True: 0.4}
 
 
 def choose_backend(x: Tensor, weight: Tensor, sites: ActiveSites) -> str:
-    """What ``auto`` stands for: ``gather`` on a CPU where few sites are active, ``dense`` elsewhere.
+    """The backend that ``auto`` selects: ``gather`` on a CPU if few sites are active, otherwise ``dense``.
 
-    CUDA follows the dense form: no crossover has been measured there. So does whatever traces the network (compile,
-    export), since only the dense form has no shape that depends on values, and tensors without values (meta).
+    CUDA uses the dense form, because no crossover has been measured there. Tracing (compile, export) and tensors
+    without values (meta) use it too, because only the dense form has no shape that depends on values.
     """
     if x.device.type != 'cpu' or is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
         return 'dense'

@@ -12,27 +12,27 @@ from torch.autograd.function import once_differentiable
 
 from iafmsr.ops.sites import ActiveSites
 
-# Sites a block: their patches (9 C values each) stay in the cache between the gather and the product. Measured on a
-# CPU; at half of 320x180 active, all in one block take 2.6 times as long.
+# Sites per block: their patches (9 C values each) stay in the cache between the gather and the product. Measured on a
+# CPU: with half of 320x180 sites active, a single block for all takes 2.6 times as long.
 _BLOCK = 1024
 
 
 def gather_conv(x: Tensor, weight: Tensor, sites: ActiveSites) -> Tensor:
-    """M * conv(M * x) + x: neighbours of the active sites gathered, one matrix product, added where they belong.
+    """M * conv(M * x) + x: gather the active sites' neighbours, multiply by a matrix, add the result.
 
     Args:
         x (Tensor): (B, C, H, W).
-        weight (Tensor): (C, C, k, k) with odd k, in the type that the products are to be computed in.
+        weight (Tensor): (C, C, k, k) with odd k, in the type in which the products are computed.
         sites (ActiveSites): of a (B, 1, H, W) mask.
     """
     return _GatherConv.apply(x, weight, sites)
 
 
 class _GatherConv(torch.autograd.Function):
-    """The operator is symmetric: its gradient in x is itself, with the kernel turned round and its channels swapped.
+    """The gradient with respect to x is the same operator, with the kernel rotated by 180 degrees and channels swapped.
 
-    So nothing is scattered in either direction but the sites themselves, each once: the result does not depend on an
-    order of summation. Of the forward pass only the sites' values are kept.
+    So both passes write to each site only once, and the result does not depend on an order of summation. Only the
+    values at the sites are kept from the forward pass.
     """
 
     @staticmethod
@@ -60,7 +60,7 @@ class _GatherConv(torch.autograd.Function):
 
 
 def _convolve(active: Tensor, weight: Tensor, sites: ActiveSites) -> Tensor:
-    """(n, C) at the sites -> (n, C), the convolution of them alone."""
+    """(n, C) at the sites -> (n, C), their convolution with zeros at all other positions."""
     matrix = weight.permute(2, 3, 1, 0).flatten(0, 2)
     out = torch.empty_like(active)
     for rows, patches in _patches(active, sites, weight.shape[-1]):

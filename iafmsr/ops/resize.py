@@ -1,4 +1,4 @@
-"""MATLAB's antialiased bicubic ``imresize``, to the bit.
+"""MATLAB's antialiased bicubic ``imresize``, bit for bit.
 
 A scale factor p/q maps output pixel ``p m + r`` to the input exactly ``q`` pixels further than output pixel
 ``p (m - 1) + r``: all outputs of one phase ``r`` share their weights. One pass over an axis is therefore, for each of
@@ -30,7 +30,7 @@ def imresize(img: Tensor, scale: Fraction | int) -> Tensor:
 
     Args:
         img: ``(..., H, W)``, uint8 in 0..255, or float32 or float64 in any range.
-        scale: Exact factor, e.g. ``Fraction(1, 4)`` or ``3``. A float is refused, since 1/3 is none.
+        scale: Exact factor, e.g. ``Fraction(1, 4)`` or ``3``. A float is refused: it cannot represent 1/3 exactly.
 
     Returns:
         ``(..., ceil(H * scale), ceil(W * scale))`` of the same type. Float results are neither rounded nor clipped.
@@ -66,7 +66,7 @@ def mod_crop(img: Tensor, multiple: int) -> Tensor:
 
 
 def at_scale(hr: Tensor, scale: int) -> Tensor:
-    """HR, uint8 ``(3, H, W)``, at a scale: itself (1), or its LR."""
+    """The HR picture itself, uint8 ``(3, H, W)``, if the scale is 1; otherwise its LR picture."""
     return hr if scale == 1 else imresize(mod_crop(hr, scale), Fraction(1, scale))
 
 
@@ -132,7 +132,7 @@ def _cubic(x: Fraction) -> Fraction:
 
 
 def _pad_symmetric(img: Tensor, axis: int, before: int, after: int) -> Tensor:
-    """Mirror the picture at its borders, the border pixel repeated, as often as the padding needs."""
+    """Mirror the picture at its borders, including the border pixel, as often as the padding needs."""
     size = img.shape[axis]
     position = torch.arange(-before, size + after, device=img.device) % (2 * size)
     return img.index_select(axis, torch.minimum(position, 2 * size - 1 - position))

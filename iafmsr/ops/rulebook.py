@@ -17,28 +17,28 @@ PACKAGES = ('spconv-cu126', 'spconv-cu124', 'spconv-cu120')
 
 
 def spconv_installed() -> bool:
-    """Whether spconv can be imported; it is not."""
+    """Whether spconv is installed. It is not imported for that."""
     return find_spec('spconv') is not None
 
 
 def spconv_conv(x: Tensor, weight: Tensor, sites: ActiveSites, algorithm: str | None = None) -> Tensor:
-    """M * conv(M * x) + x by spconv. Its table (the rulebook) is kept with the sites, and built once.
+    """M * conv(M * x) + x by spconv. Its table (the rulebook) is built once and kept with the sites.
 
     Args:
         x (Tensor): (B, C, H, W).
-        weight (Tensor): (C, C, k, k) with odd k, in the layout of a dense convolution; computed in its type when that
-            is float16, else in float32 (spconv knows no other).
+        weight (Tensor): (C, C, k, k) with odd k, in the layout of a dense convolution. If it is float16, so is the
+            computation; otherwise it is in float32 (spconv supports no other type).
         sites (ActiveSites): of a (B, 1, H, W) mask.
-        algorithm (str | None): of spconv.core.ConvAlgo; None: its own choice for CUDA. On CPU tensors ``Native`` of a
-            CUDA package alone is right: the package for CPUs races when it has two threads.
+        algorithm (str | None): a name of spconv.core.ConvAlgo; None: spconv's own choice for CUDA. On CPU tensors only
+            ``Native`` of a CUDA package is correct: the CPU package has a data race with two threads.
 
     Raises:
         ValueError: spconv is not installed, or cannot be imported.
     """
-    if sites.count == 0 or weight.shape[-1] == 1:  # the former is an error to spconv, the latter it computes with W^T
+    if sites.count == 0 or weight.shape[-1] == 1:  # spconv fails without sites, and uses W^T for 1x1 kernels
         return gather_conv(x, weight, sites)
     dtype = torch.float16 if weight.dtype == torch.float16 else torch.float32
-    with torch.autocast(x.device.type, enabled=False):  # spconv would go to float16 under any autocast
+    with torch.autocast(x.device.type, enabled=False):  # spconv would switch to float16 under any autocast
         conv, rulebooks = _module(weight.shape[0], weight.shape[-1], algorithm), sites.rulebooks
         # spconv reads raw memory: every tensor has to be contiguous
         indices = torch.stack(sites.positions, dim=1).to(torch.int32).contiguous()
@@ -65,7 +65,7 @@ def _spconv() -> ModuleType:
 
 @lru_cache(maxsize=8)
 def _module(num_feat: int, kernel_size: int, algorithm: str | None) -> nn.Module:
-    """spconv's own layer without weights of its own: they come with each call."""
+    """spconv's own layer without weights: each call passes them."""
     spconv = _spconv()
     from spconv.core import ConvAlgo
 

@@ -1,4 +1,4 @@
-"""The active sites of a map: read, written and looked up without touching the rest."""
+"""The active sites of a map: reading, writing and finding them without touching the other positions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 class ActiveSites:
     """The active sites of a batch of maps, in raster order, and the tables of neighbours derived from them.
 
-    Built once per picture and handed to every block, so that a table is computed once however many blocks use it.
-    Nothing is computed before a backend asks for it.
+    Built once per batch and passed to every block, so that a table is computed once for all blocks. Nothing is
+    computed before a backend needs it.
 
     Args:
         mask (Tensor): bool, (B, 1, H, W); True where a site is active.
@@ -36,7 +36,7 @@ class ActiveSites:
 
     @cached_property
     def positions(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Picture, row and column of every site: three times (n,)."""
+        """Picture, row and column of every site: three tensors (n,)."""
         picture, row, col = torch.nonzero(self.mask[:, 0]).unbind(dim=1)
         return picture, row, col
 
@@ -54,7 +54,7 @@ class ActiveSites:
             kernel_size (int): odd side of the kernel.
 
         Returns:
-            Tensor: (n, kernel_size**2), the place of each neighbour in the list of sites, or n where the neighbour is
+            Tensor: (n, kernel_size**2), the index of each neighbour in the list of sites, or n where the neighbour is
             inactive or outside the map.
         """
         if kernel_size not in self._neighbours:
@@ -71,7 +71,7 @@ class ActiveSites:
     def take(self, x: Tensor) -> Tensor:
         """The values of x (B, C, H, W) at the sites: (n, C)."""
         pixels = x.permute(0, 2, 3, 1)
-        # in channels_last the pixels are the rows of a matrix; other layouts are read where they lie, without a copy
+        # in channels_last the pixels are the rows of a matrix; other layouts are indexed directly, without a copy
         return pixels.flatten(0, 2).index_select(0, self.raster) if pixels.is_contiguous() else pixels[self.positions]
 
     def spread(self, values: Tensor) -> Tensor:

@@ -22,15 +22,15 @@ def _dense(x: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
 
 torch.library.define('iafmsr::submanifold_conv', '(Tensor x, Tensor weight, Tensor mask) -> Tensor')
 torch.library.impl('iafmsr::submanifold_conv', 'CompositeExplicitAutograd', _dense)
-OPERATOR = torch.ops.iafmsr.submanifold_conv.default  # the form `graph`, which an exporter sees as one node
+OPERATOR = torch.ops.iafmsr.submanifold_conv.default  # of the backend `graph`: an exporter sees it as one node
 
 
 def submanifold_conv2d(x: Tensor, weight: Tensor, sites: ActiveSites, backend: str = 'auto') -> Tensor:
     """out = M * conv(M * x) + x: a convolution over the active sites, added to the input (IAFMNet, sec. 3.2).
 
     Inactive sites pass through untouched, and inactive neighbours count as zero; without an active site the result is
-    x. All backends are equal up to rounding, in value and in gradient, and deterministic but for the dense form's
-    convolution where a device's library is not.
+    x. All backends agree up to rounding, in value and in gradient. They are deterministic, except the dense form on a
+    device whose convolution is not.
 
     Args:
         x (Tensor): (B, C, H, W), in any layout.
@@ -39,15 +39,15 @@ def submanifold_conv2d(x: Tensor, weight: Tensor, sites: ActiveSites, backend: s
         sites (ActiveSites): of a (B, 1, H, W) mask on the device of x.
         backend (str): ``dense`` (a masked dense convolution; traceable), ``gather`` (plain PyTorch; work in proportion
             to the number of active sites), ``spconv`` (CUDA; with one of the spconv packages), ``graph`` (the dense
-            form as one operator, for an exporter to write its own way), or ``auto``: the faster one, see
+            form as one operator, which an exporter can translate), or ``auto``: the faster one, see
             :func:`iafmsr.ops.crossover.choose_backend`.
 
     Returns:
         Tensor: (B, C, H, W).
 
     Raises:
-        ValueError: when mask, x and weight do not match in shape, type or device, the kernel is even, the backend is
-            unknown, or it cannot run here.
+        ValueError: when mask, x and weight do not match in shape, type or device, the kernel size is even, or the
+            backend is unknown or cannot run here.
     """
     _check(x, weight, sites, backend)
     if backend == 'auto':
@@ -92,7 +92,7 @@ class SubmanifoldConv2d(nn.Module):
     Args:
         num_feat (int): channels in and out.
         kernel_size (int): odd side of the kernel.
-        backend (str): see :func:`submanifold_conv2d`; no part of the state dict.
+        backend (str): see :func:`submanifold_conv2d`; not in the state dict.
 
     Raises:
         ValueError: when the backend is unknown, or its package is not installed.

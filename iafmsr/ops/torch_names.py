@@ -1,4 +1,4 @@
-"""Names of torch that older versions of it do not have, or have otherwise: one place for each."""
+"""Functions of torch that older versions lack or name differently, collected in one place."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ else:
 
 
 def is_exporting() -> bool:
-    """Whether torch.export traces the caller; torch tells it from 2.7 on."""
+    """Whether torch.export traces the caller; always False before torch 2.7."""
     return getattr(torch.compiler, 'is_exporting', lambda: False)()

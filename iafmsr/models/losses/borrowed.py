@@ -1,4 +1,4 @@
-"""Losses that are made of parts of BasicSR."""
+"""Losses that use parts of BasicSR."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class SSIMLoss(nn.Module):
 class LDLLoss(nn.Module):
     """L1 loss where the result looks like an artifact: mean |M pred - M target| (Liang et al., CVPR 2022, section 3.3).
 
-    M is the local variance of the residual, times a power of that of the picture's, and 0 where the averaged network is
-    further from the truth than the network is. ``train.ema_decay`` has to be above 0.
+    M is the local variance of the residual, times a power of the residual's variance over the picture. M is 0 where the
+    averaged network is further from the truth than the network. ``train.ema_decay`` must be above 0.
 
     Args:
         loss_weight (float): of the loss.
@@ -54,7 +54,7 @@ class LDLLoss(nn.Module):
 
 @LOSS_REGISTRY.register()
 class ContrastiveLoss(nn.Module):
-    """Features of the result are drawn to those of the truth and away from those of the enlarged input.
+    """Pulls the features of the result towards those of the truth and away from those of the enlarged input.
 
     The sum over layers of w |f(pred) - f(target)| / |f(pred) - f(bicubic)|, the mean absolute differences of VGG's
     features (Wu et al., CVPR 2021, section 3.3; for super-resolution RLFN, section 3.2).

@@ -17,8 +17,8 @@ class InformationEntropyLoss(nn.Module):
 
     Args:
         loss_weight (float): lambda of L = L1 + lambda L_IE.
-        reduction (str): how the R_i become one number. All three are means over the pictures of a batch, so that they
-            mean the same under any number of GPUs:
+        reduction (str): how the R_i are reduced to one number. All three are means over the pictures of a batch and
+            do not depend on the number of GPUs:
             ``sum``: over C, H and W, as the paper writes it, in bits per picture;
             ``pixel``: over C, in bits per LR pixel;
             ``mean``: none, in bits per value.
@@ -43,6 +43,6 @@ class InformationEntropyLoss(nn.Module):
         """The density of a batch -> the weighted loss, and bits per LR pixel without gradient (both scalars)."""
         bits = information(density.features, density.mu, density.theta)
         _, c, h, w = bits.shape
-        per_value = bits.sum() / bits.numel()  # a mean's gradient comes as a whole tensor, in another layout than bits
+        per_value = bits.sum() / bits.numel()  # the gradient of mean() is a full tensor in another layout than bits
         values = {'sum': c * h * w, 'pixel': c, 'mean': 1}[self.reduction]
         return self.loss_weight * values * per_value, c * per_value.detach()

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class FFTLoss(nn.Module):
     """Mean absolute difference of the real and imaginary parts of two pictures' spectra (SAFMN, section 4.1).
 
-    The spectrum is the real 2-D discrete Fourier transform without normalization, of which half is kept, as the other
-    half is its mirror image; float32 under autocast, since half precision has no such transform for most sizes.
+    The spectrum is the real 2-D discrete Fourier transform without normalization. Only half of it is computed, because
+    the other half is its mirror image. It is float32 under autocast: half precision does not support most sizes.
 
     Args:
         loss_weight (float): 0.05 in SAFMN and SMFANet.

@@ -1,4 +1,4 @@
-"""The losses of a run as one list, whichever section of the option file each of them stands in."""
+"""The losses of a run as one list, from all sections of the option file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ['Entry', 'Losses', 'Seen', 'entries', 'needs', 'trains_density']
 
 # sections with one loss each, by the name in the log; their losses are summed in this order
 _SECTIONS = {'ie_opt': 'ie', 'pixel_opt': 'pix', 'fft_opt': 'fft', 'ldl_opt': 'ldl', 'perceptual_opt': 'percep'}
-_SECOND = {'ie': 'bpp', 'percep': 'l_style'}  # what a loss of two values calls the second
+_SECOND = {'ie': 'bpp', 'percep': 'l_style'}  # name of the second value of losses that return two
 
 
 class Entry(NamedTuple):
@@ -30,13 +30,13 @@ class Entry(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a loss may look at besides its target. It gets what the parameters of its ``forward`` name.
+    """The values that a loss can use besides its target. A loss gets those that the parameters of ``forward`` name.
 
     Attributes:
         output: result of the network, (B, C, sH, sW).
         lq: its input, (B, C, H, W).
-        density: of a network that answers ``net(lq, return_density=True)``, where a loss asks for it.
-        average: result of the averaged network, where a loss asks for it, without gradient.
+        density: the density that ``net(lq, return_density=True)`` returns, if a loss uses it.
+        average: result of the averaged network, without gradient, if a loss uses it.
     """
 
     output: Tensor
@@ -46,7 +46,7 @@ class Seen(NamedTuple):
 
 
 def entries(train: Mapping[str, Any]) -> list[Entry]:
-    """All losses of a section ``train``: those of sections of their own, then those of ``losses``."""
+    """All losses of a section ``train``: those with their own section, then those of ``losses``."""
     found = [
         Entry(f'train.{key}', name, _ldl(train[key]) if key == 'ldl_opt' else dict(train[key]), 0)
         for key, name in _SECTIONS.items()
@@ -67,21 +67,21 @@ def entries(train: Mapping[str, Any]) -> list[Entry]:
 
 
 def _ldl(section: dict[str, Any]) -> dict[str, Any]:
-    """BasicSR's ``ldl_opt``, the L1 loss of what its model weighs by the artifacts, as one loss."""
+    """BasicSR's ``ldl_opt``, an L1 loss of pictures that its model multiplies by the artifact map, as one loss."""
     if section.get('type') != 'L1Loss':
         return dict(section)
     return {'type': 'LDLLoss', **{key: value for key, value in section.items() if key == 'loss_weight'}}
 
 
 def needs(entry: Entry, name: str) -> bool:
-    """Whether a loss asks for a value of :class:`Seen`; one with ``weights`` takes the density of those."""
+    """Whether a loss uses a value of :class:`Seen`. A loss with ``weights`` computes the density from them."""
     cls = dict(iter(LOSS_REGISTRY)).get(str(entry.section.get('type')))
     named = cls is not None and name in inspect.signature(cls.forward).parameters
     return named and not (name == 'density' and bool(entry.section.get('weights')))
 
 
 def trains_density(train: Mapping[str, Any]) -> list[Entry]:
-    """The losses that train a network's density; UncertaintyLoss takes it as it is."""
+    """The losses that train a network's density; UncertaintyLoss uses it without training it."""
     return [e for e in entries(train) if needs(e, 'density') and e.section['type'] != 'UncertaintyLoss']
 
 
@@ -99,17 +99,17 @@ class Losses:
         self.asked = [_asked(loss) for loss in self.losses]
 
     def need(self, name: str) -> list[str]:
-        """Where the losses stand that ask for a value of :class:`Seen`."""
+        """The option keys of the losses that use a value of :class:`Seen`."""
         return [entry.where for entry in self.entries if needs(entry, name)]
 
     def __call__(
         self, seen: Seen, target: Callable[[str], Tensor], iteration: int
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The weighted losses of an iteration, whose sum is trained, and what is only logged.
+        """The weighted losses of an iteration, whose sum is minimised, and the values that are only logged.
 
         Args:
-            seen: see there.
-            target: what the loss of a name aims at, (B, C, sH, sW).
+            seen: the values that the losses use, see :class:`Seen`.
+            target: gives the target picture of the loss with a name, (B, C, sH, sW).
             iteration: counted from 1.
         """
         losses: dict[str, Tensor] = {}
@@ -124,7 +124,7 @@ class Losses:
 
 
 def _asked(loss: Any) -> list[str]:
-    """What a loss is called with: what its parameters name, and result and target for the others without default."""
+    """The arguments of a loss: the values that its parameters name; output and target for others without default."""
     rest, asked = ['output', 'target'], list[str]()
     for parameter in inspect.signature(loss.forward).parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:

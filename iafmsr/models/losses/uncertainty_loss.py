@@ -13,21 +13,21 @@ from iafmsr.layers.density import Density
 
 
 class UncertaintyLoss(nn.Module):
-    """L1 loss in which uncertain places weigh more: mean(s |pred - target|) (Ning et al., NeurIPS 2021, section 3.3).
+    """L1 loss with a larger weight in uncertain areas: mean(s |pred - target|) (Ning et al., NeurIPS 2021, sec. 3.3).
 
-    s is the uncertainty less its minimum in the picture, without gradient. Here the uncertainty is the information
-    density map at LR, each value for its block of HR: of the network that is trained, so that no second one is needed;
-    or of a second one that has been trained before and stays as it is, as in the paper's second step. (The paper's is a
-    logarithm of a variance, which a branch of its second network learns.) The map weighs flat places with about 0, so a
-    pixel loss stays beside it.
+    s is the uncertainty minus its minimum in the picture, without gradient. Here the uncertainty is the information
+    density map at LR, and each value applies to its block of HR. The map comes from the network that is trained, or, as
+    in the paper's second step, from a second network that has been trained before and is fixed. (In the paper it is the
+    logarithm of a variance, which a branch of the second network learns.) The weight of flat areas is about 0, so a
+    pixel loss is needed as well.
 
     Args:
         loss_weight (float): of the loss.
         weights (str): file of the second network; None: the network that is trained.
 
     Raises:
-        UserError: the file is no network that is known here.
-        ValueError: its network gives no density.
+        UserError: the file holds no known network.
+        ValueError: its network does not return a density.
     """
 
     def __init__(self, loss_weight: float = 1.0, weights: str | None = None) -> None:

@@ -294,7 +294,7 @@ def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
     )
     with subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == 'held\n'
-        with pytest.raises(UserError, match=f'process {process.pid} is at work'), folder_lock(tmp_path / 'run'):
+        with pytest.raises(UserError, match=f'process {process.pid} is using it'), folder_lock(tmp_path / 'run'):
             pass
         process.kill()
     for _ in range(2):
@@ -448,7 +448,7 @@ def test_rates_are_those_of_the_option_file_after_a_resume(
 @pytest.mark.parametrize(
     'changes, said',
     [
-        ({'train__optim_g': {'type': 'Muon', 'lr': 1e-3}}, 'is of Adam, the option file of Muon'),
+        ({'train__optim_g': {'type': 'Muon', 'lr': 1e-3}}, 'was saved with Adam, the option file has Muon'),
         (
             {'network_g': {'type': 'IAFMNet', 'scale': 4, 'num_feat': 12, 'num_block': 1}},
             'its optimizer or its network differs from that of the option file',

@@ -278,12 +278,12 @@ def test_a_section_that_is_wrong_is_one_line(
 def test_a_teacher_of_another_scale_is_refused(root: Path) -> None:
     weights = str(root / 'smfanet_x2.pth')
     assert faults(root, {'weight': 1, 'weights': weights}, dataroot_teacher=None) == [
-        f'train.teacher.weights: {weights}: a network of scale 2, the option file is of scale 4'
+        f'train.teacher.weights: {weights}: a network of scale 2, but the option file has scale 4'
     ]
     (fault,) = faults(root, {'weight': 1}, dataroot_teacher=str(root / 'set/LR_bicubic_X2_sub.lmdb'))
     assert (
         'LR_bicubic_X2_sub.lmdb: made at another scale or from other pictures: ' in fault
-        and ' is 24x24, HR 48x48' in fault
+        and ' is 24x24, HR is 48x48' in fault
     )
 
 

@@ -148,7 +148,10 @@ def test_adam_is_fused_unless_another_kind_is_asked_for() -> None:
         ({'train.optim_g.type': 'Adan'}, "'Adan' is not known: write AdamW, or Muon for a short training"),
         ({'train.optim_g.type': 'LBFGS'}, "'LBFGS' is not known"),
         ({'train.optim_g': {'type': 'SGD', 'lr': 0.1, 'betas': [0, 1]}}, 'train.optim_g.betas: unknown key'),
-        ({'model_type': 'SRModel', 'train.optim_g.type': 'AdamW', 'train.ie_opt': DELETE}, 'SRModel does not support AdamW'),
+        (
+            {'model_type': 'SRModel', 'train.optim_g.type': 'AdamW', 'train.ie_opt': DELETE},
+            'SRModel does not support AdamW',
+        ),
         ({'train.grad_clip': 0}, 'train.grad_clip: must be a number above 0, got 0'),
         (
             {'train.accumulate': 3},

@@ -116,7 +116,7 @@ def _by_shapes(file: Path, weights: Mapping[str, Any], given: dict[str, Any], la
         name = found.network['type']
         raise UserError(
             f'{printable(file)}: weights of an {name} whose options are not known: {", ".join(found.untold)} '
-            f'cannot be seen in weights; give its option file instead, or FILE:key=value,... with the options that '
+            'cannot be seen in weights; give its option file instead, or FILE:key=value,... with the options that '
             f'are not the defaults (FILE:type={name} if all are the defaults)'
         )
     return _with(found.network, named)

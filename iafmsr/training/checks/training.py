@@ -55,7 +55,7 @@ class TrainingCheck(Findings):
         with_density = arch is not None and 'return_density' in inspect.signature(arch.forward).parameters
         for entry in entries(self.train) if own else ():
             if arch is not None and needs(entry, 'density') and not with_density:
-                self.fault(entry.where, f'{arch.__name__} gives no density, which this loss needs')
+                self.fault(entry.where, f'needs a density, {arch.__name__} gives none')
             if needs(entry, 'average') and not self.train.get('ema_decay'):
                 self.fault(entry.where, 'needs train.ema_decay above 0, for the result of the averaged network')
         if with_density and not (own and trains_density(self.train)) and network.get('detach_idm', True):

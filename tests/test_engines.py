@@ -1,7 +1,10 @@
 """Networks in engines: the same pictures, whole and in tiles, converted once, and never another result."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,16 +17,18 @@ from iafmsr.archs import SAFMN
 from iafmsr.cli import main
 from iafmsr.errors import UserError
 from iafmsr.nets import in_engine as module
-from iafmsr.nets.compiled import compiled
+from iafmsr.nets.agreement import LIMIT, largest_difference
+from iafmsr.nets.compiled import Run, compiled
 from iafmsr.nets.engines import EngineNet, engine_net
-from iafmsr.nets.graph import to_onnx
-from iafmsr.nets.in_engine import graphs_folder, in_engine
+from iafmsr.nets.graph import part, parts_of, to_onnx
+from iafmsr.nets.in_engine import graphs_folder, in_engine, unfit
 from iafmsr.nets.tiles import Enlarger, is_exact
 from iafmsr.nets.trained import TrainedNet
 
-for package in ('onnx', 'onnxscript', 'onnxruntime', 'openvino'):
+for package in ('onnxscript', 'onnxruntime', 'openvino'):
     pytest.importorskip(package, reason="the extras 'onnx' and 'fast' are not installed")
 
+onnx = pytest.importorskip('onnx')
 CPU = torch.device('cpu')
 
 
@@ -63,6 +68,57 @@ def test_tiles_have_the_mask_of_the_whole_picture(trained: TrainedNet, engine: s
         np.testing.assert_allclose(Enlarger(inside, CPU)(pixels, tile), by_torch, atol=1e-5)
     lq = torch.from_numpy(pixels[:, 70:]).permute(2, 0, 1)[None]
     assert (trained.net(lq).clamp(0, 1)[0].permute(1, 2, 0).numpy() - by_torch[:, 140:])[:, 48:].max() > 1e-3
+
+
+def test_half_precision_computes_the_density_in_float32(
+    trained: TrainedNet, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what follows F0, the guide and the mask is in half precision, for whole pictures and tiles; the rest never
+    sees a rounded pixel."""
+    compiled_in: list[str] = []
+
+    def in_float32(content: bytes, engine: str, precision: str) -> Run:
+        compiled_in.append(precision)
+        return compiled(content, engine)
+
+    monkeypatch.setattr('iafmsr.nets.engines.compiled', in_float32)
+    net = engine_net(content, 'openvino', 'bf16')
+    pixels = np.random.default_rng(0).random((75, 90, 3), np.float32)
+    for tile in (0, 40):
+        by_torch, got = (Enlarger(of, CPU)(pixels, tile) for of in (trained, replace(trained, net=net)))
+        np.testing.assert_allclose(got, by_torch, atol=1e-5)
+    # the whole graph, which is not used; exact and body; local_map, maps and exact_of_tile
+    assert compiled_in == ['bf16', 'fp32', 'bf16', 'fp32', 'fp32', 'fp32']
+    body = onnx.load_from_string(part(content, *parts_of(net.described)['body']))
+    assert {node.op_type for node in body.graph.node if 'lq' in node.input} == {'Shape'}
+
+
+@pytest.mark.skipif(bool(unfit('openvino', CPU, 'bf16')), reason='OpenVINO has no bf16 on this CPU')
+def test_bf16_is_taken_where_the_density_is_exact(
+    trained: TrainedNet, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = in_engine(trained, 'openvino', CPU, 'bf16').net
+    lq = torch.rand(1, 3, 24, 40)
+    assert 1e-5 < float((net(lq) - trained.net(lq)).abs().max()) < 0.05
+    inexact = onnx.load_from_string(content)
+    (entry,) = inexact.metadata_props
+    entry.value = json.dumps({key: value for key, value in json.loads(entry.value).items() if key != 'exact'})
+    monkeypatch.setattr(module, 'to_onnx', lambda trained: inexact.SerializeToString())
+    monkeypatch.setenv('XDG_CACHE_HOME', str(graphs_folder().parent / 'other'))
+    with pytest.raises(UserError, match='its result differs by'):
+        in_engine(trained, 'openvino', CPU, 'bf16')
+
+
+def test_half_precision_may_be_twice_as_coarse_as_in_pytorch(trained: TrainedNet) -> None:
+    def off(by: float) -> Any:
+        return lambda lq: trained.net(lq) * (1 - by)
+
+    assert largest_difference(trained.net, off(0.001), LIMIT['bfloat16']) < LIMIT['bfloat16']
+    with pytest.raises(UserError, match='its result differs by'):
+        largest_difference(trained.net, off(0.01), LIMIT['bfloat16'])
+    assert largest_difference(trained.net, off(0.01), LIMIT['bfloat16'], coarse=off(0.006)) > LIMIT['bfloat16']
+    with pytest.raises(UserError, match='its result differs by'):
+        largest_difference(trained.net, off(0.01), LIMIT['bfloat16'], coarse=off(0.004))
 
 
 def test_a_process_has_one_core(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

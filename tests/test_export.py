@@ -202,6 +202,7 @@ def test_the_file_says_what_it_is_and_nothing_of_where_it_was_made(content):
         'scale': 2,
         'precision': 'float32',
         'margin': 24,
+        'exact': ['mask', 'f0', 'guide', 'mu', 'base'],
     }
     dims = [
         [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]

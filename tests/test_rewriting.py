@@ -1,4 +1,4 @@
-"""Graphs that are written anew: 1x1 convolutions that follow one another."""
+"""Graphs that are written anew: 1x1 convolutions that follow one another, and what is computed twice."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from exportable import exportable
 from torch import Tensor, nn
 
 from iafmsr.nets.graph import to_onnx
+from iafmsr.nets.rewriting import rewrite
 from iafmsr.nets.trained import TrainedNet
 
 onnx = pytest.importorskip('onnx')
@@ -97,3 +98,44 @@ def test_ifem_is_three_products_in_a_graph() -> None:
         nodes = onnx.load_from_string(to_onnx(exportable(arm=arm, ssconv='none'))).graph.node
         count[arm] = sum(node.op_type == 'Conv' for node in nodes)
     assert count['no_idm'] == count['off'] + 1  # s
+
+
+def test_the_first_convolution_of_iafmnet_is_computed_once() -> None:
+    """The mask and the guide are of the same features; the exporter writes these for each of them."""
+    graph = onnx.load_from_string(to_onnx(exportable())).graph
+    kernels = {tensor.name: tuple(tensor.dims[1:]) for tensor in graph.initializer}
+    assert [kernels.get(node.input[1]) for node in graph.node if node.op_type == 'Conv'].count((3, 3, 3)) == 1
+    assert sum(node.op_type == 'Softplus' for node in graph.node) == 1  # of theta
+
+
+def test_what_is_computed_twice_becomes_one() -> None:
+    """But for random numbers; and what the graph gives keeps its name, also for those who took it before."""
+    model = onnx.parser.parse_model(
+        """
+        <ir_version: 8, opset_import: ["" : 18]>
+        g (float[n] x) => (float[n] sum, float[n] named, float[n] other)
+        <float one = {1.0}, float uno = {1.0}, float two = {2.0}, float zero = {0.0}>
+        {
+            a = Add(x, one)
+            b = Mul(a, two)
+            named = Add(x, uno)
+            c = Mul(named, two)
+            other = Add(x, one)
+            d = Mul(x, one)
+            r = RandomUniformLike(x)
+            s = RandomUniformLike(x)
+            noise = Sub(r, s)
+            none = Mul(noise, zero)
+            sum = Sum(b, c, d, none)
+        }
+        """
+    )
+    x = torch.rand(5).numpy()
+    before = reference.ReferenceEvaluator(model).run(None, {'x': x})
+    rewrite(model.graph)
+    onnx.checker.check_model(model)
+    count = [node.op_type for node in model.graph.node].count
+    # the second Add is the first's; the third has to keep a name of its own
+    assert (count('Add'), count('Mul'), count('RandomUniformLike')) == (2, 3, 2)
+    after = reference.ReferenceEvaluator(model).run(None, {'x': x})
+    assert all((one == two).all() for one, two in zip(before, after, strict=True))

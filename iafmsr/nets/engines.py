@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from iafmsr.errors import UserError
 from iafmsr.files.names import printable
 from iafmsr.nets.compiled import Run, compiled, refusal
-from iafmsr.nets.graph import METADATA, PARTS, part
+from iafmsr.nets.graph import METADATA, part, parts_of
 from iafmsr.nets.trained import TrainedNet, trained
 
 __all__ = ['EngineNet', 'engine_net', 'load_onnx']
@@ -53,20 +52,36 @@ class EngineNet(nn.Module):
 
 
 class TiledEngineNet(EngineNet):
-    """The same for a net with maps, which a tile takes from its picture; the methods are named as in IAFMNet."""
+    """The same for a net with maps, which a tile takes from its picture; the methods are named as in IAFMNet.
+
+    In half precision the features, the density and the bicubic picture of an IAFMNet are still computed in float32.
+    """
+
+    def __init__(self, content: bytes, engine: str, precision: str, described: dict[str, Any]) -> None:
+        super().__init__(content, engine, precision, described)
+        self._parts: dict[str, Run] = {}
 
     def forward(self, lq: Tensor, maps: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        if self.precision != 'fp32' and 'exact' in self.described:
+            return self._in_two_precisions(lq, maps)
         if maps is None:
             return super().forward(lq)
-        return self._called(self._parts['sr'], lq=lq, idm=maps[0], mask=maps[1])[0]
+        return self._of('sr', lq=lq, idm=maps[0], mask=maps[1])[0]
+
+    def _in_two_precisions(self, lq: Tensor, maps: tuple[Tensor, Tensor] | None) -> Tensor:
+        known: dict[str, Tensor] = {} if maps is None else {'idm': maps[0], 'mask': maps[1]}
+        exact = 'exact' if maps is None else 'exact_of_tile'
+        found = self._of(exact, lq=lq, **known)
+        known |= zip(parts_of(self.described)[exact][1], found, strict=True)
+        return self._of('body', lq=lq, **known)[0]
 
     def local_map(self, lq: Tensor) -> Tensor:
         """(B, C, H, W) -> the learned map (B, 1, H, W), without normalisation over the picture."""
-        return self._called(self._parts['local_map'], lq=lq)[0]
+        return self._of('local_map', lq=lq)[0]
 
     def maps(self, local_map: Tensor, lq: Tensor) -> tuple[Tensor, Tensor]:
         """The :meth:`local_map` of the whole picture lq -> its final map and its mask, (B, 1, H, W) each."""
-        idm, mask = self._called(self._parts['maps'], local_map=local_map, lq=lq)
+        idm, mask = self._of('maps', local_map=local_map, lq=lq)
         return idm, mask
 
     @property
@@ -74,10 +89,13 @@ class TiledEngineNet(EngineNet):
         """How far a tile reaches beyond itself, in pixels."""
         return int(self.described['margin'])
 
-    @cached_property
-    def _parts(self) -> dict[str, Run]:
-        precision = {name: self.precision if name == 'sr' else 'fp32' for name in PARTS}
-        return {name: compiled(part(self.content, name), self.engine, precision[name]) for name in PARTS}
+    def _of(self, name: str, **inputs: Tensor) -> list[Tensor]:
+        """What a part of the graph makes of its inputs; it is compiled when it is used for the first time."""
+        if name not in self._parts:
+            precision = self.precision if name in ('sr', 'body') else 'fp32'
+            content = part(self.content, *parts_of(self.described)[name])
+            self._parts[name] = compiled(content, self.engine, precision)
+        return self._called(self._parts[name], **inputs)
 
 
 def engine_net(

@@ -5,31 +5,29 @@ from __future__ import annotations
 import copy
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from iafmsr.archs.iafmnet_arch import IAFMNet
 from iafmsr.errors import UserError, without_warnings
+from iafmsr.layers.enlargement import enlarge
 from iafmsr.nets.rewriting import rewrite
 from iafmsr.nets.trained import TrainedNet
 from iafmsr.nets.translations import translations
 
-__all__ = ['METADATA', 'PARTS', 'part', 'to_onnx']
+__all__ = ['METADATA', 'part', 'parts_of', 'to_onnx']
 
+Names = tuple[str, ...]
 METADATA = 'iafmsr'  # key under which the file says what it holds
 _TRACED = (2, 33, 47)  # no side a multiple of the attention's cell, none is 1: no special case is traced
 # The largest share of active sites at which gather and scatter beat the dense convolution in an engine (docs/speed.md)
 GATHER_UP_TO = 0.3
-# inputs and outputs of the parts of a graph of a net with maps; in a file these are names of values within the graph
-PARTS = {
-    'local_map': (('lq',), ('local_map',)),
-    'maps': (('local_map', 'lq'), ('idm', 'mask')),
-    'sr': (('lq', 'idm', 'mask'), ('sr',)),
-}
 _NAMES = ('sr', 'local_map', 'idm', 'mask')
+_EXACT = ('f0', 'guide', 'mu', 'base')  # what an IAFMNet computes in float32 in every precision; base: if residual
 
 
 class _Traced(nn.Module):
@@ -49,7 +47,11 @@ class _Traced(nn.Module):
                 return net(lq).float()
             local_map = net.local_map(lq)
             idm, mask = net.maps(local_map, lq)
-            return net(lq, maps=(idm, mask)).float(), local_map, idm, mask
+            if not isinstance(net, IAFMNet):
+                return net(lq, maps=(idm, mask)).float(), local_map, idm, mask
+            sr, density = net(lq, return_density=True, maps=(idm, mask))
+            base = (enlarge(lq, net.scale),) if net.residual else ()
+            return sr.float(), local_map, idm, mask, net.head(lq), density.guide, density.mu, *base
 
 
 def to_onnx(trained: TrainedNet, half: bool = False, size: Sequence[int] | None = None) -> bytes:
@@ -73,7 +75,8 @@ def to_onnx(trained: TrainedNet, half: bool = False, size: Sequence[int] | None 
             share = getattr(getattr(net, 'density', None), 'k', 1.0)
             module.backend = 'graph' if share <= GATHER_UP_TO else 'dense'
     with_maps = hasattr(net, 'local_map')
-    program = _program(_Traced(net, half), trained, _NAMES if with_maps else _NAMES[:1], size)
+    exact = _EXACT[: 3 + net.residual] if isinstance(net, IAFMNet) else ()
+    program = _program(_Traced(net, half), trained, (*_NAMES, *exact) if with_maps else _NAMES[:1], size)
     model = program.model_proto
     for node in model.graph.node:
         del node.metadata_props[:]  # stack traces of the exporting machine
@@ -84,28 +87,59 @@ def to_onnx(trained: TrainedNet, half: bool = False, size: Sequence[int] | None 
     if size is None:
         _name_sizes(model.graph, trained.scale)
     described = {'arch': trained.arch, 'scale': trained.scale, 'precision': 'float16' if half else 'float32'}
-    if with_maps:
-        described['margin'] = net.margin
-    if size is not None:
-        described['size'] = list(size)
+    described |= {'margin': net.margin} if with_maps else {}
+    described |= {'exact': _used(model.graph, 'sr', ('idm', 'mask', *exact))} if exact else {}
+    described |= {'size': list(size)} if size is not None else {}
     model.metadata_props.add(key=METADATA, value=json.dumps(described))
     return model.SerializeToString()
 
 
-def part(content: bytes, name: str) -> bytes:
-    """One of the :data:`PARTS` of a graph of :func:`to_onnx`, by itself.
+def parts_of(described: Mapping[str, Any]) -> dict[str, tuple[Names, Names]]:
+    """The parts of a graph of a net with maps: name -> inputs and outputs, names of values within the graph.
+
+    ``local_map`` and ``maps`` are for tiles, and ``sr`` for a tile that has its maps. Of an IAFMNet, ``exact`` is what
+    is computed in float32 in every precision, and ``body`` the rest; ``exact_of_tile`` is for a tile that has its maps.
+
+    Args:
+        described: what the graph says of its network.
+    """
+    parts: dict[str, tuple[Names, Names]] = {
+        'local_map': (('lq',), ('local_map',)),
+        'maps': (('local_map', 'lq'), ('idm', 'mask')),
+        'sr': (('lq', 'idm', 'mask'), ('sr',)),
+    }
+    if exact := tuple(described.get('exact', ())):
+        parts['exact'] = (('lq',), exact)
+        parts['exact_of_tile'] = (('lq', 'idm', 'mask'), tuple(name for name in exact if name not in ('idm', 'mask')))
+        parts['body'] = (('lq', *exact), ('sr',))
+    return parts
+
+
+def part(content: bytes, inputs: Names, outputs: Names) -> bytes:
+    """A part of a graph of :func:`to_onnx`, by itself, see :func:`parts_of`.
 
     Raises:
         UserError: the graph does not name what lies between picture and result.
     """
     import onnx
 
-    inputs, outputs = PARTS[name]
     try:
         extractor = onnx.utils.Extractor(onnx.load_from_string(content))
         return extractor.extract_model(list(inputs), list(outputs)).SerializeToString()
     except Exception as error:  # of onnx's own kinds
-        raise UserError(f'the graph has no part {name} ({type(error).__name__})') from None
+        raise UserError(f'the graph has no values {", ".join(outputs)} ({type(error).__name__})') from None
+
+
+def _used(graph: Any, result: str, names: Names) -> Names:
+    """Those of the named values that a result is computed from, when all of them are known."""
+    maker = {name: node for node in graph.node for name in node.output}
+    found, left = set(), [result]
+    while left:
+        name = left.pop()
+        if name not in found and name not in names and name in maker:
+            left.extend(maker[name].input)
+        found.add(name)
+    return tuple(name for name in names if name in found)
 
 
 def _program(

@@ -20,7 +20,7 @@ import torch
 from iafmsr.errors import UserError
 from iafmsr.files.whole import write_whole
 from iafmsr.nets.agreement import LIMIT, largest_difference
-from iafmsr.nets.arithmetic import has
+from iafmsr.nets.arithmetic import DTYPES, has
 from iafmsr.nets.compiled import ENGINES, refusal
 from iafmsr.nets.engines import EngineNet, engine_net
 from iafmsr.nets.graph import to_onnx
@@ -169,11 +169,23 @@ def _check(given: torch.nn.Module, net: EngineNet, precision: str, channels: int
     """Raises:
     UserError: the two differ by more than what the precision, or that of a file that was given, explains.
     """
-    limit = _LIMITS[precision]
+    limit, coarse = _LIMITS[precision], None
     if isinstance(given, EngineNet):
         limit = max(limit, LIMIT.get(str(given.described.get('precision')), limit))
+    elif precision != 'fp32':
+        coarse = _autocast(given, precision)
     size = net.described.get('size')
-    largest_difference(given, net, limit, channels, (1, *size[::-1]) if size else None)
+    largest_difference(given, net, limit, channels, (1, *size[::-1]) if size else None, coarse)
+
+
+def _autocast(net: torch.nn.Module, precision: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The net in half precision, by PyTorch on the CPU."""
+
+    def run(lq: torch.Tensor) -> torch.Tensor:
+        with torch.autocast('cpu', DTYPES[precision]):
+            return net(lq).float()
+
+    return run
 
 
 def _kept(name: str, say: Say) -> bytes | None:
@@ -230,5 +242,5 @@ def _source(kind: Any) -> bytes:
 def _code() -> bytes:
     here = Path(__file__).parent
     files = [path for room in _ROOMS for path in sorted((here.parent / room).glob('*.py'))]
-    files += [here / f'{name}.py' for name in ('graph', 'translations', 'agreement')]
+    files += [here / f'{name}.py' for name in ('graph', 'rewriting', 'translations', 'agreement')]
     return b''.join(path.read_bytes() for path in files)

@@ -14,15 +14,55 @@ __all__ = ['rewrite']
 def rewrite(graph: Any) -> None:
     """Rewrite an ONNX graph in place.
 
+    - Nodes that compute the same from the same values become one.
     - Padding for a max pooling becomes the padding of the pooling itself.
     - A convolution whose channels are split becomes one convolution for each part.
     - 1x1 convolutions that follow one another become one, where this saves arithmetic.
     - Unused constants are removed.
     """
+    _merge_equal(graph)
     _pad_in_poolings(graph)
     _split_convolutions(graph)
     _fold_products(graph)
     _remove_unused(graph)
+
+
+def _merge_equal(graph: Any) -> None:
+    """Nodes with equal operation, attributes and inputs become one, and so do equal constants.
+
+    The exporter writes the kernel of the first convolution once for each of its uses. Without this the first
+    convolution and the estimator would be computed twice, once for the mask and once for the guide.
+    """
+    from onnx import numpy_helper
+
+    given = {value.name for value in graph.output}
+    stays: dict[Any, Any] = {}
+    same: dict[str, str] = {}  # name of a value that goes -> that of the equal one that stays
+    renamed: dict[str, str] = {}  # what the graph gives keeps its name
+    for tensor in graph.initializer:
+        key = tensor.data_type, tuple(tensor.dims), numpy_helper.to_array(tensor).tobytes()
+        same[tensor.name] = stays.setdefault(key, tensor).name
+    for node in list(graph.node):
+        for inner in (node, *_nodes_within(node)):
+            inner.input[:] = [same.get(name, name) for name in inner.input]
+        first = stays.setdefault(_work(node), node)
+        if first is node or node.op_type.startswith('Random'):
+            continue
+        if given & set(node.output):
+            if (given | renamed.keys()) & set(first.output):
+                continue
+            renamed |= zip(first.output, node.output, strict=True)
+        same |= zip(node.output, first.output, strict=True)
+        graph.node.remove(node)
+    for node in _nodes(graph):
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+
+
+def _work(node: Any) -> tuple[Any, ...]:
+    """What a node computes: equal for two nodes whose results are equal."""
+    attributes = sorted(entry.SerializeToString(deterministic=True) for entry in node.attribute)
+    return node.domain, node.op_type, *node.input, '->', *map(bool, node.output), *attributes
 
 
 def _pad_at_the_end(node: Any) -> None:
@@ -150,5 +190,9 @@ def _nodes(graph: Any) -> Iterator[Any]:
     """The nodes of a graph, and of the graphs within them."""
     for node in graph.node:
         yield node
-        for entry in node.attribute:
-            yield from _nodes(entry.g)
+        yield from _nodes_within(node)
+
+
+def _nodes_within(node: Any) -> Iterator[Any]:
+    for entry in node.attribute:
+        yield from _nodes(entry.g)

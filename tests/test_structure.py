@@ -25,7 +25,6 @@ ALLOWED = {
     '__init__': {'bridge', 'options'},  # what it registers it imports by name, when BasicSR is there
     'cli': {'__init__', 'errors', 'options'},  # a command is imported by name, when it is called
     'tools': {
-        'archs',
         'bridge',
         'cli',
         'data',

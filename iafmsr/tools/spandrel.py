@@ -7,11 +7,11 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from iafmsr.archs import IAFMNet
 from iafmsr.bridge.importing import declare_torchvision_operators
 from iafmsr.errors import UserError
+from iafmsr.nets.building import build
 from iafmsr.nets.files import FOLDER, known_names
 from iafmsr.nets.reading import load_checkpoint
 from iafmsr.nets.recognition import recognise
@@ -46,14 +46,14 @@ def register(**forms: Any) -> None:
     MAIN_REGISTRY.add(ArchSupport.from_architecture(_IAFMNetArch(forms)), ignore_duplicates=True)
 
 
-class _IAFMNetArch(Architecture[IAFMNet]):
+class _IAFMNetArch(Architecture[nn.Module]):
     def __init__(self, forms: Mapping[str, Any]) -> None:
         super().__init__(id='IAFMNet', detect=lambda state_dict: _sizes(state_dict) is not None)
         self.forms = forms
 
-    def load(self, state_dict: Mapping[str, Any]) -> ImageModelDescriptor[IAFMNet]:
+    def load(self, state_dict: Mapping[str, Any]) -> ImageModelDescriptor[nn.Module]:
         network = _of_this_project(state_dict) or {**(_sizes(state_dict) or {}), **self.forms}
-        net = IAFMNet(**{key: value for key, value in network.items() if key != 'type'})
+        net: Any = build('network', {'type': 'IAFMNet', **network})
         return ImageModelDescriptor(
             net,
             dict(state_dict),

@@ -70,6 +70,14 @@ def test_tiles_have_the_mask_of_the_whole_picture(trained: TrainedNet, engine: s
     assert (trained.net(lq).clamp(0, 1)[0].permute(1, 2, 0).numpy() - by_torch[:, 140:])[:, 48:].max() > 1e-3
 
 
+@pytest.mark.parametrize('engine', ['openvino', 'onnxruntime'])
+def test_a_picture_larger_than_the_graph_was_tried_with(trained: TrainedNet, engine: str) -> None:
+    inside = in_engine(trained, engine, CPU).net
+    for height, width in ((91, 161), (300, 200)):
+        lq = torch.rand(1, 3, height, width)
+        assert float((inside(lq) - trained.net(lq)).abs().max()) < LIMIT['float32']
+
+
 def test_half_precision_computes_the_density_in_float32(
     trained: TrainedNet, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -226,7 +226,7 @@ def test_a_second_network_can_tell_the_uncertainty(tmp_path: Path) -> None:
         ),
         (
             {'train.losses': [{'type': 'UncertaintyLoss'}], 'train.ie_opt': None, 'network_g': EDSR},
-            'train.losses.0: EDSR gives no density',
+            'train.losses.0: needs a density, EDSR gives none',
         ),
     ],
 )

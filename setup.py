@@ -8,7 +8,8 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SHARED = ('options/**/*.yml', 'weights/README.md', *(f'weights/IAFMNet_x{scale}.pth' for scale in (2, 3, 4)))
+WEIGHTS = ('IAFMNet_x2', 'IAFMNet_x3', 'IAFMNet_x4', 'IAFMNet-fast_x4')
+SHARED = ('options/**/*.yml', 'weights/README.md', *(f'weights/{name}.pth' for name in WEIGHTS))
 
 
 class BuildWithShared(build_py):

@@ -74,7 +74,8 @@ def test_the_distributions_are_whole(tree: Path) -> None:
     stem = f'iafmsr-{iafmsr.__version__}'
     names = set(tarfile.open(tree / 'dist' / f'{stem}.tar.gz').getnames())
     shared = {path.relative_to(tree).as_posix() for path in (tree / 'options').rglob('*.yml')}
-    shared |= {'weights/README.md', *(f'weights/IAFMNet_x{scale}.pth' for scale in (2, 3, 4))}
+    brought = ('IAFMNet_x2', 'IAFMNet_x3', 'IAFMNet_x4', 'IAFMNet-fast_x4')
+    shared |= {'weights/README.md', *(f'weights/{name}.pth' for name in brought)}
     assert {f'{stem}/{name}' for name in (*shared, 'requirements.txt', 'LICENSE')} <= names
     with zipfile.ZipFile(tree / 'dist' / f'{stem}-py3-none-any.whl') as wheel:
         metadata = wheel.read(f'{stem}.dist-info/METADATA').decode()

@@ -109,7 +109,8 @@ def test_it_upscales_and_inspects_with_the_weights_that_it_brings_and_without_ba
     (site / 'hidden.pth').write_text('import sys; sys.modules.update(basicsr=None, torchvision=None, lmdb=None)\n')
     installed = files(python.parents[1])
     listed = run(python, folder, 'weights')
-    assert [line.split()[0] for line in listed.splitlines()[1:]] == ['IAFMNet_x2', 'IAFMNet_x3', 'IAFMNet_x4']
+    brought = ['IAFMNet-fast_x4', 'IAFMNet_x2', 'IAFMNet_x3', 'IAFMNet_x4']
+    assert [line.split()[0] for line in listed.splitlines()[1:]] == brought
     run(python, folder, 'upscale', 'lq/0.png', '--output', 'made/0.png', '--weights', 'IAFMNet_x4')
     expected = iafmsr.upscale(np.asarray(Image.open(folder / 'lq/0.png')))
     assert np.array_equal(np.asarray(Image.open(folder / 'made/0.png')), expected)

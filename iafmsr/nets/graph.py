@@ -75,7 +75,7 @@ def to_onnx(trained: TrainedNet, half: bool = False, size: Sequence[int] | None 
             share = getattr(getattr(net, 'density', None), 'k', 1.0)
             module.backend = 'graph' if share <= GATHER_UP_TO else 'dense'
     with_maps = hasattr(net, 'local_map')
-    exact = _EXACT[: 3 + net.residual] if isinstance(net, IAFMNet) else ()
+    exact = () if not isinstance(net, IAFMNet) else _EXACT if net.residual else _EXACT[:-1]
     program = _program(_Traced(net, half), trained, (*_NAMES, *exact) if with_maps else _NAMES[:1], size)
     model = program.model_proto
     for node in model.graph.node:
